@@ -1,0 +1,33 @@
+"""What can go wrong with a specialist, named for what is wrong.
+
+SpecialistError
+├── Declined      the specialist cannot answer for this image: say "not assessed", with the reason
+├── Rejected      the caller asked for something that is not there or does not fit
+├── Unavailable   the specialist cannot run now: not installed, or trained on another backbone
+├── WeightsError  a weights file is missing, truncated or altered: the service must not start
+└── TrainingError the data or the configuration of a training cannot be used
+"""
+
+
+class SpecialistError(Exception):
+    """Any error of this package; the message is a sentence for a person."""
+
+
+class Declined(SpecialistError):
+    """The specialist cannot answer for this image; the message is the reason to print."""
+
+
+class Rejected(SpecialistError):
+    """The specialist, its region or its parameters do not exist or do not fit."""
+
+
+class Unavailable(SpecialistError):
+    """The specialist is listed but cannot run; the message says what is missing."""
+
+
+class WeightsError(SpecialistError):
+    """A weights file is missing, truncated or altered; the message names the file."""
+
+
+class TrainingError(SpecialistError):
+    """Data or configuration that cannot be trained on; the message names the row or the key."""

@@ -1,0 +1,180 @@
+"""The registry of models and specialists, read from TOML: the shipped manifest, then the user's beside it."""
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reports.model import ExamCode
+from specialists.errors import Rejected, WeightsError
+
+PACKAGE_DIR = Path(__file__).parent
+PACKAGE_MANIFEST = PACKAGE_DIR / "manifest.toml"
+PACKAGE_WEIGHTS = PACKAGE_DIR / "weights"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Kind(StrEnum):
+    """What a specialist answers with."""
+
+    DETECT = "detect"
+    SEGMENT = "segment"
+    CLASSIFY = "classify"
+    REGRESS = "regress"
+
+
+class Roi(StrEnum):
+    """Whether a specialist reads a region of interest."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class GeometryPolicy(_Entry):
+    """Which geometric changes keep this task's labels true, in training and at test time."""
+
+    hflip: bool
+    vflip: bool
+    rotate_deg: Annotated[float, Field(ge=0.0)]
+    x_scale: Annotated[float, Field(ge=1.0)]
+    """Largest factor of a random change of the pixel aspect."""
+
+
+class Threshold(_Entry):
+    """A decision threshold and the data and rule it came from."""
+
+    value: float
+    source: str
+
+
+class Metric(_Entry):
+    """A measured figure with its 95 % bootstrap interval over groups."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    split: str
+
+
+class DataSource(_Entry):
+    """A training set, its licence, and whether that licence was read at the source."""
+
+    name: str
+    reference: str
+    licence: str
+    licence_verified: bool
+
+
+class ModelEntry(_Entry):
+    """A frozen backbone; `config` holds the family's own sizes."""
+
+    id: str
+    family: str
+    config: dict[str, int | float | list[int]]
+    input_px: Annotated[int, Field(ge=32)]
+    mean: float
+    std: Annotated[float, Field(gt=0.0)]
+    weights: str | None = None
+    sha256: str | None = None
+    directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
+
+
+class SpecialistEntry(_Entry):
+    """One tool of the closed set; without `weights` it is listed as not installed and never legal."""
+
+    id: str
+    kind: Kind
+    title: str
+    model: str
+    backbone_sha256: str | None = None
+    exams: tuple[ExamCode, ...]
+    task_id: str
+    labels: tuple[str, ...]
+    """Class names in order (background first for segmentation); the one structure of a detector."""
+    landmarks: tuple[str, ...] = ()
+    units: str
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...]
+    """State slots, `box:lesion`, `mask:lesion`, `points:aop`, `scores:exam`."""
+    features: tuple[str, ...]
+    """Backbone levels that the head reads."""
+    roi: Roi
+    geometry: GeometryPolicy
+    absence_known: bool = False
+    temperature: float | None = None
+    thresholds: dict[str, Threshold] = {}
+    training_data: tuple[DataSource, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    not_installed: str | None = None
+    """Why there are no weights."""
+    weights: str | None = None
+    sha256: str | None = None
+    directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
+
+    @property
+    def installed(self) -> bool:
+        """Whether weights are named; that they are whole is checked at the start."""
+        return self.weights is not None
+
+
+class Manifest(_Entry):
+    """All models and specialists by id, in file order."""
+
+    models: dict[str, ModelEntry]
+    specialists: dict[str, SpecialistEntry]
+
+    def specialist(self, specialist_id: str) -> SpecialistEntry:
+        """The entry of that id.
+
+        Raises:
+            Rejected: no specialist has that id.
+        """
+        try:
+            return self.specialists[specialist_id]
+        except KeyError:
+            raise Rejected(
+                f"There is no specialist {specialist_id!r}; GET /specialists lists them."
+            ) from None
+
+    def installed(self) -> tuple[SpecialistEntry, ...]:
+        """The specialists that have weights."""
+        return tuple(entry for entry in self.specialists.values() if entry.installed)
+
+
+def read_manifest(user_dir: Path | None = None) -> Manifest:
+    """The shipped manifest, overlaid by `user_dir/manifest.toml` where that exists.
+
+    Raises:
+        WeightsError: a manifest is not readable or not valid; the message names the file.
+    """
+    models, specialists = _read_file(PACKAGE_MANIFEST, PACKAGE_WEIGHTS)
+    if user_dir is not None and (user_dir / "manifest.toml").exists():
+        user_models, user_specialists = _read_file(user_dir / "manifest.toml", user_dir)
+        models |= user_models
+        specialists |= user_specialists
+    return Manifest(models=models, specialists=specialists)
+
+
+def _read_file(
+    path: Path, directory: Path
+) -> tuple[dict[str, ModelEntry], dict[str, SpecialistEntry]]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        models = [
+            ModelEntry(**entry, directory=directory) for entry in document.get("model", [])
+        ]
+        specialists = [
+            SpecialistEntry(**entry, directory=directory)
+            for entry in document.get("specialist", [])
+        ]
+    except (OSError, tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+        raise WeightsError(f"The manifest {path} cannot be read: {error}") from error
+    return {entry.id: entry for entry in models}, {entry.id: entry for entry in specialists}

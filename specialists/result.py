@@ -1,0 +1,68 @@
+"""What a specialist answers, in the analysed frame's pixels; pure data, kept in the store row by row."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reports.model import Box, NamedPoint, Ring, Score
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    specialist: str
+    sha256: str
+    """SHA-256 of the specialist's weights file."""
+
+
+class DetectResult(_Result):
+    """A presence score and, when it passes the threshold, one box.
+
+    `absence_known` says whether training had negatives: without them a missing box is "not assessed".
+    """
+
+    kind: Literal["detect"] = "detect"
+    label: str
+    score: Score
+    box: Box | None
+    absence_known: bool
+
+
+class Component(BaseModel):
+    """One connected part of a mask: rings under the even-odd rule, outer ring first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    label: str
+    polygons: tuple[Ring, ...]
+    score: Score
+    """Mean foreground probability inside the component."""
+
+
+class SegmentResult(_Result):
+    """Components per foreground label, largest first; no component of a label means none was seen."""
+
+    kind: Literal["segment"] = "segment"
+    labels: tuple[str, ...]
+    components: tuple[Component, ...]
+
+
+class ClassifyResult(_Result):
+    """Calibrated probabilities in the manifest's class order; `label_set` holds every class not ruled out."""
+
+    kind: Literal["classify"] = "classify"
+    scores: dict[str, Score]
+    label_set: tuple[str, ...] | None = None
+
+
+class RegressResult(_Result):
+    """Landmarks in the manifest's order; a flat heatmap leaves its landmark out and names it in `missing`."""
+
+    kind: Literal["regress"] = "regress"
+    points: tuple[NamedPoint, ...]
+    missing: tuple[str, ...] = ()
+
+
+Result = Annotated[
+    DetectResult | SegmentResult | ClassifyResult | RegressResult, Field(discriminator="kind")
+]
