@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION: Literal["1.0"] = "1.0"
 
 Point = tuple[float, float]
 """(x, y) in the analysed frame's pixels after EXIF orientation; pixel (0, 0) covers [0, 1)²."""

@@ -1,11 +1,12 @@
 """The analysed frame: grey pixels and what is known of their size, as every specialist reads it."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from reports.model import ImageInfo
+from reports.model import ImageInfo, PixelAspect
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,3 +17,25 @@ class Image:
     key: str
     """SHA-256 of shape and pixels."""
     info: ImageInfo
+
+
+def pixel_key(pixels: npt.NDArray[np.uint8]) -> str:
+    """The SHA-256 of an image's shape and pixels, in hexadecimal."""
+    shape = "x".join(str(side) for side in pixels.shape)
+    return hashlib.sha256(shape.encode() + pixels.tobytes()).hexdigest()
+
+
+def image_of(pixels: npt.NDArray[np.uint8]) -> Image:
+    """An image of which only the pixels are known."""
+    height_px, width_px = pixels.shape
+    key = pixel_key(pixels)
+    info = ImageInfo(
+        sha256=key,
+        width_px=width_px,
+        height_px=height_px,
+        frame=None,
+        spacing_mm=None,
+        spacing_source=None,
+        pixel_aspect=PixelAspect.ASSUMED_SQUARE,
+    )
+    return Image(pixels=pixels, key=key, info=info)

@@ -1,11 +1,12 @@
 """The registry of models and specialists, read from TOML: the shipped manifest, then the user's beside it."""
 
 import tomllib
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reports.model import ExamCode
 from specialists.errors import Rejected, WeightsError
@@ -84,6 +85,10 @@ class ModelEntry(_Entry):
     std: Annotated[float, Field(gt=0.0)]
     weights: str | None = None
     sha256: str | None = None
+    decoders: str | None = None
+    """Stage I's decoders by kind, from which Stage II starts."""
+    decoders_sha256: str | None = None
+    metrics: tuple[Metric, ...] = ()
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -107,6 +112,8 @@ class SpecialistEntry(_Entry):
     features: tuple[str, ...]
     """Backbone levels that the head reads."""
     roi: Roi
+    roi_slot: str | None = None
+    """The slot that its region comes from; its detector's labels are the regions of training."""
     geometry: GeometryPolicy
     absence_known: bool = False
     temperature: float | None = None
@@ -118,6 +125,12 @@ class SpecialistEntry(_Entry):
     weights: str | None = None
     sha256: str | None = None
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
+
+    @model_validator(mode="after")
+    def _region_has_a_source(self) -> Self:
+        if (self.roi is Roi.NONE) != (self.roi_slot is None):
+            raise ValueError(f"{self.id}: roi_slot is needed where roi is not none, and only there")
+        return self
 
     @property
     def installed(self) -> bool:
@@ -144,6 +157,15 @@ class Manifest(_Entry):
                 f"There is no specialist {specialist_id!r}; GET /specialists lists them."
             ) from None
 
+    def only(self, ids: Collection[str]) -> Self:
+        """The manifest with those specialists alone."""
+        kept = {name: entry for name, entry in self.specialists.items() if name in ids}
+        return self.model_copy(update={"specialists": kept})
+
+    def provider(self, slot: str) -> SpecialistEntry | None:
+        """The first specialist that fills that slot; null where none does."""
+        return next((e for e in self.specialists.values() if slot in e.provides), None)
+
     def installed(self) -> tuple[SpecialistEntry, ...]:
         """The specialists that have weights."""
         return tuple(entry for entry in self.specialists.values() if entry.installed)
@@ -168,9 +190,7 @@ def _read_file(
 ) -> tuple[dict[str, ModelEntry], dict[str, SpecialistEntry]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        models = [
-            ModelEntry(**entry, directory=directory) for entry in document.get("model", [])
-        ]
+        models = [ModelEntry(**entry, directory=directory) for entry in document.get("model", [])]
         specialists = [
             SpecialistEntry(**entry, directory=directory)
             for entry in document.get("specialist", [])

@@ -1,0 +1,38 @@
+# One command per wish; `make` alone lists them. Needs Python 3.11 and make, nothing else.
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+EXTRAS ?= ml,dicom,dev
+IMAGE ?=
+BIN := .venv/bin
+STAMP := .venv/.installed-$(EXTRAS)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test soak check serve
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(STAMP) ## Build ./.venv with .venv/bin/ustri
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch "$@"
+
+demo: install ## Show an image become a report in the browser (IMAGE=path for your own)
+	$(BIN)/ustri demo $(if $(IMAGE),"$(IMAGE)")
+
+test: install ## Run the tests, but for the long ones
+	$(BIN)/pytest -m "not soak"
+
+soak: install ## Run the long tests
+	$(BIN)/pytest -m soak
+
+check: install ## Lint, formatting, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+serve: install ## Run the service at http://127.0.0.1:8000/
+	$(BIN)/ustri serve

@@ -1,0 +1,103 @@
+"""What can go wrong in the service, named for what is wrong; `app.responses` gives each its status.
+
+ServiceError
+├── ImageRejected       the uploaded bytes cannot be analysed
+│   ├── ImageTooLarge       more bytes or pixels than are read
+│   ├── ImageUnsupported    not a kind of file that is read
+│   └── ImageUnreadable     the right kind of file, but damaged or not usable
+├── RequestRejected     a parameter is missing, unknown or of the wrong kind
+├── BodyTooLarge        the request has more bytes than are read
+├── NotAcceptable       none of the forms asked for exists
+├── NotFound            there is nothing under that address
+├── Conflict            the idempotency key was used for another request
+├── QueueFull           too many analyses are waiting
+├── AnalysisFailed      an analysis was given up; the message is its problem
+├── NotReady            the service cannot answer now
+│   └── StoreUnavailable    the database or the image folder cannot be read or written
+├── HostRefused         the Host header names another site
+├── OriginRefused       a page of another site sent the request
+├── KeyRequired         the API key is missing or wrong
+├── LeaseLost           another worker took the job over: stop, write nothing
+├── Draining            the worker is stopping: hand the job back
+└── SettingsError       the service must not start with these settings
+"""
+
+
+class ServiceError(Exception):
+    """Any error of this package; the message is a sentence for a person."""
+
+
+class ImageRejected(ServiceError):
+    """The uploaded bytes cannot be analysed."""
+
+
+class ImageTooLarge(ImageRejected):
+    """The image has more pixels than are read."""
+
+
+class ImageUnsupported(ImageRejected):
+    """The bytes are not a kind of file that is read."""
+
+
+class ImageUnreadable(ImageRejected):
+    """The bytes are the right kind of file, but damaged or not usable."""
+
+
+class RequestRejected(ServiceError):
+    """A parameter is missing, unknown or of the wrong kind; the message names it."""
+
+
+class BodyTooLarge(ServiceError):
+    """The request has more bytes than are read."""
+
+
+class NotAcceptable(ServiceError):
+    """None of the forms that the request accepts exists."""
+
+
+class NotFound(ServiceError):
+    """There is nothing under that address."""
+
+
+class Conflict(ServiceError):
+    """The idempotency key was used before, for another request."""
+
+
+class QueueFull(ServiceError):
+    """Too many analyses are waiting; try again later."""
+
+
+class AnalysisFailed(ServiceError):
+    """An analysis was given up; the message is its problem."""
+
+
+class NotReady(ServiceError):
+    """The service cannot answer now; try again later."""
+
+
+class StoreUnavailable(NotReady):
+    """The database or the image folder cannot be read or written now."""
+
+
+class HostRefused(ServiceError):
+    """The Host header names a site that this service is not."""
+
+
+class OriginRefused(ServiceError):
+    """A page of another site sent the request."""
+
+
+class KeyRequired(ServiceError):
+    """The API key is missing or wrong."""
+
+
+class LeaseLost(ServiceError):
+    """Another worker holds the job now; nothing more may be written for it."""
+
+
+class Draining(ServiceError):
+    """The worker is stopping; the job goes back to the queue with what is recorded."""
+
+
+class SettingsError(ServiceError):
+    """The service must not start with these settings; the message says which and why."""

@@ -1,0 +1,186 @@
+"""A multipart request → the image and parameters it carries, or a sentence about what is wrong with it."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from app.errors import ImageUnsupported, RequestRejected
+from app.ingest import Ingested, ingest
+from app.services import services
+from app.store import Accepted, NewAnalysis
+from reports.model import Box, ExamCode
+from specialists.manifest import Roi, SpecialistEntry
+
+ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id")
+ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
+QUESTION_LIMIT = 2000
+"""Characters; longer than any question to one image, short enough for a planner's context."""
+
+_FILES_MAX = 8
+_FIELDS_MAX = 32
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """The one image of a request, and its text fields; an empty field is an absent one."""
+
+    image: bytes
+    fields: dict[str, str]
+
+
+async def accept(request: Request) -> Accepted:
+    """The analysis that this multipart request starts, or started before under its idempotency key.
+
+    Raises:
+        ImageRejected: the image cannot be analysed.
+        RequestRejected: a field is missing, unknown or not what it must be.
+        Conflict: the idempotency key belongs to another request.
+        QueueFull: too many analyses are waiting.
+    """
+    served = services(request)
+    form = await read_form(request, ANALYSIS_FIELDS)
+    new = new_analysis(form, request.headers.get("idempotency-key"))
+    ingested = await read_image(request, form)
+    accepted = await run_in_threadpool(
+        served.store.accept, ingested, new, served.settings.queue_limit
+    )
+    if served.bench is not None:
+        served.bench.wake()
+    return accepted
+
+
+async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
+    """The image and the text fields of a multipart request.
+
+    Raises:
+        ImageUnsupported: the body is not multipart/form-data.
+        RequestRejected: the image is missing, not alone, or not a file; or a field is unknown or given twice.
+        BodyTooLarge: the body has more bytes than are read.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "multipart/form-data":
+        raise ImageUnsupported(
+            f"Send multipart/form-data with the file in a part named image, not {kind[:80]}."
+        )
+    images: list[bytes] = []
+    fields: dict[str, str] = {}
+    async with request.form(
+        max_files=_FILES_MAX, max_fields=_FIELDS_MAX, max_part_size=_part_limit(request)
+    ) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "image":
+                    raise RequestRejected(f"The field {name[:40]!r} is not a file.")
+                images.append(await value.read())
+                continue
+            if name == "image":
+                raise RequestRejected("The field image is text; send it as a file.")
+            if name not in allowed:
+                raise RequestRejected(
+                    f"There is no field {name[:40]!r}; there are image, {', '.join(allowed)}."
+                )
+            if name in fields:
+                raise RequestRejected(f"The field {name} is given twice.")
+            fields[name] = value.strip()
+    if len(images) != 1:
+        count = "no image" if not images else f"{len(images)} images"
+        raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
+    return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
+
+
+async def read_image(request: Request, form: Form) -> Ingested:
+    """The form's image, decoded beside the event loop.
+
+    Raises:
+        ImageRejected: it cannot be analysed.
+    """
+    return await run_in_threadpool(ingest, form.image, services(request).settings.limit_pixels)
+
+
+def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
+    """What the form asks.
+
+    Raises:
+        RequestRejected: a field is not what it must be; the sentence names it, and never repeats a question.
+    """
+    fields = form.fields
+    question = fields.get("question")
+    if question is not None and len(question) > QUESTION_LIMIT:
+        raise RequestRejected(f"The question has more than {QUESTION_LIMIT} characters.")
+    external_id = fields.get("external_id")
+    if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
+        raise RequestRejected("external_id takes up to 64 letters, digits and . _ : - only.")
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= 255:
+        raise RequestRejected("Idempotency-Key takes 1 to 255 characters.")
+    return NewAnalysis(
+        exam=_exam(fields.get("exam")),
+        question=question,
+        frame=_frame(fields.get("frame")),
+        external_id=external_id,
+        idempotency_key=idempotency_key,
+    )
+
+
+def region(form: Form, entry: SpecialistEntry, ingested: Ingested) -> Box | None:
+    """The region of interest, in the image's pixels; None when none is given.
+
+    Raises:
+        RequestRejected: it is not whole, not a box within the image, or not what the specialist takes.
+    """
+    given = [name for name in ROI_FIELDS if name in form.fields]
+    if not given:
+        if entry.roi is Roi.REQUIRED:
+            raise RequestRejected(f"{entry.id} needs a region: {', '.join(ROI_FIELDS)}.")
+        return None
+    if entry.roi is Roi.NONE:
+        raise RequestRejected(f"{entry.id} takes no region; leave {', '.join(given)} out.")
+    if len(given) < len(ROI_FIELDS):
+        raise RequestRejected(f"A region needs all of {', '.join(ROI_FIELDS)}.")
+    x_min, y_min, x_max, y_max = (_number(name, form.fields[name]) for name in ROI_FIELDS)
+    info = ingested.image.info
+    if not (0 <= x_min < x_max <= info.width_px and 0 <= y_min < y_max <= info.height_px):
+        raise RequestRejected(
+            f"The region must lie within the image, {info.width_px} × {info.height_px} pixels, with "
+            "x_min < x_max and y_min < y_max."
+        )
+    return (x_min, y_min, x_max, y_max)
+
+
+def _exam(text: str | None) -> ExamCode | None:
+    if text is None:
+        return None
+    try:
+        return ExamCode(text)
+    except ValueError:
+        known = ", ".join(ExamCode)
+        raise RequestRejected(f"There is no exam {text[:40]!r}; there are {known}.") from None
+
+
+def _frame(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise RequestRejected("frame takes a whole number, counted from 0.")
+    if int(text) != 0:
+        raise RequestRejected("The image has one frame; frame is counted from 0.")
+    return 0
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RequestRejected(f"{name} takes a number of pixels.")
+    return value
+
+
+def _part_limit(request: Request) -> int:
+    """The largest text field that is read; the whole body has its own limit."""
+    return min(65_536, services(request).settings.limit_bytes)

@@ -1,0 +1,256 @@
+"""Jobs: who may work on which analysis, and the only ways in which records and reports are written.
+
+A claim leases a job for a while and raises its fencing token. Every write carries the token and is refused
+when it is no longer the newest, so a worker that was thought dead cannot write beside its successor.
+"""
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Select, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.errors import LeaseLost
+from app.store import Store, utc_now
+from app.tables import JobRow, JobState, RecordRow, ReportRow, WorkerRow
+from planner.case import Record
+from reports.content import to_json
+from reports.model import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to work on one version of one analysis, as long as `token` is the newest."""
+
+    job_id: int
+    analysis_id: str
+    version: int
+    token: int
+    question: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A process, told apart from every other one that has or had the same number."""
+
+    host: str
+    namespace: str
+    pid: int
+    started: str
+
+    @property
+    def known_dead(self) -> bool:
+        """Whether it ran on this machine, where this process can see it, and is gone."""
+        here = this_process()
+        if (self.host, self.namespace) != (here.host, here.namespace):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return _started(self.pid) != self.started
+
+
+def this_process() -> Process:
+    """The process that asks."""
+    namespace = Path("/proc/self/ns/pid")
+    return Process(
+        host=socket.gethostname(),
+        namespace=str(namespace.readlink()) if namespace.exists() else "",
+        pid=os.getpid(),
+        started=_started(os.getpid()),
+    )
+
+
+def new_owner() -> str:
+    """A name for a worker of this process, from which others can tell whether it is still alive."""
+    here = this_process()
+    return json.dumps([here.host, here.namespace, here.pid, here.started, uuid.uuid4().hex])
+
+
+def owner_process(owner: str) -> Process:
+    """The process that `new_owner` was called in."""
+    host, namespace, pid, started, _ = json.loads(owner)
+    return Process(host=host, namespace=namespace, pid=pid, started=started)
+
+
+class Jobs:
+    """The queue of one worker.
+
+    Methods that take a lease raise LeaseLost when another worker holds the job, and all of them raise
+    StoreUnavailable when the database cannot be used now; nothing is written then.
+    """
+
+    def __init__(self, store: Store, owner: str, lease_s: float, attempts_limit: int) -> None:
+        self._store = store
+        self._owner = owner
+        self._lease_s = lease_s
+        self._attempts_limit = attempts_limit
+
+    def beat(self) -> None:
+        """Nothing; tells the store that this worker is alive, and forgets those long silent."""
+        now = time.time()
+        with self._store.write() as session:
+            session.merge(WorkerRow(owner=self._owner, heartbeat_at=now))
+            session.execute(delete(WorkerRow).where(WorkerRow.heartbeat_at < now - 86_400.0))
+
+    def leave(self) -> None:
+        """Nothing; tells the store that this worker has ended."""
+        with self._store.write() as session:
+            session.execute(delete(WorkerRow).where(WorkerRow.owner == self._owner))
+
+    def expire_dead(self) -> int:
+        """How many leases were ended because their owner's process is known to be gone."""
+        ended = 0
+        with self._store.write() as session:
+            running = select(JobRow).where(JobRow.state == JobState.RUNNING)
+            for job in session.scalars(running):
+                if job.lease_owner and owner_process(job.lease_owner).known_dead:
+                    job.lease_expires_at = 0.0
+                    ended += 1
+        return ended
+
+    def claim(self) -> Lease | None:
+        """The oldest job that waits or was abandoned, now this worker's; None when there is none.
+
+        A job whose attempts at one step are used up is given up here, with the reason as its problem.
+        """
+        now = time.time()
+        if not self._waiting(now):
+            return None  # Looking takes no write lock.
+        with self._store.write() as session:
+            while (job := session.scalar(_open_jobs(now).limit(1))) is not None:
+                if job.attempts >= self._attempts_limit:
+                    _end(job, JobState.FAILED, _given_up(job))
+                    session.flush()
+                    continue
+                job.state = JobState.RUNNING
+                job.lease_owner = self._owner
+                job.lease_expires_at = now + self._lease_s
+                job.heartbeat_at = now
+                job.fencing_token += 1
+                job.attempts += 1
+                return Lease(
+                    job_id=job.id,
+                    analysis_id=job.analysis_id,
+                    version=job.version,
+                    token=job.fencing_token,
+                    question=job.question,
+                )
+        return None
+
+    def renew(self, lease: Lease) -> None:
+        """Nothing; the lease lasts for its full time again."""
+        with self._store.write() as session:
+            self._hold(session, lease)
+
+    def append(self, lease: Lease, record: Record) -> None:
+        """Nothing; keeps one more step, after which the attempts are counted anew."""
+        with self._store.write() as session:
+            job = self._hold(session, lease)
+            job.attempts = 1
+            session.add(
+                RecordRow(
+                    analysis_id=lease.analysis_id,
+                    version=lease.version,
+                    index=record.step.index,
+                    record=record.model_dump_json(),
+                )
+            )
+
+    def finish(self, lease: Lease, report: Report) -> None:
+        """Nothing; keeps the report and erases the question."""
+        with self._store.write() as session:
+            job = self._hold(session, lease)
+            session.add(
+                ReportRow(
+                    id=report.report_id,
+                    analysis_id=lease.analysis_id,
+                    version=lease.version,
+                    outcome=report.outcome,
+                    content_sha256=report.provenance.content_sha256,
+                    body=to_json(report).decode(),
+                    created_at=report.created_at,
+                )
+            )
+            _end(job, JobState.DONE, None)
+
+    def fail(self, lease: Lease, problem: str) -> None:
+        """Nothing; gives the analysis up for that reason."""
+        with self._store.write() as session:
+            _end(self._hold(session, lease), JobState.FAILED, problem)
+
+    def hand_back(self, lease: Lease, *, attempted: bool) -> None:
+        """Nothing; the job waits again. `attempted` is false when it was not the job's fault."""
+        with self._store.write() as session:
+            job = self._hold(session, lease)
+            job.state = JobState.QUEUED
+            job.lease_owner = None
+            job.lease_expires_at = None
+            if not attempted:
+                job.attempts -= 1
+
+    def _waiting(self, now: float) -> bool:
+        with self._store.read() as session:
+            return session.scalar(_open_jobs(now).limit(1)) is not None
+
+    def _hold(self, session: Session, lease: Lease) -> JobRow:
+        now = time.time()
+        held = session.execute(
+            update(JobRow)
+            .where(
+                JobRow.id == lease.job_id,
+                JobRow.state == JobState.RUNNING,
+                JobRow.fencing_token == lease.token,
+            )
+            .values(heartbeat_at=now, lease_expires_at=now + self._lease_s)
+            .returning(JobRow.id)
+        ).first()
+        if held is None:
+            raise LeaseLost(f"Another worker took over analysis {lease.analysis_id}.")
+        return session.get_one(JobRow, lease.job_id)
+
+
+def _open_jobs(now: float) -> Select[JobRow]:
+    return (
+        select(JobRow)
+        .where(
+            or_(
+                JobRow.state == JobState.QUEUED,
+                (JobRow.state == JobState.RUNNING) & (JobRow.lease_expires_at < now),
+            )
+        )
+        .order_by(JobRow.id)
+    )
+
+
+def _end(job: JobRow, state: JobState, problem: str | None) -> None:
+    job.state = state
+    job.problem = problem
+    job.question = None
+    job.lease_owner = None
+    job.lease_expires_at = None
+    job.finished_at = utc_now()
+
+
+def _given_up(job: JobRow) -> str:
+    return (
+        f"The analysis was given up: the worker ended {job.attempts} times during the same step. "
+        "Nothing is wrong with your request; the service's log says what happened."
+    )
+
+
+def _started(pid: int) -> str:
+    """The start time of that process in clock ticks since boot; empty where /proc does not tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # proc(5): starttime is field 22, state field 3.

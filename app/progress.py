@@ -1,0 +1,146 @@
+"""Where an analysis stands: as one answer, as a wait for its end, and as events while it runs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import anyio
+from pydantic import BaseModel, ConfigDict
+from sse_starlette import ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import RequestRejected
+from app.store import Analysis, Store
+from app.tables import JobState
+from reports.model import ExamCode, ImageInfo, Outcome
+
+WAIT_POLL_S = 0.02
+EVENT_POLL_S = 0.1
+END = "end"
+CLOSE_S = 2.0
+"""Time in which a stream ends by itself when the service stops; the browser resumes it at the next start."""
+
+
+class Links(BaseModel):
+    """Where the parts of an analysis are."""
+
+    model_config = ConfigDict(frozen=True)
+
+    self: str
+    events: str
+    report: str
+    image: str
+    view: str
+
+
+class Standing(BaseModel):
+    """One analysis, what was asked, and how far it has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: JobState
+    created_at: str
+    version: int
+    exam: ExamCode | None
+    question_given: bool
+    frame: int | None
+    external_id: str | None
+    image: ImageInfo
+    steps: int
+    attempts: int
+    outcome: Outcome | None
+    report_id: str | None
+    problem: str | None
+    """Why it was given up."""
+    links: Links
+
+
+def path_of(analysis_id: str) -> str:
+    """The address of that analysis."""
+    return f"/analyses/{analysis_id}"
+
+
+def standing(store: Store, analysis_id: str) -> Standing:
+    """Where that analysis stands.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+    """
+    analysis = store.analysis(analysis_id)
+    here = path_of(analysis_id)
+    return Standing(
+        id=analysis.id,
+        state=analysis.state,
+        created_at=analysis.created_at,
+        version=analysis.version,
+        exam=analysis.exam,
+        question_given=analysis.question_given,
+        frame=analysis.frame,
+        external_id=analysis.external_id,
+        image=analysis.image,
+        steps=len(store.records(analysis_id, analysis.version)),
+        attempts=analysis.attempts,
+        outcome=analysis.outcome,
+        report_id=analysis.report_id,
+        problem=analysis.problem,
+        links=Links(
+            self=here,
+            events=f"{here}/events",
+            report=f"{here}/report",
+            image=f"{here}/image.png",
+            view=f"{here}/view",
+        ),
+    )
+
+
+async def wait_for_end(store: Store, analysis_id: str, wait_s: float) -> Analysis:
+    """That analysis once it has ended, or as it stands after `wait_s`."""
+    until = time.monotonic() + wait_s
+    while True:
+        analysis = await run_in_threadpool(store.analysis, analysis_id)
+        if analysis.ended or time.monotonic() >= until:
+            return analysis
+        await asyncio.sleep(WAIT_POLL_S)
+
+
+def after(analysis: Analysis, last_event_id: str | None) -> int | None:
+    """The index of the last step that was seen; -1 for none, None when the end was seen.
+
+    Raises:
+        RequestRejected: the id is not one that this stream sends.
+    """
+    if not last_event_id:
+        return -1
+    version, _, index = last_event_id.partition(".")
+    if not version.isdecimal() or not (index.isdecimal() or index == END):
+        raise RequestRejected("Last-Event-ID is not an id that this stream sent.")
+    if int(version) != analysis.version:
+        return -1
+    return None if index == END else int(index)
+
+
+async def events(
+    store: Store, analysis_id: str, seen: int, closing: anyio.Event
+) -> AsyncIterator[ServerSentEvent]:
+    """A `step` per record after `seen`, a `state` when it changes, `done` at the end; none once `closing`."""
+    state: JobState | None = None
+    while not closing.is_set():
+        # The state is read before the records, so that none of them can be missed at the end.
+        analysis = await run_in_threadpool(store.analysis, analysis_id)
+        for record in await run_in_threadpool(store.records, analysis_id, analysis.version, seen):
+            seen = record.step.index
+            yield ServerSentEvent(
+                record.step.model_dump_json(), event="step", id=f"{analysis.version}.{seen}"
+            )
+        here = await run_in_threadpool(standing, store, analysis_id)
+        if analysis.ended:
+            yield ServerSentEvent(
+                here.model_dump_json(), event="done", id=f"{analysis.version}.{END}"
+            )
+            return
+        if analysis.state is not state:
+            state = analysis.state
+            yield ServerSentEvent(here.model_dump_json(), event="state")
+        with anyio.move_on_after(EVENT_POLL_S):
+            await closing.wait()

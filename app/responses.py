@@ -1,0 +1,144 @@
+"""HTTP forms of errors and pages; the only place that knows a status code."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.errors import ServiceError
+from specialists.errors import Rejected, SpecialistError, Unavailable
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+
+OK = HTTPStatus.OK
+ACCEPTED = HTTPStatus.ACCEPTED
+NO_CONTENT = HTTPStatus.NO_CONTENT
+SEE_OTHER = HTTPStatus.SEE_OTHER
+
+_KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
+    (errors.BodyTooLarge, HTTPStatus(413), "Request too large"),
+    (errors.ImageTooLarge, HTTPStatus(413), "Image too large"),
+    (errors.ImageUnsupported, HTTPStatus(415), "Not an image that is read"),
+    (errors.ImageUnreadable, HTTPStatus(422), "Image not readable"),
+    (errors.RequestRejected, HTTPStatus(422), "Request not valid"),
+    (errors.NotAcceptable, HTTPStatus(406), "No such form"),
+    (errors.NotFound, HTTPStatus(404), "Not found"),
+    (errors.Conflict, HTTPStatus(409), "Idempotency key in use"),
+    (errors.QueueFull, HTTPStatus(429), "Queue full"),
+    (errors.StoreUnavailable, HTTPStatus(503), "Store not available"),
+    (errors.NotReady, HTTPStatus(503), "Not ready"),
+    (errors.AnalysisFailed, HTTPStatus(500), "Analysis given up"),
+    (errors.HostRefused, HTTPStatus(421), "Unknown host name"),
+    (errors.OriginRefused, HTTPStatus(403), "Cross-origin request refused"),
+    (errors.KeyRequired, HTTPStatus(401), "API key required"),
+    (Rejected, HTTPStatus(422), "Request not valid"),
+    (Unavailable, HTTPStatus(503), "Specialist not available"),
+)
+_INTERNAL = "Something failed inside the service; its log says what. Your request changed nothing."
+_WORDS: Mapping[int, str] = {
+    404: "There is nothing at this address; /docs lists the addresses.",
+    405: "This address does not take this method; /docs lists the methods.",
+}
+
+HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: with it a browser sends `Origin: null` from our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+}
+"""What every response carries, unless its route says it more strictly."""
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 has it; `detail` is a sentence that says what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def problem_of(error: Exception) -> Problem:
+    """What to tell the sender about that error; nothing of the inside for one that is not known."""
+    for kind, status, title in _KNOWN:
+        if isinstance(error, kind):
+            return _problem(kind.__name__, title, status, str(error))
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        detail = _WORDS.get(status, error.detail or status.description)
+        return _problem(status.phrase.title().replace(" ", ""), status.phrase, status, detail)
+    return _problem("InternalError", "Internal error", HTTPStatus(500), _INTERNAL)
+
+
+def problem_response(error: Exception) -> Response:
+    """That error as application/problem+json."""
+    problem = problem_of(error)
+    headers = dict(getattr(error, "headers", None) or {})
+    if problem.status in (429, 503):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="ustri"'
+    return Response(
+        problem.model_dump_json(indent=2) + "\n",
+        status_code=problem.status,
+        media_type=PROBLEM_TYPE,
+        headers=headers,
+    )
+
+
+def page(html: str, status: int = OK) -> HTMLResponse:
+    """A standalone page; its own style sheets are allowed by their hashes, and nothing else is."""
+    sheets = re.findall(r"<style[^>]*>(.*?)</style>", html, flags=re.DOTALL)
+    hashes = "".join(
+        f" 'sha256-{base64.b64encode(hashlib.sha256(sheet.encode()).digest()).decode()}'"
+        for sheet in sheets
+    )
+    policy = (
+        f"default-src 'none'; style-src 'self'{hashes}; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(html, status_code=status, headers={"Content-Security-Policy": policy})
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Nothing; every error of that application becomes a problem."""
+    app.add_exception_handler(ServiceError, _on_error)
+    app.add_exception_handler(SpecialistError, _on_error)
+    app.add_exception_handler(HTTPException, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+
+
+def _on_error(_: Request, error: Exception) -> Response:
+    return problem_response(error)
+
+
+def _on_invalid(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        return problem_response(error)
+    # Never the input itself: it may be the question's text.
+    lines = [f"{'.'.join(str(part) for part in e['loc'][1:])}: {e['msg']}" for e in error.errors()]
+    return problem_response(errors.RequestRejected("; ".join(lines) + "."))
+
+
+def _problem(name: str, title: str, status: HTTPStatus, detail: str) -> Problem:
+    slug = re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+    return Problem(type=f"urn:ustri:problem:{slug}", title=title, status=int(status), detail=detail)

@@ -1,0 +1,217 @@
+"""The HTTP interface: what comes in is handed to the store, and what is stored is shown."""
+
+import time
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict
+from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from app import progress
+from app.drawing import draw
+from app.errors import AnalysisFailed, NotFound, NotReady
+from app.forms import ReportForm, negotiated, report_response
+from app.intake import ROI_FIELDS, accept, read_form, read_image, region
+from app.progress import Standing, path_of, standing
+from app.responses import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
+from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
+from app.services import Services, services
+from app.tables import JobState
+from reports.model import ExamCode, ImageInfo, Report
+from specialists.errors import Declined, Unavailable
+from specialists.manifest import DataSource, Kind, Metric, Roi, Threshold
+from specialists.result import Result
+
+router = APIRouter(responses=PROBLEMS)
+Served = Annotated[Services, Depends(services)]
+
+
+class Listed(BaseModel):
+    """A specialist, and whether it can run; `not_installed` says why not."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    id: str
+    installed: bool
+    not_installed: str | None
+    kind: Kind
+    title: str
+    exams: tuple[ExamCode, ...]
+    task_id: str
+    labels: tuple[str, ...]
+    landmarks: tuple[str, ...]
+    units: str
+    requires: tuple[str, ...]
+    provides: tuple[str, ...]
+    roi: Roi
+    absence_known: bool
+    thresholds: dict[str, Threshold]
+    training_data: tuple[DataSource, ...]
+    metrics: tuple[Metric, ...]
+    model: str
+    sha256: str | None
+
+
+class Answer(BaseModel):
+    """One specialist's result, or why it is not assessed; `image` says what was converted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    specialist: str
+    image: ImageInfo
+    result: Result | None
+    not_assessed: str | None
+
+
+@router.post("/analyze", response_model=Report, openapi_extra=ANALYSIS_BODY)
+async def analyze(
+    request: Request,
+    served: Served,
+    prefer: Annotated[str, Header()] = "",
+    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+) -> Response:
+    """The report of one image; with `Prefer: respond-async`, or when it takes too long, where it will be."""
+    form = negotiated(accept_header)
+    accepted = await accept(request)
+    respond_async = "respond-async" in (part.strip().lower() for part in prefer.split(","))
+    if not respond_async:
+        analysis = await progress.wait_for_end(
+            served.store, accepted.analysis_id, served.settings.wait_s
+        )
+        if analysis.ended:
+            return await run_in_threadpool(_report, served, accepted.analysis_id, form)
+    here = await run_in_threadpool(standing, served.store, accepted.analysis_id)
+    headers = {"Location": path_of(here.id), "Retry-After": "1"}
+    if respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    return JSONResponse(here.model_dump(mode="json"), ACCEPTED, headers)
+
+
+@router.get("/analyses/{analysis_id}")
+def show(analysis_id: str, served: Served) -> Standing:
+    """Where that analysis stands."""
+    return standing(served.store, analysis_id)
+
+
+@router.get(
+    "/analyses/{analysis_id}/events",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def follow(
+    analysis_id: str,
+    served: Served,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Its steps as server-sent events, from after Last-Event-ID to `done`; 204 when the end was seen."""
+    analysis = await run_in_threadpool(served.store.analysis, analysis_id)
+    seen = progress.after(analysis, last_event_id)
+    if seen is None:
+        return Response(status_code=NO_CONTENT)
+    closing = anyio.Event()
+    return EventSourceResponse(
+        progress.events(served.store, analysis_id, seen, closing),
+        shutdown_event=closing,
+        shutdown_grace_period=progress.CLOSE_S,
+    )
+
+
+@router.get("/analyses/{analysis_id}/report", response_model=Report)
+def show_report(
+    analysis_id: str,
+    served: Served,
+    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+) -> Response:
+    """Its newest report, in the form that Accept names."""
+    return _report(served, analysis_id, negotiated(accept_header))
+
+
+@router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report)
+def show_report_form(analysis_id: str, suffix: str, served: Served) -> Response:
+    """Its newest report, in the form that the suffix names: json, html or txt."""
+    try:
+        form = ReportForm(suffix)
+    except ValueError:
+        raise NotFound(
+            f"There is no form .{suffix[:20]} of a report; there are {', '.join(ReportForm)}."
+        ) from None
+    return _report(served, analysis_id, form)
+
+
+@router.get(
+    "/analyses/{analysis_id}/evidence/{evidence_id}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
+def show_evidence(analysis_id: str, evidence_id: str, served: Served) -> Response:
+    """The crop, mask, points or scores behind one statement."""
+    analysis = served.store.analysis(analysis_id)
+    report = served.store.report(analysis_id)
+    items = () if report is None else report.evidence
+    for item in items:
+        if item.id == evidence_id:
+            png = draw(item, served.store.png(analysis.image_key))
+            return Response(png, media_type="image/png")
+    raise NotFound(f"The analysis has no evidence {evidence_id[:20]!r}.")
+
+
+@router.get("/specialists")
+def list_specialists(served: Served) -> list[Listed]:
+    """The closed tool set: what is installed, and why the rest is not."""
+    return [Listed.model_validate(entry) for entry in served.manifest.specialists.values()]
+
+
+@router.post("/specialists/{specialist_id}", openapi_extra=SPECIALIST_BODY)
+async def ask_specialist(specialist_id: str, request: Request, served: Served) -> Answer:
+    """One specialist's answer on one image, without the planner; nothing is stored."""
+    entry = served.manifest.specialists.get(specialist_id)
+    if entry is None:
+        raise NotFound(
+            f"There is no specialist {specialist_id[:60]!r}; GET /specialists lists them."
+        )
+    form = await read_form(request, ROI_FIELDS)
+    ingested = await read_image(request, form)
+    roi = region(form, entry, ingested)
+    if not entry.installed:
+        raise Unavailable(f"{entry.id} is not installed: {entry.not_installed or 'no weights'}.")
+    if served.bench is None:
+        raise NotReady("No worker runs in this process; send the image to /analyze.")
+    result, reason = None, None
+    try:
+        result = await run_in_threadpool(served.bench.ask, entry.id, ingested.image, roi)
+    except Declined as error:
+        reason = str(error)
+    return Answer(
+        specialist=entry.id, image=ingested.image.info, result=result, not_assessed=reason
+    )
+
+
+@router.get("/healthz")
+def alive() -> dict[str, str]:
+    """That the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def ready(served: Served) -> dict[str, str]:
+    """That the store is reached and a worker, its weights loaded, gave a heartbeat of late."""
+    since = time.time() - max(served.settings.lease_s, 1.0)
+    if not served.store.workers_alive(since):
+        raise NotReady("No worker gave a heartbeat of late; analyses wait until one does.")
+    return {"status": "ready", "store": "reached", "worker": "alive", "weights": "loaded"}
+
+
+def _report(served: Services, analysis_id: str, form: ReportForm) -> Response:
+    analysis = served.store.analysis(analysis_id)
+    response = report_response(served.store, analysis_id, form)
+    if response is not None:
+        return response
+    if analysis.state is JobState.FAILED:
+        raise AnalysisFailed(analysis.problem or "The analysis was given up.")
+    raise NotFound(
+        f"There is no report yet: the analysis is {analysis.state}. Ask again in "
+        f"{RETRY_AFTER_S} s, or follow {path_of(analysis_id)}/events."
+    )

@@ -1,0 +1,65 @@
+"""What the OpenAPI description says beyond the types: multipart bodies, read by hand to be bounded, and problems."""
+
+from typing import Any
+
+from app.responses import PROBLEM_TYPE, Problem
+from reports.model import ExamCode
+
+_IMAGE = {
+    "type": "string",
+    "format": "binary",
+    "description": "One PNG or JPEG picture; its bytes decide, not its name.",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "model": Problem,
+        "description": "Any error, as RFC 9457 has it",
+        "content": {PROBLEM_TYPE: {}},
+    }
+}
+
+
+def _multipart(properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": _IMAGE, **properties},
+        "additionalProperties": False,
+    }
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
+
+
+ANALYSIS_BODY = _multipart(
+    {
+        "exam": {
+            "type": "string",
+            "enum": list(ExamCode),
+            "description": "The exam; else the image says.",
+        },
+        "question": {
+            "type": "string",
+            "description": "What you want to know; erased when the analysis ends.",
+        },
+        "frame": {"type": "integer", "minimum": 0, "description": "Counted from 0."},
+        "external_id": {
+            "type": "string",
+            "description": "Your own opaque id, shown in the report; never a patient's.",
+        },
+    }
+)
+ANALYSIS_BODY["parameters"] = [
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "maxLength": 255},
+        "description": "The same key and request again give the same analysis.",
+    }
+]
+SPECIALIST_BODY = _multipart(
+    {
+        name: {"type": "number", "description": "The region of interest, in image pixels."}
+        for name in ("x_min", "y_min", "x_max", "y_max")
+    }
+)

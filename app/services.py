@@ -1,0 +1,41 @@
+"""What every route works with, carried by the application's state."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import HTTPConnection
+
+from app.settings import Settings
+from app.store import Store
+from reports.model import Box
+from specialists.image import Image
+from specialists.manifest import Manifest
+from specialists.result import Result
+
+
+class Bench(Protocol):
+    """A worker in this process: it can be woken, and lends its specialists to a single question."""
+
+    def wake(self) -> None:
+        """Nothing; the worker looks for jobs now instead of at its next round."""
+
+    def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
+        """One specialist's answer, between two steps of the running analysis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The settings, the store, the closed tool set, and the worker of this process if it has one."""
+
+    settings: Settings
+    store: Store
+    manifest: Manifest
+    bench: Bench | None
+
+
+def services(connection: HTTPConnection) -> Services:
+    """The services of the application that this request came to."""
+    found = connection.app.state.services
+    if not isinstance(found, Services):
+        raise TypeError("The application was not made by app.main.create_app.")
+    return found

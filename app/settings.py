@@ -1,0 +1,142 @@
+"""The settings: environment variables with the prefix USTRI_, in one table (docs/settings.md)."""
+
+import hashlib
+import ipaddress
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import SettingsError
+
+
+def _default_data_dir() -> Path:
+    """The XDG data home's `ustri`."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "ustri"
+
+
+class Settings(BaseSettings):
+    """How this installation runs; every field is documented where the table is made from it."""
+
+    model_config = SettingsConfigDict(env_prefix="USTRI_", frozen=True, extra="forbid")
+
+    data_dir: Annotated[
+        Path,
+        Field(description="Folder of the database, the images and your own specialists."),
+    ] = Field(default_factory=_default_data_dir)
+    database_url: str | None = Field(
+        default=None,
+        description="SQLAlchemy address of the store; unset: `ustri.db` in the data folder.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="Key that every request must carry; required unless the host is loopback.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Further host names that the service answers to, as a JSON list.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where networks run."
+    )
+    runtime: Literal["auto", "torch"] = Field(default="auto", description="What runs networks.")
+    planner: Literal["rules"] = Field(default="rules", description="Who chooses the next step.")
+    limit_bytes: int = Field(
+        default=33_554_432, ge=1024, description="Largest request that is read, in bytes."
+    )
+    limit_pixels: int = Field(
+        default=25_000_000, ge=4096, description="Largest image that is decoded, in pixels."
+    )
+    queue_limit: int = Field(
+        default=64, ge=1, description="Analyses that may wait; more are answered with 429."
+    )
+    attempts_limit: int = Field(
+        default=3, ge=1, description="Attempts at one step before an analysis is given up."
+    )
+    lease_s: float = Field(
+        default=30.0, gt=0.0, description="Time after which a silent worker's job is taken over."
+    )
+    busy_s: float = Field(
+        default=5.0, ge=0.0, description="Time to wait for a locked database before a 503."
+    )
+    wait_s: float = Field(
+        default=120.0,
+        ge=0.0,
+        description="Time that `POST /analyze` waits for its report before it answers 202.",
+    )
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _key_beyond_loopback(self) -> Self:
+        if self.api_key is None and not is_loopback(self.host):
+            raise ValueError(
+                f"USTRI_HOST is {self.host!r}, which other machines can reach, and USTRI_API_KEY "
+                "is not set. Set USTRI_API_KEY, or listen on 127.0.0.1."
+            )
+        return self
+
+    @property
+    def store_url(self) -> str:
+        """The store's address: as set, else a SQLite file in the data folder."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'ustri.db'}"
+
+    @property
+    def images_dir(self) -> Path:
+        """The folder of the stored images."""
+        return self.data_dir / "images"
+
+    @property
+    def specialists_dir(self) -> Path:
+        """The folder of the user's own manifest and weights."""
+        return self.data_dir / "specialists"
+
+    @property
+    def key_digest(self) -> bytes | None:
+        """SHA-256 of the API key; None when the service is open."""
+        if self.api_key is None:
+            return None
+        return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
+
+
+def read_settings(**overrides: object) -> Settings:
+    """The settings from the environment, with the given fields set over them.
+
+    Raises:
+        SettingsError: a value is missing or not valid; the message names the variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for issue in error.errors(include_input=False, include_url=False):
+            name = "".join(f"USTRI_{str(part).upper()}: " for part in issue["loc"][:1])
+            lines.append(name + issue["msg"].removeprefix("Value error, "))
+        raise SettingsError("; ".join(lines)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach that address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def code_version() -> str:
+    """The installed version of this package."""
+    try:
+        return version("ustri")
+    except PackageNotFoundError:
+        return "source"

@@ -1,0 +1,128 @@
+// What the pages do beyond links and forms: light evidence, toggle overlays, follow a running analysis.
+"use strict";
+
+document.documentElement.classList.add("js");
+
+const evidenceOf = (element) =>
+  (element.dataset.evidence || element.dataset.lights || "").split(" ").filter(Boolean);
+
+// Whatever has data-lights (a statement, a step, a toggle) and the overlay with that data-evidence light together.
+function linkEvidence(root) {
+  const frame = root.querySelector(".frame");
+  const overlays = [...root.querySelectorAll(".overlay")];
+  const parts = [...root.querySelectorAll("[data-lights]"), ...overlays];
+  const light = (source) => {
+    const ids = source ? evidenceOf(source) : [];
+    // A statement lights what it rests on, not the other statements that rest on the same.
+    const words = source?.matches(".statement");
+    for (const part of parts) {
+      const shares = evidenceOf(part).some((id) => ids.includes(id));
+      part.classList.toggle("lit", part === source || (shares && !(words && part.matches(".statement"))));
+    }
+    frame.classList.toggle("dim", overlays.some((overlay) => overlay.classList.contains("lit")));
+  };
+  for (const overlay of overlays) {
+    overlay.setAttribute("tabindex", "0");
+    overlay.setAttribute("role", "img");
+    overlay.setAttribute("aria-label", overlay.querySelector("title").textContent);
+    overlay.addEventListener("focus", () => {
+      root.querySelector(`.statement[data-lights~="${overlay.dataset.evidence}"]`)?.scrollIntoView({ block: "nearest" });
+    });
+  }
+  for (const part of parts) {
+    part.addEventListener("pointerenter", () => light(part));
+    part.addEventListener("pointerleave", () => light(null));
+    part.addEventListener("focusin", () => light(part));
+    part.addEventListener("focusout", () => light(null));
+  }
+}
+
+function toggleOverlays(root) {
+  const boxes = [...root.querySelectorAll("input[data-shows]")];
+  const all = root.querySelector("input[data-shows-all]");
+  if (!all) return;
+  const apply = (box) => {
+    root.querySelector(`.overlay[data-evidence="${box.dataset.shows}"]`).classList.toggle("off", !box.checked);
+  };
+  const sync = () => {
+    const shown = boxes.filter((box) => box.checked).length;
+    all.checked = shown === boxes.length;
+    all.indeterminate = shown > 0 && shown < boxes.length;
+  };
+  for (const box of boxes) {
+    box.addEventListener("change", () => { apply(box); sync(); });
+    apply(box); // a reloaded page keeps what was ticked
+  }
+  all.addEventListener("change", () => {
+    for (const box of boxes) { box.checked = all.checked; apply(box); }
+    sync();
+  });
+  sync();
+}
+
+function followAnalysis(root) {
+  const list = root.querySelector("[data-progress]");
+  const events = new EventSource(root.dataset.events);
+  let tries = 0;
+  const known = new Set();
+  events.addEventListener("step", (event) => {
+    tries = 0;
+    const step = JSON.parse(event.data);
+    if (known.has(step.index)) return;
+    known.add(step.index);
+    const item = document.createElement("li");
+    const action = document.createElement("span");
+    action.className = "action";
+    action.textContent = step.action;
+    item.append(action);
+    if (step.reason) {
+      const why = document.createElement("small");
+      why.textContent = step.reason;
+      item.append(why);
+    }
+    list.append(item);
+  });
+  events.addEventListener("done", () => { events.close(); location.reload(); });
+  events.addEventListener("error", () => {
+    tries += 1;
+    if (tries > 3) { events.close(); setTimeout(() => location.reload(), 3000); }
+  });
+}
+
+function guardUpload(form) {
+  const input = form.querySelector("input[type=file]");
+  for (const name of ["dragenter", "dragover"]) {
+    input.addEventListener(name, () => input.classList.add("over"));
+  }
+  for (const name of ["dragleave", "drop"]) {
+    input.addEventListener(name, () => input.classList.remove("over"));
+  }
+  input.addEventListener("change", () => {
+    const limit = Number(form.dataset.limitBytes);
+    const tooLarge = input.files.length > 0 && input.files[0].size > limit;
+    input.setCustomValidity(tooLarge ? `The file is larger than ${Math.floor(limit / 1048576)} MB.` : "");
+    input.reportValidity();
+  });
+  const button = form.querySelector("button");
+  form.addEventListener("submit", () => { button.disabled = true; button.textContent = "Sending…"; });
+  addEventListener("pageshow", () => { button.disabled = false; button.textContent = "Analyse"; });
+}
+
+function localTimes() {
+  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  for (const time of document.querySelectorAll("time[datetime]")) {
+    const when = new Date(time.dateTime);
+    if (!Number.isNaN(when.getTime())) {
+      time.title = time.textContent.trim();
+      time.textContent = format.format(when);
+    }
+  }
+}
+
+const report = document.querySelector("[data-report]");
+if (report) { linkEvidence(report); toggleOverlays(report); }
+const running = document.querySelector("[data-events]");
+if (running) followAnalysis(running);
+const upload = document.querySelector("form[data-upload]");
+if (upload) guardUpload(upload);
+localTimes();

@@ -1,0 +1,334 @@
+"""The store: analyses, their records and reports in a database, their pictures in a folder beside it."""
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Engine, Select, func, select
+from sqlalchemy.orm import Session
+
+from app.database import migrate, open_engine, translated, writer
+from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
+from app.ingest import Ingested, load_image
+from app.settings import Settings
+from app.tables import AnalysisRow, ImageRow, JobRow, JobState, RecordRow, ReportRow, WorkerRow
+from planner.case import Record
+from reports.model import ExamCode, ImageInfo, Outcome, Report
+from specialists.image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewAnalysis:
+    """What is asked of one image."""
+
+    exam: ExamCode | None = None
+    question: str | None = None
+    frame: int | None = None
+    external_id: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The analysis that a request got; `replayed` when an earlier request with its key made it."""
+
+    analysis_id: str
+    replayed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """One image, one request, and where its newest version stands."""
+
+    id: str
+    created_at: str
+    exam: ExamCode | None
+    question_given: bool
+    frame: int | None
+    external_id: str | None
+    image: ImageInfo
+    image_key: str
+    version: int
+    state: JobState
+    attempts: int
+    problem: str | None
+    report_id: str | None
+    outcome: Outcome | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to this version."""
+        return self.state in (JobState.DONE, JobState.FAILED)
+
+
+class Store:
+    """Analyses, records, reports and pictures; every method is one transaction.
+
+    Any method raises StoreUnavailable when the database or the folder cannot be read or written now.
+    """
+
+    def __init__(self, engine: Engine, images_dir: Path) -> None:
+        self._reader = engine
+        self._writer = writer(engine)
+        self._images_dir = images_dir
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """The store of these settings, its tables brought to the newest form.
+
+        Raises:
+            StoreUnavailable: a folder or the database cannot be made, read or migrated.
+        """
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            settings.images_dir.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The folder {settings.images_dir} cannot be made: {error.strerror}."
+            ) from error
+        engine = open_engine(settings.store_url, settings.busy_s)
+        migrate(engine)
+        return cls(engine, settings.images_dir)
+
+    def close(self) -> None:
+        """Nothing; gives every connection back."""
+        self._reader.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees one state of the database."""
+        with translated(), Session(self._reader) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that alone may write; all of it is kept, or nothing."""
+        with translated(), Session(self._writer) as session, session.begin():
+            yield session
+
+    def accept(self, ingested: Ingested, new: NewAnalysis, queue_limit: int) -> Accepted:
+        """The analysis made for this request, or the one that its idempotency key made before.
+
+        Raises:
+            Conflict: the idempotency key belongs to another request.
+            QueueFull: `queue_limit` analyses are waiting.
+        """
+        key_sha256 = _sha256(new.idempotency_key) if new.idempotency_key else None
+        request_sha256 = _fingerprint(ingested, new)
+        with self.write() as session:
+            if key_sha256 is not None:
+                earlier = session.scalar(
+                    select(AnalysisRow).where(AnalysisRow.idempotency_sha256 == key_sha256)
+                )
+                if earlier is not None:
+                    return _replay(earlier, request_sha256)
+            _check_queue(session, queue_limit)
+            analysis_id = uuid.uuid4().hex
+            now = utc_now()
+            if session.get(ImageRow, ingested.key) is None:
+                session.add(
+                    ImageRow(key=ingested.key, size_bytes=len(ingested.png), created_at=now)
+                )
+                session.flush()
+            session.add(
+                AnalysisRow(
+                    id=analysis_id,
+                    image_key=ingested.key,
+                    image_info=ingested.image.info.model_dump_json(),
+                    exam=new.exam,
+                    question_given=new.question is not None,
+                    frame=new.frame,
+                    external_id=new.external_id,
+                    idempotency_sha256=key_sha256,
+                    request_sha256=request_sha256,
+                    created_at=now,
+                )
+            )
+            session.flush()
+            session.add(
+                JobRow(
+                    analysis_id=analysis_id,
+                    version=1,
+                    state=JobState.QUEUED,
+                    question=new.question,
+                )
+            )
+            session.flush()
+            # Inside the transaction: a row without its file cannot be; a file without its row, left
+            # by a crash before the commit, is swept at the next start.
+            self._write_picture(ingested)
+        return Accepted(analysis_id=analysis_id, replayed=False)
+
+    def analysis(self, analysis_id: str) -> Analysis:
+        """That analysis.
+
+        Raises:
+            NotFound: there is no analysis of that id.
+        """
+        with self.read() as session:
+            row = session.execute(_analyses().where(AnalysisRow.id == analysis_id)).first()
+            if row is None:
+                raise NotFound(f"There is no analysis {analysis_id!r}.")
+            return _analysis(*row)
+
+    def worklist(self, limit: int = 50) -> tuple[Analysis, ...]:
+        """The newest analyses, newest first."""
+        with self.read() as session:
+            newest = _analyses().order_by(AnalysisRow.created_at.desc(), AnalysisRow.id)
+            rows = session.execute(newest.limit(limit)).all()
+            return tuple(_analysis(*row) for row in rows)
+
+    def records(self, analysis_id: str, version: int = 1, after: int = -1) -> tuple[Record, ...]:
+        """The recorded steps of that version with an index above `after`, in order."""
+        with self.read() as session:
+            rows = session.scalars(
+                select(RecordRow.record)
+                .where(
+                    RecordRow.analysis_id == analysis_id,
+                    RecordRow.version == version,
+                    RecordRow.index > after,
+                )
+                .order_by(RecordRow.index)
+            ).all()
+        return tuple(Record.model_validate_json(row) for row in rows)
+
+    def report_json(self, analysis_id: str) -> bytes | None:
+        """The newest report's JSON form as it was stored; None while there is none."""
+        with self.read() as session:
+            body = session.scalar(
+                select(ReportRow.body)
+                .where(ReportRow.analysis_id == analysis_id)
+                .order_by(ReportRow.version.desc())
+                .limit(1)
+            )
+        return None if body is None else body.encode()
+
+    def report(self, analysis_id: str) -> Report | None:
+        """The newest report; None while there is none."""
+        body = self.report_json(analysis_id)
+        return None if body is None else Report.model_validate_json(body)
+
+    def png(self, key: str) -> bytes:
+        """The stored picture of that key, as a PNG.
+
+        Raises:
+            StoreUnavailable: its file is missing or cannot be read.
+        """
+        try:
+            return self._picture(key).read_bytes()
+        except OSError as error:
+            raise StoreUnavailable("The stored picture cannot be read.") from error
+
+    def image(self, analysis: Analysis) -> Image:
+        """The picture of that analysis, as specialists read it."""
+        return load_image(self.png(analysis.image_key), analysis.image)
+
+    def workers_alive(self, since: float) -> int:
+        """How many workers gave a heartbeat after that time, in seconds since the epoch."""
+        with self.read() as session:
+            alive = select(func.count()).where(WorkerRow.heartbeat_at >= since)
+            return session.scalar(alive) or 0
+
+    def sweep(self) -> int:
+        """How many files without a row were removed: what a crash left behind."""
+        removed = 0
+        with self.write() as session:
+            known = set(session.scalars(select(ImageRow.key)))
+            for path in self._images_dir.iterdir():
+                if path.suffix == ".part" or (path.suffix == ".png" and path.stem not in known):
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def _picture(self, key: str) -> Path:
+        return self._images_dir / f"{key}.png"
+
+    def _write_picture(self, ingested: Ingested) -> None:
+        target = self._picture(ingested.key)
+        if target.exists():
+            return
+        part = target.with_suffix(".part")
+        with part.open("wb") as file:
+            file.write(ingested.png)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+
+
+def utc_now() -> str:
+    """The time now, in UTC, as ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _analyses() -> Select[AnalysisRow, JobRow, ReportRow]:
+    newest = (
+        select(func.max(JobRow.version))
+        .where(JobRow.analysis_id == AnalysisRow.id)
+        .correlate(AnalysisRow)
+        .scalar_subquery()
+    )
+    return (
+        select(AnalysisRow, JobRow, ReportRow)
+        .join(JobRow, (JobRow.analysis_id == AnalysisRow.id) & (JobRow.version == newest))
+        .outerjoin(
+            ReportRow,
+            (ReportRow.analysis_id == AnalysisRow.id) & (ReportRow.version == JobRow.version),
+        )
+    )
+
+
+def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analysis:
+    return Analysis(
+        id=row.id,
+        created_at=row.created_at,
+        exam=ExamCode(row.exam) if row.exam else None,
+        question_given=row.question_given,
+        frame=row.frame,
+        external_id=row.external_id,
+        image=ImageInfo.model_validate_json(row.image_info),
+        image_key=row.image_key,
+        version=job.version,
+        state=JobState(job.state),
+        attempts=job.attempts,
+        problem=job.problem,
+        report_id=report.id if report else None,
+        outcome=Outcome(report.outcome) if report else None,
+    )
+
+
+def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:
+    if earlier.request_sha256 != request_sha256:
+        raise Conflict(
+            "This Idempotency-Key was used for another image or other parameters. "
+            "Send a new key with a new request."
+        )
+    return Accepted(analysis_id=earlier.id, replayed=True)
+
+
+def _check_queue(session: Session, queue_limit: int) -> None:
+    unfinished = session.scalar(
+        select(func.count()).where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
+    )
+    if (unfinished or 0) >= queue_limit:
+        raise QueueFull(f"{unfinished} analyses are waiting; try again in a few seconds.")
+
+
+def _fingerprint(ingested: Ingested, new: NewAnalysis) -> str:
+    parts = (
+        ingested.image.info.sha256,
+        new.exam or "",
+        "" if new.frame is None else str(new.frame),
+        new.external_id or "",
+        new.question or "",
+    )
+    return _sha256("\x00".join(parts))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,107 @@
+"""The tables of the store; `app/migrations` makes them, `app.store` and `app.jobs` read and write them.
+
+Times are UTC: ISO 8601 text where a person reads them, seconds since the epoch where they are compared.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Base(DeclarativeBase):
+    """The base of every table."""
+
+
+class ImageRow(Base):
+    """One stored picture: the file `<key>.png`; uploads with the same pixels share it."""
+
+    __tablename__ = "images"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[str] = mapped_column(String(32))
+
+
+class AnalysisRow(Base):
+    """One image and one request; `image_info` is an `ImageInfo` as JSON."""
+
+    __tablename__ = "analyses"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.key"), index=True)
+    image_info: Mapped[str] = mapped_column(Text)
+    exam: Mapped[str | None] = mapped_column(String(32))
+    question_given: Mapped[bool]
+    frame: Mapped[int | None] = mapped_column(Integer)
+    external_id: Mapped[str | None] = mapped_column(String(64))
+    idempotency_sha256: Mapped[str | None] = mapped_column(String(64), unique=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[str] = mapped_column(String(32), index=True)
+
+
+class JobRow(Base):
+    """The work of one report version; `fencing_token` grows with every claim, and only its holder may write."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("analysis_id", "version"),
+        Index("ix_jobs_state_id", "state", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"))
+    version: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))
+    question: Mapped[str | None] = mapped_column(Text)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires_at: Mapped[float | None] = mapped_column(Float)
+    heartbeat_at: Mapped[float | None] = mapped_column(Float)
+    fencing_token: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    problem: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[str | None] = mapped_column(String(32))
+
+
+class RecordRow(Base):
+    """One step of a case; `record` is a `planner.case.Record` as JSON."""
+
+    __tablename__ = "records"
+
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    record: Mapped[str] = mapped_column(Text)
+
+
+class ReportRow(Base):
+    """One version of a report; `body` is its JSON form, served as it stands."""
+
+    __tablename__ = "reports"
+    __table_args__ = (UniqueConstraint("analysis_id", "version"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"))
+    version: Mapped[int] = mapped_column(Integer)
+    outcome: Mapped[str] = mapped_column(String(16))
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(String(32))
+
+
+class WorkerRow(Base):
+    """A worker that is or was alive; readiness asks how old its heartbeat is."""
+
+    __tablename__ = "workers"
+
+    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
+    heartbeat_at: Mapped[float] = mapped_column(Float)

@@ -1,0 +1,294 @@
+"""The viewer: a worklist with upload, and the report page with its evidence drawn on the image."""
+
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import PIL.Image
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import ServiceError
+from app.intake import accept
+from app.responses import OK, SEE_OTHER, Problem, problem_of
+from app.services import Services, services
+from app.store import Analysis
+from app.tables import JobState
+from planner.protocols import read_protocols
+from reports.model import (
+    BoxEvidence,
+    Evidence,
+    ExamCode,
+    MaskEvidence,
+    Measurement,
+    Outcome,
+    PointsEvidence,
+    Report,
+)
+from reports.overlay import to_svg_layers, view_box
+from reports.wording import digits, number
+
+HERE = Path(__file__).parent
+ROWS = 25
+"""Rows on one page of the worklist."""
+
+THUMBNAIL_PX = (160, 120)
+_KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
+"""A picture never changes: its address names its analysis."""
+
+_TONES = {Outcome.REPORTED: "good", Outcome.PARTIAL: "warn", Outcome.REFUSED: "bad"}
+
+router = APIRouter(include_in_schema=False)
+Served = Annotated[Services, Depends(services)]
+
+
+def install(app: FastAPI) -> None:
+    """Nothing; adds the pages and their script and style sheet to the application."""
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the worklist, as it is read."""
+
+    href: str
+    thumbnail: str
+    exam: str
+    synthetic: bool
+    summary: str
+    outcome: str
+    tone: str
+    status: str
+    received: str
+    link: str
+
+    @property
+    def received_text(self) -> str:
+        """The time of arrival for a reader without JavaScript."""
+        return utc_text(self.received)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One overlay that can be shown and hidden."""
+
+    id: str
+    kind: str
+    name: str
+
+
+@router.get("/")
+def worklist(served: Served, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
+    """The newest analyses, with the form that adds one."""
+    return _worklist_page(served, page)
+
+
+@router.post("/")
+async def upload(request: Request, served: Served) -> Response:
+    """The way to the new analysis; the worklist with the reason when the image is not accepted."""
+    try:
+        accepted = await accept(request)
+    except ServiceError as error:
+        return await run_in_threadpool(_worklist_page, served, 1, problem_of(error))
+    return RedirectResponse(f"/analyses/{accepted.analysis_id}/view", SEE_OTHER)
+
+
+@router.get("/analyses/{analysis_id}/view")
+def view(analysis_id: str, served: Served) -> HTMLResponse:
+    """The report page; until there is a report, the steps so far."""
+    try:
+        analysis = served.store.analysis(analysis_id)
+        report = served.store.report(analysis_id) if analysis.ended else None
+        if report is None:
+            return _progress_page(analysis, served)
+    except ServiceError as error:
+        problem = problem_of(error)
+        return _page("problem.html", problem.status, problem=problem)
+    return _report_page(report)
+
+
+@router.get("/analyses/{analysis_id}/image.png")
+def picture(analysis_id: str, served: Served) -> Response:
+    """The analysed frame, without metadata.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+    """
+    analysis = served.store.analysis(analysis_id)
+    png = served.store.png(analysis.image_key)
+    return Response(png, media_type="image/png", headers=_KEEP)
+
+
+@router.get("/analyses/{analysis_id}/thumbnail.png")
+def thumbnail(analysis_id: str, served: Served) -> Response:
+    """The analysed frame, small.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+    """
+    analysis = served.store.analysis(analysis_id)
+    with PIL.Image.open(io.BytesIO(served.store.png(analysis.image_key)), formats=("PNG",)) as full:
+        full.thumbnail(THUMBNAIL_PX)
+        small = io.BytesIO()
+        full.save(small, format="PNG")
+    return Response(small.getvalue(), media_type="image/png", headers=_KEEP)
+
+
+@router.get("/favicon.ico")
+def icon() -> FileResponse:
+    """The icon, for the pages that name none."""
+    return FileResponse(HERE / "static" / "icon.svg", headers=_KEEP)
+
+
+def _worklist_page(served: Services, page: int, problem: Problem | None = None) -> HTMLResponse:
+    last = page * ROWS
+    found = served.store.worklist(limit=last + 1)
+    rows = [_row(analysis, served) for analysis in found[last - ROWS : last]]
+    return _page(
+        "worklist.html",
+        OK if problem is None else problem.status,
+        problem=problem,
+        rows=rows,
+        exams=exam_titles().items(),
+        limit_bytes=served.settings.limit_bytes,
+        newer=f"/?page={page - 1}" if page > 1 else None,
+        older=f"/?page={page + 1}" if len(found) > last else None,
+        range_text=f"{last - ROWS + 1} to {last - ROWS + len(rows)}",
+    )
+
+
+def _report_page(report: Report) -> HTMLResponse:
+    by_step: defaultdict[int, list[str]] = defaultdict(list)
+    for item in report.evidence:
+        by_step[item.step].append(item.id)
+    return _page(
+        "report.html",
+        OK,
+        report=report,
+        tone=_TONES[report.outcome],
+        image_href=f"/analyses/{report.analysis_id}/image.png",
+        overlay=to_svg_layers(report),
+        view_box=view_box(report),
+        layers=layers_of(report),
+        evidence={item.id: item for item in report.evidence},
+        evidence_by_step=by_step,
+    )
+
+
+def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
+    failed = analysis.state is JobState.FAILED
+    records = served.store.records(analysis.id, analysis.version)
+    return _page(
+        "progress.html",
+        OK,
+        analysis_id=analysis.id,
+        heading="Analysis failed" if failed else "Analysing",
+        running=not analysis.ended,
+        problem=(analysis.problem or "No reason was recorded.") if failed else None,
+        received=analysis.created_at,
+        received_text=utc_text(analysis.created_at),
+        image_href=f"/analyses/{analysis.id}/image.png",
+        steps=[record.step for record in records],
+    )
+
+
+def _row(analysis: Analysis, served: Services) -> Row:
+    report = served.store.report(analysis.id) if analysis.report_id else None
+    here = f"/analyses/{analysis.id}"
+    requested = exam_titles()[analysis.exam] if analysis.exam else "Not recognised yet"
+    failed = analysis.state is JobState.FAILED
+    return Row(
+        href=f"{here}/view",
+        thumbnail=f"{here}/thumbnail.png",
+        exam=report.exam.title if report else requested,
+        synthetic=analysis.image.synthetic,
+        summary=_summary(report) if report else (analysis.problem or ""),
+        outcome=str(report.outcome) if report else ("failed" if failed else "in progress"),
+        tone=_TONES[report.outcome] if report else ("bad" if failed else "busy"),
+        status=str(report.status) if report else str(analysis.state),
+        received=analysis.created_at,
+        link="Open report" if report else ("See why" if failed else "Follow"),
+    )
+
+
+def _summary(report: Report) -> str:
+    if report.outcome is Outcome.REFUSED:
+        return report.reason or ""
+    # The badge already says that an image is synthetic; the impression says so first.
+    sentences = report.impression[1:] if report.image.synthetic else report.impression
+    return sentences[0] if sentences else ""
+
+
+def exam_titles() -> dict[ExamCode, str]:
+    """The exams that a protocol covers, with their titles, in protocol order."""
+    return {code: protocol.title for code, protocol in read_protocols().exams.items()}
+
+
+def layers_of(report: Report) -> tuple[Layer, ...]:
+    """The overlays of a report in the order of its evidence; scores are not drawn."""
+    return tuple(
+        Layer(id=item.id, kind=item.kind, name=evidence_name(item))
+        for item in report.evidence
+        if isinstance(item, BoxEvidence | MaskEvidence | PointsEvidence)
+    )
+
+
+def evidence_name(item: Evidence) -> str:
+    """What a reader calls one piece of evidence."""
+    match item:
+        case BoxEvidence():
+            return f"Box of {item.specialist}"
+        case MaskEvidence():
+            return f"Outline of {item.label}"
+        case PointsEvidence():
+            first = item.points[0].name.partition(",")[0] if item.points else "Points"
+            return first[:1].upper() + first[1:]
+        case _:
+            return f"Scores of {item.specialist}"
+
+
+def amount(item: Measurement) -> str:
+    """A measured value with its unit and, where it was calibrated, its interval."""
+    if item.value is None:
+        return ""
+    text = number(item.value, item.unit)
+    if item.interval is not None:
+        low, high = (digits(bound, item.unit) for bound in item.interval)
+        text += f" ({low} to {high})"
+    return text
+
+
+def utc_text(stamp: str) -> str:
+    """An ISO 8601 time as a reader without JavaScript sees it."""
+    return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "amount": amount,
+        "names": evidence_name,
+        "words": lambda state: str(state).replace("_", " "),
+    }
+    return environment
+
+
+_TEMPLATES = _templates()
+
+
+def _page(name: str, status: int, **values: object) -> HTMLResponse:
+    text = _TEMPLATES.get_template(name).render({"page": name.removesuffix(".html"), **values})
+    return HTMLResponse(text, status_code=status)

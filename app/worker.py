@@ -1,0 +1,207 @@
+"""The worker: takes jobs, runs the planner over the specialists, and keeps every step and the report."""
+
+import logging
+import threading
+import uuid
+
+from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
+from app.jobs import Jobs, Lease, new_owner
+from app.settings import Settings, code_version
+from app.store import Store, utc_now
+from planner.case import STOP, Record, Request
+from planner.conclude import Identity, conclude
+from planner.protocols import read_protocols
+from planner.rules import Rules
+from planner.run import Tools, run
+from reports.model import Box, Report
+from specialists.image import Image
+from specialists.manifest import Manifest, read_manifest
+from specialists.result import Result
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+"""Time between looks for jobs that nobody woke this worker for: another process's, or an expired lease."""
+
+
+def load_tools(settings: Settings) -> Tools:
+    """The specialists with their networks, weights checked; loads torch.
+
+    Raises:
+        WeightsError: a manifest or a weights file is missing, truncated or altered.
+    """
+    from specialists.load import load_engine  # Here, so that the web process never loads torch.
+
+    return load_engine(read_manifest(settings.specialists_dir), settings.device)
+
+
+class Worker(threading.Thread):
+    """A thread that works through the queue; `ustri worker` calls `run` in its main thread."""
+
+    def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
+        super().__init__(name="worker", daemon=True)
+        self._store = store
+        self._tools = _Shared(tools)
+        self._chooser = Rules(read_protocols())
+        self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
+        self._pulse_s = settings.lease_s / 3
+        self._bell = threading.Event()
+        self._stopping = threading.Event()
+        self._lease: Lease | None = None
+
+    def wake(self) -> None:
+        """Nothing; the worker looks for jobs now."""
+        self._bell.set()
+
+    def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
+        """One specialist's answer, between two steps of the running analysis.
+
+        Raises:
+            Declined: it cannot answer for this image.
+            Rejected: the specialist or the region does not exist or does not fit.
+            Unavailable: it is not installed.
+        """
+        return self._tools.run(specialist_id, image, roi)
+
+    def stop(self, wait_s: float | None = None) -> None:
+        """Nothing; the running analysis goes back to the queue after its step, and the thread ends.
+
+        Raises:
+            NotReady: the step did not end within `wait_s`; its lease ends by itself.
+        """
+        self._stopping.set()
+        self._bell.set()
+        if self.ident is not None and self is not threading.current_thread():
+            self.join(wait_s)
+            if self.is_alive():
+                raise NotReady("The worker is still in a step; its analysis is finished later.")
+
+    def run(self) -> None:
+        """Nothing; works until `stop`."""
+        pulse = threading.Thread(target=self._pulse, name="worker-pulse", daemon=True)
+        pulse.start()
+        try:
+            self._take_over()
+            while not self._stopping.is_set():
+                self._bell.clear()
+                if not self._work_once():
+                    self._bell.wait(POLL_S)
+        finally:
+            self._stopping.set()  # A worker that broke must not go on looking alive.
+            pulse.join()
+            self._leave()
+
+    def _leave(self) -> None:
+        try:
+            self._jobs.leave()
+        except StoreUnavailable as error:
+            log.warning("The worker's row stays behind: %s", error)
+
+    def _take_over(self) -> None:
+        try:
+            ended = self._jobs.expire_dead()
+        except StoreUnavailable as error:
+            log.warning("Left to their leases: jobs of ended processes. %s", error)
+        else:
+            if ended:
+                log.info("%d analyses of an ended process are taken over.", ended)
+
+    def _work_once(self) -> bool:
+        """Whether there was a job."""
+        try:
+            self._lease = self._jobs.claim()
+            if self._lease is None:
+                return False
+            self._work(self._lease)
+        except LeaseLost as error:
+            log.warning("%s", error)
+        except StoreUnavailable as error:
+            # Nothing can be written, not even that; the lease runs out, and that counts as an attempt.
+            log.warning("%s", error)
+            return False
+        finally:
+            self._lease = None
+        return True
+
+    def _work(self, lease: Lease) -> None:
+        try:
+            self._jobs.finish(lease, self._report(lease))
+            log.info("Analysis %s is done.", lease.analysis_id)
+        except Draining:
+            self._jobs.hand_back(lease, attempted=False)
+        except (LeaseLost, StoreUnavailable):
+            raise
+        except Exception:
+            # The boundary of one analysis: whatever is wrong with it must not end the worker.
+            log.exception("An attempt at analysis %s failed.", lease.analysis_id)
+            self._jobs.hand_back(lease, attempted=True)
+
+    def _report(self, lease: Lease) -> Report:
+        analysis = self._store.analysis(lease.analysis_id)
+        case = run(
+            self._store.image(analysis),
+            Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
+            self._tools,
+            self._chooser,
+            _LeasedJournal(self._jobs, lease, self._stopping),
+            self._store.records(lease.analysis_id, lease.version),
+        )
+        return conclude(
+            case,
+            Identity(
+                report_id=uuid.uuid4().hex,
+                analysis_id=analysis.id,
+                version=lease.version,
+                supersedes=None,
+                external_id=analysis.external_id,
+                created_at=utc_now(),
+                code_version=code_version(),
+                runtime=self._tools.runtime,
+            ),
+        )
+
+    def _pulse(self) -> None:
+        """Shows that this worker lives, and keeps its lease through a step that takes long."""
+        while True:
+            try:
+                self._jobs.beat()
+                if (lease := self._lease) is not None:
+                    self._jobs.renew(lease)
+            except (StoreUnavailable, LeaseLost) as error:
+                log.warning("%s", error)
+            if self._stopping.wait(self._pulse_s):
+                return
+
+
+class _Shared:
+    """Tools that two threads may use: one pass at a time, for networks and their caches are not made for two."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._lock = threading.Lock()
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._tools.manifest
+
+    @property
+    def runtime(self) -> str:
+        return self._tools.runtime
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        with self._lock:
+            return self._tools.run(specialist_id, image, roi)
+
+
+class _LeasedJournal:
+    """A journal whose records are kept under a lease; it ends the run when the worker is stopping."""
+
+    def __init__(self, jobs: Jobs, lease: Lease, stopping: threading.Event) -> None:
+        self._jobs = jobs
+        self._lease = lease
+        self._stopping = stopping
+
+    def append(self, record: Record) -> None:
+        self._jobs.append(self._lease, record)
+        if self._stopping.is_set() and record.step.action != STOP:
+            raise Draining("The worker is stopping.")

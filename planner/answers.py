@@ -1,0 +1,226 @@
+"""Every question of the exam answered: by a finding, by measurements, or by the reason why not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from planner.case import best_class
+from planner.evidence import evidence_of
+from planner.legal import Plan
+from planner.protocols import Answer, Question
+from reports.measure import lesion_measurements
+from reports.model import (
+    Evidence,
+    Finding,
+    FindingState,
+    MaskEvidence,
+    Measurement,
+    MeasurementState,
+    PointsEvidence,
+)
+from specialists.result import ClassifyResult, DetectResult, SegmentResult
+
+NO_FORMULA = "this version has no formula for it"
+
+MEASURED_BY = {"mask:lesion": lesion_measurements}
+"""What measures each outlined component of a slot; a question takes the measurements of its label."""
+
+
+class Resolution(Enum):
+    """How a question came out; `MOOT`: what it is asked of was looked for and is not there."""
+
+    ANSWERED = auto()
+    MOOT = auto()
+    OPEN = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """How a question came out, and the reason of an open one."""
+
+    label: str
+    resolution: Resolution
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the report holds of the results; `resolved` lists what the request requires."""
+
+    evidence: tuple[Evidence, ...]
+    findings: tuple[Finding, ...]
+    measurements: tuple[Measurement, ...]
+    resolved: tuple[Resolved, ...]
+
+
+def answers_of(plan: Plan) -> Answers:
+    """Evidence of every result, and an answer or a reason for every question asked of the exam."""
+    evidence = evidence_of(plan.case.records)
+    measured, end_points = _measured(plan, evidence)
+    findings: list[Finding] = []
+    measurements = list(measured)
+    resolved: list[Resolved] = []
+    for question in () if plan.protocol is None else plan.protocol.questions:
+        if question.kind is Answer.FINDING:
+            finding = _finding(plan, question, f"f{len(findings) + 1}", evidence)
+            findings.append(finding)
+            answered = finding.state is not FindingState.NOT_ASSESSED
+            reason = finding.reason
+        else:
+            alike = [item for item in measured if item.name == question.label]
+            if not alike:
+                alike = [
+                    _gap(question.label, len(measurements) + 1, _why_unmeasured(plan, question))
+                ]
+                measurements += alike
+            answered = any(item.state is MeasurementState.MEASURED for item in alike)
+            reason = alike[0].reason
+        if question.slot in plan.required:
+            resolved.append(_resolve(plan, question, answered=answered, reason=reason))
+    _add_foreign(plan, findings, measurements, resolved)
+    return Answers(
+        evidence=(*evidence, *end_points),
+        findings=tuple(findings),
+        measurements=tuple(measurements),
+        resolved=tuple(resolved),
+    )
+
+
+def _measured(
+    plan: Plan, evidence: Sequence[Evidence]
+) -> tuple[list[Measurement], list[PointsEvidence]]:
+    """The measurements of every outlined component, and the end points that they are drawn between."""
+    measurements: list[Measurement] = []
+    end_points: list[PointsEvidence] = []
+    for slot, measure in MEASURED_BY.items():
+        for mask in _of_slot(plan, slot, evidence):
+            if isinstance(mask, MaskEvidence):
+                one = measure(
+                    mask,
+                    plan.case.image,
+                    first_measurement=len(measurements) + 1,
+                    first_evidence=len(evidence) + len(end_points) + 1,
+                )
+                measurements += one.measurements
+                end_points += one.evidence
+    return measurements, end_points
+
+
+def _of_slot(plan: Plan, slot: str | None, evidence: Sequence[Evidence]) -> list[Evidence]:
+    record = None if slot is None else plan.case.state.answer(slot)
+    return [] if record is None else [e for e in evidence if e.step == record.step.index]
+
+
+def _finding(
+    plan: Plan, question: Question, finding_id: str, evidence: Sequence[Evidence]
+) -> Finding:
+    items = _of_slot(plan, question.slot, evidence)
+    outlines = _of_slot(plan, question.confirmed_by, evidence)
+    state, reason = _state(plan, question, len(outlines))
+    score, label_set = None, None
+    match plan.case.state.result(question.slot):
+        case DetectResult() as result:
+            score = result.score
+            items = [*items, *outlines]
+        case SegmentResult():
+            items = [
+                item
+                for item in items
+                if isinstance(item, MaskEvidence) and question.structure in {None, item.label}
+            ]
+        case ClassifyResult() as result:
+            score = result.scores[question.score_of or best_class(result)]
+            label_set = result.label_set
+        case None:
+            items = outlines
+        case _:
+            pass
+    return Finding(
+        id=finding_id,
+        label=question.label,
+        state=state,
+        reason=reason,
+        score=score,
+        label_set=label_set,
+        evidence=tuple(item.id for item in items),
+    )
+
+
+def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState, str | None]:
+    """Whether the structure is there, as far as its slot and the mask that confirms it tell."""
+    regions = f"the segmentation outlined {outlines} region{'s' if outlines > 1 else ''}"
+    match plan.case.state.result(question.slot):
+        case None:
+            why = plan.why_open(question.slot)
+            return FindingState.NOT_ASSESSED, f"{why}; {regions}" if outlines else why
+        case DetectResult(box=None) as result:
+            return _absence(result, regions if outlines else None)
+        case SegmentResult(components=components):
+            if any(question.structure in {None, part.label} for part in components):
+                return FindingState.FOUND, None
+            return FindingState.NOT_ASSESSED, question.absent or "the segmentation outlined none"
+        case _:
+            return FindingState.FOUND, None
+
+
+def _absence(result: DetectResult, regions: str | None) -> tuple[FindingState, str | None]:
+    """What "no box" means: nothing when a mask contradicts it or absence was never learnt."""
+    if regions is not None:
+        return FindingState.NOT_ASSESSED, (
+            f"the detector found none (presence score {result.score:.2f}), but {regions}: "
+            "the two disagree"
+        )
+    if not result.absence_known:
+        return FindingState.NOT_ASSESSED, (
+            "the detector drew no box, but its training had no images without one, "
+            "so that it cannot tell absence"
+        )
+    return FindingState.NOT_FOUND, None
+
+
+def _gap(label: str, number: int, reason: str) -> Measurement:
+    return Measurement(
+        id=f"m{number}", name=label, state=MeasurementState.NOT_ASSESSED, reason=reason
+    )
+
+
+def _why_unmeasured(plan: Plan, question: Question) -> str:
+    if plan.case.state.answer(question.slot) is None:
+        return plan.why_open(question.slot)
+    if not plan.case.state.found(question.slot) and question.absent:
+        return question.absent
+    return NO_FORMULA
+
+
+def _resolve(plan: Plan, question: Question, *, answered: bool, reason: str | None) -> Resolved:
+    if answered:
+        return Resolved(label=question.label, resolution=Resolution.ANSWERED, reason=None)
+    resolution = Resolution.MOOT if plan.moot(question.slot) else Resolution.OPEN
+    return Resolved(label=question.label, resolution=resolution, reason=reason)
+
+
+def _add_foreign(
+    plan: Plan,
+    findings: list[Finding],
+    measurements: list[Measurement],
+    resolved: list[Resolved],
+) -> None:
+    """Adds what the question asks of another exam, as not assessed."""
+    asked = plan.decision.asked
+    for code, question in () if asked is None else asked.foreign:
+        if question is None:
+            continue
+        title = plan.case.protocols.exams[code].title
+        reason = f"it belongs to {title}, and the image was taken as {plan.decision.info.title}"
+        if question.kind is Answer.FINDING:
+            findings.append(
+                Finding(
+                    id=f"f{len(findings) + 1}",
+                    label=question.label,
+                    state=FindingState.NOT_ASSESSED,
+                    reason=reason,
+                )
+            )
+        else:
+            measurements.append(_gap(question.label, len(measurements) + 1, reason))
+        resolved.append(Resolved(label=question.label, resolution=Resolution.OPEN, reason=reason))

@@ -1,0 +1,152 @@
+"""Cross-checks: two results that should agree are compared; a check flags and never replaces a value."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from planner.case import Case, best_class
+from planner.exam import best_exam
+from planner.legal import Plan
+from planner.protocols import CheckKind, CheckRow
+from reports.geometry import box_iou, box_of, rasterize
+from reports.model import Box, Check, CheckOutcome
+from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
+
+ROUTER_CHECK = "exam: router against request"
+
+LEAST_BOX_IOU = 0.5
+"""Below it a box and an outline are not the same thing: the overlap at which PASCAL VOC (Everingham 2010,
+section 4.2) counts a detection as correct."""
+
+MOST_OUTSIDE = 0.25
+"""Above it an outline leaves its box: a box that is a tenth too small on each side cuts 21 % off an ellipse,
+so that more than a quarter is not the box's slack."""
+
+_Verdict = tuple[bool, str]
+
+
+def checks_of(plan: Plan) -> tuple[Check, ...]:
+    """The router's check, where the request names an exam, then the protocol's checks of what was wanted."""
+    checks = _router_check(plan.case)
+    if plan.decision.refusal or plan.protocol is None:
+        return checks
+    rows = [row for row in plan.protocol.checks if plan.wanted.issuperset(row.slots)]
+    return (*checks, *(_check(plan, row) for row in rows))
+
+
+def _router_check(case: Case) -> tuple[Check, ...]:
+    requested = case.request.exam
+    if requested is None:
+        return ()
+    result = case.state.result(case.protocols.router.slot)
+    if not isinstance(result, ClassifyResult):
+        detail = "The router gave no answer, so the requested exam stands unchecked."
+        return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
+    code, score = best_exam(result)
+    detail = (
+        f"The request names {requested.value}; the router's best is {code.value} ({score:.2f})."
+    )
+    outcome = CheckOutcome.AGREE if code == requested else CheckOutcome.FLAG
+    return (Check(name=ROUTER_CHECK, outcome=outcome, detail=detail),)
+
+
+def _check(plan: Plan, row: CheckRow) -> Check:
+    results = [plan.case.state.result(slot) for slot in row.slots]
+    missing = [slot for slot, result in zip(row.slots, results, strict=True) if result is None]
+    if missing:
+        why = "; ".join(f"{plan.label(slot)} ({plan.why_open(slot)})" for slot in missing)
+        detail = f"There is nothing to compare, for want of {why}."
+        return Check(name=row.name, outcome=CheckOutcome.SKIPPED, detail=detail)
+    verdict = _COMPARE[row.kind](results[0], results[1], row)
+    if verdict is None:
+        detail = "There is nothing to compare: one of the two shows nothing."
+        return Check(name=row.name, outcome=CheckOutcome.SKIPPED, detail=detail)
+    agree, detail = verdict
+    outcome = CheckOutcome.AGREE if agree else CheckOutcome.FLAG
+    return Check(name=row.name, outcome=outcome, detail=detail)
+
+
+def _presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+    if not isinstance(one, DetectResult) or not isinstance(other, SegmentResult):
+        return None
+    count = len(_components(other, row))
+    said = "a box" if one.box is not None else "no box"
+    agree = (one.box is not None) == (count > 0)
+    return agree, f"The detector gave {said} (score {one.score:.2f}); regions outlined: {count}."
+
+
+def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+    pair = _box_and_outlines(one, other, row)
+    if pair is None:
+        return None
+    box, components = pair
+    iou = box_iou(box, _extent(components))
+    return iou >= LEAST_BOX_IOU, f"IoU {iou:.2f}; flagged below {LEAST_BOX_IOU:.2f}."
+
+
+def _containment(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+    pair = _box_and_outlines(one, other, row)
+    if pair is None:
+        return None
+    box, components = pair
+    width, height = (math.ceil(_extent(components)[axis]) for axis in (2, 3))
+    outlined = np.zeros((height, width), dtype=np.bool_)
+    for component in components:
+        outlined |= rasterize(component.polygons, width, height)
+    y, x = np.nonzero(outlined)
+    if not x.size:
+        return None
+    within = (x + 0.5 >= box[0]) & (x + 0.5 < box[2]) & (y + 0.5 >= box[1]) & (y + 0.5 < box[3])
+    outside = 1.0 - float(np.mean(within))
+    detail = f"{outside:.0%} of the outlined area lies outside; flagged above {MOST_OUTSIDE:.0%}."
+    return outside <= MOST_OUTSIDE, detail
+
+
+def _classes(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+    if not isinstance(one, ClassifyResult) or not isinstance(other, ClassifyResult):
+        return None
+    best, among = best_class(one), best_class(other)
+    detail = (
+        f"{one.specialist}: {best} ({one.scores[best]:.2f}); "
+        f"{other.specialist}: {among} ({other.scores[among]:.2f})."
+    )
+    return best == among, detail
+
+
+def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+    if not isinstance(one, DetectResult) or not isinstance(other, ClassifyResult):
+        return None
+    best = best_class(other)
+    said = "a box" if one.box is not None else "no box"
+    detail = f"The detector gave {said}; {other.specialist}: {best} ({other.scores[best]:.2f})."
+    return (one.box is None) == (best == row.absent_class), detail
+
+
+def _components(result: SegmentResult, row: CheckRow) -> tuple[Component, ...]:
+    return tuple(c for c in result.components if row.structure in {None, c.label})
+
+
+def _extent(components: tuple[Component, ...]) -> Box:
+    """The box around all components."""
+    boxes = np.array([box_of(component.polygons) for component in components])
+    (x_min, y_min), (x_max, y_max) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return (float(x_min), float(y_min), float(x_max), float(y_max))
+
+
+def _box_and_outlines(
+    one: Result | None, other: Result | None, row: CheckRow
+) -> tuple[Box, tuple[Component, ...]] | None:
+    if not isinstance(one, DetectResult) or not isinstance(other, SegmentResult):
+        return None
+    components = _components(other, row)
+    return None if one.box is None or not components else (one.box, components)
+
+
+_COMPARE: dict[CheckKind, Callable[[Result | None, Result | None, CheckRow], _Verdict | None]] = {
+    CheckKind.PRESENCE: _presence,
+    CheckKind.OVERLAP: _overlap,
+    CheckKind.CONTAINMENT: _containment,
+    CheckKind.CLASSES: _classes,
+    CheckKind.CLASS_PRESENCE: _class_presence,
+}

@@ -1,0 +1,53 @@
+"""The seam behind which planners sit: legal actions go in, one of them comes out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from planner.case import ROI, SLOT, STOP, Case
+from reports.model import ChosenBy
+from specialists.image import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """A specialist's id and the slot it fills, or `stop`; `roi` is the slot whose box is its region."""
+
+    name: str
+    slot: str | None = None
+    roi: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The action's part of a `Step`."""
+        pairs = {SLOT: self.slot, ROI: self.roi}
+        return {key: value for key, value in pairs.items() if value is not None}
+
+
+STOP_ACTION = Action(name=STOP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One action and why; `scores` and `margin` where a model scored the actions."""
+
+    action: Action
+    chosen_by: ChosenBy
+    scores: Mapping[str, float] = field(default_factory=dict)
+    margin: float | None = None
+    reason: str
+
+
+class Chooser(Protocol):
+    """A planner: chooses one of two or more legal actions, and never anything else."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the report's provenance."""
+
+    @property
+    def sha256(self) -> str:
+        """What its choices follow from, by content."""
+
+    def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
+        """One of `legal`, which come in protocol order with `stop` last."""

@@ -1,0 +1,114 @@
+"""The report that follows from a case: assembled, worded and hashed, the same in any process."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from planner.answers import Answers, Resolution, Resolved, answers_of
+from planner.case import STOP, Case
+from planner.checks import checks_of
+from planner.errors import HashMissing
+from planner.legal import Plan, plan_for
+from reports.content import content_sha256
+from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
+from reports.wording import word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What names a report and what made it, besides its content."""
+
+    report_id: str
+    analysis_id: str
+    version: int
+    supersedes: str | None
+    external_id: str | None
+    created_at: str
+    code_version: str
+    runtime: str
+
+
+def conclude(case: Case, identity: Identity) -> Report:
+    """The worded report of the case.
+
+    Raises:
+        HashMissing: the manifest names no SHA-256 for a model that took part.
+    """
+    plan = plan_for(case)
+    answers = answers_of(plan)
+    outcome, reason = _outcome(plan, answers)
+    provenance = Provenance(
+        code_version=identity.code_version,
+        runtime=identity.runtime,
+        models=_models(case),
+        planner=case.planner,
+        content_sha256="",
+    )
+    report = word(
+        Report(
+            report_id=identity.report_id,
+            analysis_id=identity.analysis_id,
+            version=identity.version,
+            supersedes=identity.supersedes,
+            created_at=identity.created_at,
+            external_id=identity.external_id,
+            outcome=outcome,
+            reason=reason,
+            request=RequestInfo(
+                exam=case.request.exam,
+                question_given=bool((case.request.question or "").strip()),
+                frame=case.request.frame,
+            ),
+            exam=plan.decision.info,
+            image=case.image,
+            findings=answers.findings,
+            measurements=answers.measurements,
+            evidence=answers.evidence,
+            steps=tuple(record.step for record in case.records),
+            checks=checks_of(plan),
+            provenance=provenance,
+        )
+    )
+    hashed = provenance.model_copy(update={"content_sha256": content_sha256(report)})
+    return report.model_copy(update={"provenance": hashed})
+
+
+def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:
+    """Whether all, some or none of what the request requires was answered, and why not all."""
+    if plan.decision.refusal:
+        return Outcome.REFUSED, plan.decision.refusal
+    note = plan.decision.asked.note if plan.decision.asked else None
+    open_ones = [item for item in answers.resolved if item.resolution is Resolution.OPEN]
+    if not open_ones:
+        return Outcome.REPORTED, note
+    answered = any(item.resolution is Resolution.ANSWERED for item in answers.resolved)
+    gaps = f"Not answered: {_by_reason(open_ones)}."
+    return (
+        Outcome.PARTIAL if answered else Outcome.REFUSED,
+        gaps if note is None else f"{gaps} {note}",
+    )
+
+
+def _by_reason(open_ones: Iterable[Resolved]) -> str:
+    labels: dict[str, list[str]] = {}
+    for item in open_ones:
+        labels.setdefault((item.reason or "").rstrip("."), []).append(item.label)
+    return "; ".join(f"{', '.join(names)}, because {reason}" for reason, names in labels.items())
+
+
+def _models(case: Case) -> tuple[ModelRef, ...]:
+    """Every backbone and specialist that ran, by content, in the order of the steps."""
+    models: dict[str, str | None] = {}
+    for record in case.records:
+        if record.step.action == STOP:
+            continue
+        entry = case.manifest.specialist(record.step.action)
+        backbone = case.manifest.models.get(entry.model)
+        models[entry.model] = entry.backbone_sha256 or (backbone.sha256 if backbone else None)
+        models[entry.id] = record.result.sha256 if record.result else entry.sha256
+    return tuple(_ref(name, sha256) for name, sha256 in models.items())
+
+
+def _ref(name: str, sha256: str | None) -> ModelRef:
+    if sha256 is None:
+        raise HashMissing(f"The manifest names no SHA-256 for {name!r}, which took part.")
+    return ModelRef(id=name, sha256=sha256)

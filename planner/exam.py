@@ -1,0 +1,190 @@
+"""Which exam the image is taken for, or why it is refused before its protocol starts."""
+
+from dataclasses import dataclass, replace
+
+from planner.case import Case, best_class
+from planner.errors import ThresholdMissing
+from planner.question import Asked, read_question
+from reports.model import Colour, ExamCode, ExamInfo
+from specialists.manifest import Manifest
+from specialists.result import ClassifyResult
+
+ACCEPT = "accept"
+CONTRADICTION = "contradiction"
+UNRECOGNISED = "Exam not recognised"
+COLOUR_REFUSED = (
+    "The image holds colour, as in colour Doppler or a colour overlay; "
+    "only 2D grey-scale tissue is analysed. It would need the same view without colour."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamDecision:
+    """The exam so far; `refusal` says why nothing more is run, `routed` whether the router is done."""
+
+    info: ExamInfo
+    refusal: str | None = None
+    routed: bool = True
+    asked: Asked | None = None
+
+
+def check_thresholds(manifest: Manifest, router: str) -> None:
+    """Nothing, when an installed router states both thresholds.
+
+    Raises:
+        ThresholdMissing: it does not; the message names the entry and the threshold.
+    """
+    for name in (ACCEPT, CONTRADICTION):
+        entry = manifest.specialists.get(router)
+        if entry is not None and entry.installed:
+            _threshold(manifest, router, name)
+
+
+def decide_exam(case: Case) -> ExamDecision:
+    """The exam of the case, as far as its records tell."""
+    if case.image.colour is Colour.COLOUR:
+        return ExamDecision(info=_exam_info(case, case.request.exam, None), refusal=COLOUR_REFUSED)
+    decision = _route(case)
+    if decision.refusal or not decision.routed or decision.info.code is None:
+        return decision
+    return _fit_question(case, decision, decision.info.code)
+
+
+def not_installed(case: Case, specialists: tuple[str, ...]) -> str:
+    """Those of `specialists` without weights, with the manifest's reasons, as part of a sentence."""
+    by_reason: dict[str | None, list[str]] = {}
+    for name in _missing(case, specialists):
+        entry = case.manifest.specialists.get(name)
+        by_reason.setdefault(entry.not_installed if entry else None, []).append(name)
+    return "; ".join(
+        ", ".join(names) + (f" ({reason.rstrip('.')})" if reason else "")
+        for reason, names in by_reason.items()
+    )
+
+
+def installed(case: Case, specialists: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `specialists` that have weights."""
+    return tuple(s for s in specialists if s not in _missing(case, specialists))
+
+
+def _missing(case: Case, specialists: tuple[str, ...]) -> tuple[str, ...]:
+    entries = case.manifest.specialists
+    return tuple(s for s in specialists if s not in entries or not entries[s].installed)
+
+
+def _threshold(manifest: Manifest, specialist: str, name: str) -> float:
+    try:
+        return manifest.specialists[specialist].thresholds[name].value
+    except KeyError:
+        raise ThresholdMissing(
+            f"The manifest entry {specialist!r} states no threshold {name!r}; it has no default."
+        ) from None
+
+
+def _exam_info(
+    case: Case, code: ExamCode | None, score: float | None, *, requested: bool | None = None
+) -> ExamInfo:
+    named = case.request.exam is not None and code == case.request.exam
+    by_request = named if requested is None else requested
+    return ExamInfo(
+        code=code,
+        title=UNRECOGNISED if code is None else case.protocols.exams[code].title,
+        chosen_by="request" if by_request else "image",
+        score=score,
+    )
+
+
+def _route(case: Case) -> ExamDecision:
+    router, requested = case.protocols.router, case.request.exam
+    record = next(iter(case.state.slots.get(router.slot, ())), None)
+    if record is None:
+        if installed(case, (router.specialist,)):
+            return ExamDecision(info=_exam_info(case, requested, None), routed=False)
+        why = f"the router is not installed: {not_installed(case, (router.specialist,))}"
+    elif isinstance(record.result, ClassifyResult):
+        return _judge(case, record.result)
+    else:
+        why = f"the router declined: {(record.declined or '').rstrip('.')}"
+    info = _exam_info(case, requested, None)
+    if requested is None:
+        return ExamDecision(
+            info=info, refusal=f"No exam was recognised, since {why}. Name the exam in the request."
+        )
+    return ExamDecision(info=info)
+
+
+def best_exam(result: ClassifyResult) -> tuple[ExamCode, float]:
+    """The router's best exam and its score."""
+    label = best_class(result)
+    return ExamCode(label), result.scores[label]
+
+
+def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
+    router, requested = case.protocols.router.specialist, case.request.exam
+    code, score = best_exam(result)
+    if requested is None:
+        accept = _threshold(case.manifest, router, ACCEPT)
+        if score < accept:
+            return ExamDecision(
+                info=_exam_info(case, None, score),
+                refusal=(
+                    f"No exam was recognised: the best router score is {score:.2f} for "
+                    f"{code.value}, below the {accept:.2f} that is asked for. If the exam is known, "
+                    "name it in the request."
+                ),
+            )
+        return ExamDecision(info=_exam_info(case, code, score))
+    contradiction = _threshold(case.manifest, router, CONTRADICTION)
+    if code != requested and score >= contradiction:
+        return ExamDecision(
+            info=_exam_info(case, code, score),
+            refusal=(
+                f"The request names {requested.value}, but the image was recognised as {code.value} "
+                f"with a router score of {score:.2f} (contradiction from {contradiction:.2f}). It "
+                f"would need an image of the requested exam, or a request for {code.value}."
+            ),
+        )
+    return ExamDecision(info=_exam_info(case, requested, result.scores.get(requested.value)))
+
+
+def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDecision:
+    asked = read_question(case.request.question, code, case.protocols)
+    decision = replace(decision, asked=asked)
+    if not asked.own:
+        return replace(decision, refusal=_foreign_refusal(case, asked, decision.info.title))
+    protocol = case.protocols.exams[code]
+    slots = {question.slot for question in asked.own if protocol.step(question.slot).required}
+    specialists = protocol.specialists(protocol.closure(slots))
+    if not installed(case, specialists):
+        return replace(
+            decision,
+            refusal=(
+                f"{protocol.title} cannot be analysed yet. It would need specialists that are not "
+                f"installed: {not_installed(case, specialists)}."
+            ),
+        )
+    return decision
+
+
+def foreign_label(case: Case, code: ExamCode, question_label: str | None) -> str:
+    """What a question asks for from another exam, in words."""
+    title = case.protocols.exams[code].title
+    return title if question_label is None else f"{question_label} ({title})"
+
+
+def _foreign_refusal(case: Case, asked: Asked, title: str) -> str:
+    labels = "; ".join(
+        foreign_label(case, code, question.label if question else None)
+        for code, question in asked.foreign
+    )
+    wanted: list[str] = []
+    for code, question in asked.foreign:
+        protocol = case.protocols.exams[code]
+        asks = protocol.questions if question is None else (question,)
+        wanted += protocol.specialists(protocol.closure(q.slot for q in asks))
+    gap = not_installed(case, tuple(dict.fromkeys(wanted)))
+    needs = f" and specialists that are not installed: {gap}" if gap else ""
+    return (
+        f"The question asks for {labels}, but the image was taken as {title}. "
+        f"It would need an image of that exam{needs}."
+    )

@@ -1,0 +1,148 @@
+"""The plan of a case: its legal actions, from manifest, protocol and state, and why a slot stays open."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from planner.case import Case
+from planner.choose import STOP_ACTION, Action
+from planner.exam import ExamDecision, decide_exam, installed, not_installed
+from planner.protocols import Condition, Need, Protocol, ProtocolStep
+from specialists.manifest import Roi
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the case's exam and question want, and what the state lets the planner do about it."""
+
+    case: Case
+    decision: ExamDecision
+
+    @cached_property
+    def protocol(self) -> Protocol | None:
+        """The exam's protocol; None while no exam is known."""
+        code = self.decision.info.code
+        return None if code is None else self.case.protocols.exams[code]
+
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The slots that the request asks for, and those that they need."""
+        asked = self.decision.asked
+        if self.protocol is None or asked is None:
+            return frozenset()
+        if not asked.narrowed:
+            return frozenset(step.slot for step in self.protocol.steps if step.required)
+        return self.protocol.closure(question.slot for question in asked.own)
+
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """The required slots and those that cross-check them."""
+        steps = () if self.protocol is None else self.protocol.steps
+        checks = {step.slot for step in steps if self.required.intersection(step.cross_checks)}
+        return self.required | checks
+
+    def legal_actions(self) -> tuple[Action, ...]:
+        """The legal actions in protocol order, `stop` last where it is legal; never empty."""
+        if self.case.state.stopped or self.decision.refusal:
+            return (STOP_ACTION,)
+        if not self.decision.routed:
+            router = self.case.protocols.router
+            return (Action(name=router.specialist, slot=router.slot),)
+        steps = () if self.protocol is None else self.protocol.steps
+        actions = tuple(
+            action for step in steps if step.slot in self.wanted for action in self._actions(step)
+        )
+        if any(action.slot in self.required for action in actions):
+            return actions
+        return (*actions, STOP_ACTION)
+
+    def why_open(self, slot: str) -> str:
+        """Why `slot` of the exam holds no result: a sentence without its full stop."""
+        if self.decision.refusal:
+            return "the analysis was refused"
+        if slot not in self.wanted:
+            return "the question did not ask for it"
+        step = self._step(slot)
+        records = self.case.state.slots.get(slot, ())
+        declined = [record.declined for record in records if record.declined]
+        if declined:
+            return "; ".join(sentence.rstrip(".") for sentence in declined)
+        if not installed(self.case, step.specialists):
+            return f"not installed: {not_installed(self.case, step.specialists)}"
+        need = self._unmet(step)
+        if need is None:
+            return "the analysis stopped before it"
+        if self.case.state.answer(need.slot) is None:
+            why = self.why_open(need.slot)
+            return f"it follows from {self.label(need.slot)}, which was not assessed: {why}"
+        return step.unmet or f"{need.slot} shows nothing"
+
+    def label(self, slot: str) -> str:
+        """What the exam calls `slot`."""
+        return slot if self.protocol is None else self.protocol.label(slot)
+
+    def moot(self, slot: str) -> bool:
+        """Whether `slot` has nothing to answer: what it is asked of was looked for and not found."""
+        if self.decision.refusal or slot not in self.wanted:
+            return False
+        state, step = self.case.state, self._step(slot)
+        need = self._unmet(step)
+        asked_of = step.roi if need is None else need.slot
+        nothing = asked_of is not None and state.answer(asked_of) is not None
+        return nothing and not state.found(slot) and not state.found(asked_of or slot)
+
+    def _step(self, slot: str) -> ProtocolStep:
+        steps = () if self.protocol is None else self.protocol.steps
+        return next(step for step in steps if step.slot == slot)
+
+    def _actions(self, step: ProtocolStep) -> list[Action]:
+        """The next specialist of the step, unless it is answered, exhausted or not yet possible."""
+        state = self.case.state
+        if state.answer(step.slot) is not None or self._unmet(step) is not None:
+            return []
+        return [self._action(step, name) for name in self._left(step)[:1]]
+
+    def _left(self, step: ProtocolStep) -> list[str]:
+        tried = self.case.state.tried(step.slot)
+        return [name for name in installed(self.case, step.specialists) if name not in tried]
+
+    def _action(self, step: ProtocolStep, specialist: str) -> Action:
+        reads_roi = self.case.manifest.specialists[specialist].roi is not Roi.NONE
+        has_box = step.roi is not None and self.case.state.box(step.roi) is not None
+        return Action(
+            name=specialist, slot=step.slot, roi=step.roi if reads_roi and has_box else None
+        )
+
+    def _needs(self, step: ProtocolStep) -> list[Need]:
+        """The protocol's needs, then those of the manifest."""
+        needs = list(step.needs)
+        for name in installed(self.case, step.specialists):
+            entry = self.case.manifest.specialists[name]
+            slots = [*entry.requires]
+            if entry.roi is Roi.REQUIRED and step.roi is not None:
+                slots.append(step.roi)
+            needs += [Need(slot=slot, condition=Condition.FOUND) for slot in slots]
+        return needs
+
+    def _unmet(self, step: ProtocolStep) -> Need | None:
+        return next((need for need in self._needs(step) if not self._met(need)), None)
+
+    def _met(self, need: Need) -> bool:
+        match need.condition:
+            case Condition.FOUND:
+                return self.case.state.found(need.slot)
+            case Condition.TRIED:
+                return self._closed(need.slot)
+
+    def _closed(self, slot: str) -> bool:
+        """Whether nothing more can be learnt for `slot`."""
+        if slot not in self.wanted or self.case.state.answer(slot) is not None:
+            return True
+        step = self._step(slot)
+        need = self._unmet(step)
+        blocked = need is not None and need.condition is Condition.FOUND and self._closed(need.slot)
+        return blocked or not self._left(step)
+
+
+def plan_for(case: Case) -> Plan:
+    """The plan that follows from the case's records."""
+    return Plan(case=case, decision=decide_exam(case))

@@ -1,0 +1,200 @@
+"""The protocol table: what each exam wants answered, which specialists may answer it, and what asks for it."""
+
+import hashlib
+import tomllib
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from planner.errors import ProtocolInvalid
+from reports.model import ExamCode
+from specialists.manifest import Kind
+
+PACKAGE_PROTOCOLS = Path(__file__).parent / "protocols.toml"
+
+SLOT_KINDS = {
+    "box": Kind.DETECT,
+    "mask": Kind.SEGMENT,
+    "scores": Kind.CLASSIFY,
+    "points": Kind.REGRESS,
+}
+"""What fills a slot, by the part of its name before the colon."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Slot = Annotated[str, Field(pattern=r"^(box|mask|scores|points):[a-z_]+$")]
+
+
+class Condition(StrEnum):
+    """What must be known of another slot before a step may run."""
+
+    FOUND = "found"
+    """A result that shows something."""
+    TRIED = "tried"
+    """Nothing more can be learnt: answered, declined or not installed."""
+
+
+class Need(_Table):
+    """One condition on another slot; written "SLOT CONDITION" in the table."""
+
+    slot: Slot
+    condition: Condition
+
+
+def _split_need(value: object) -> object:
+    if isinstance(value, str):
+        slot, _, condition = value.partition(" ")
+        return {"slot": slot, "condition": condition}
+    return value
+
+
+class ProtocolStep(_Table):
+    """One slot to fill; `unmet` says what it means when a needed slot shows nothing."""
+
+    slot: Slot
+    specialists: Annotated[tuple[str, ...], Field(min_length=1)]
+    required: bool = True
+    needs: tuple[Annotated[Need, BeforeValidator(_split_need)], ...] = ()
+    unmet: str | None = None
+    roi: Slot | None = None
+    cross_checks: tuple[Slot, ...] = ()
+
+
+class Answer(StrEnum):
+    """In which part of the report a question is answered."""
+
+    FINDING = "finding"
+    MEASUREMENT = "measurement"
+
+
+class Question(_Table):
+    """One thing the exam wants answered; `absent` is the reason to print when its result shows nothing."""
+
+    id: str
+    label: str
+    kind: Answer
+    slot: Slot
+    structure: str | None = None
+    """The component label of a mask with several structures; null: all of them."""
+    confirmed_by: Slot | None = None
+    """The mask that must not contradict a detector's "none"; its outlines are evidence too."""
+    score_of: str | None = None
+    """The class whose score the finding carries; null: the best one's."""
+    absent: str | None = None
+    keywords: tuple[str, ...]
+
+
+class CheckKind(StrEnum):
+    """How two results are compared; see `planner.checks`."""
+
+    PRESENCE = "presence"
+    OVERLAP = "overlap"
+    CONTAINMENT = "containment"
+    CLASSES = "classes"
+    CLASS_PRESENCE = "class_presence"
+
+
+class CheckRow(_Table):
+    """Two slots whose results should agree."""
+
+    name: str
+    kind: CheckKind
+    slots: tuple[Slot, Slot]
+    structure: str | None = None
+    absent_class: str | None = None
+
+
+class Protocol(_Table):
+    """One exam."""
+
+    title: str
+    keywords: tuple[str, ...]
+    steps: Annotated[tuple[ProtocolStep, ...], Field(min_length=1)]
+    questions: Annotated[tuple[Question, ...], Field(min_length=1)]
+    checks: tuple[CheckRow, ...] = ()
+
+    @model_validator(mode="after")
+    def _refer_only_to_own_slots(self) -> Self:
+        slots = [step.slot for step in self.steps]
+        if len(set(slots)) < len(slots):
+            raise ValueError(f"a slot has two steps: {slots}")
+        for place, step in enumerate(self.steps):
+            earlier = {need.slot for need in step.needs} | ({step.roi} if step.roi else set())
+            if not earlier <= set(slots[:place]):
+                raise ValueError(f"{step.slot} needs a slot that no earlier step fills")
+        used = {slot for step in self.steps for slot in step.cross_checks}
+        used |= {question.slot for question in self.questions}
+        used |= {q.confirmed_by for q in self.questions if q.confirmed_by}
+        used |= {slot for check in self.checks for slot in check.slots}
+        if not used <= set(slots):
+            raise ValueError(f"no step fills {sorted(used - set(slots))}")
+        return self
+
+    def closure(self, slots: Iterable[str]) -> frozenset[str]:
+        """`slots` and all that they need."""
+        closed = set(slots)
+        for step in reversed(self.steps):  # A step's needs lie before it.
+            if step.slot in closed:
+                closed |= {need.slot for need in step.needs}
+                closed |= {step.roi} if step.roi else set()
+        return frozenset(closed)
+
+    def specialists(self, slots: Iterable[str]) -> tuple[str, ...]:
+        """All that may fill one of `slots`, in protocol order."""
+        wanted = set(slots)
+        return tuple(s for step in self.steps if step.slot in wanted for s in step.specialists)
+
+    def label(self, slot: str) -> str:
+        """What the first question answered from `slot` is called; the slot's name without one."""
+        return next((q.label for q in self.questions if q.slot == slot), slot)
+
+    def step(self, slot: str) -> ProtocolStep:
+        """The step that fills `slot`, which must be one of this protocol's."""
+        return next(step for step in self.steps if step.slot == slot)
+
+
+class Router(_Table):
+    """The specialist that recognises the exam."""
+
+    slot: Slot
+    specialist: str
+
+
+class Protocols(_Table):
+    """All exams, the router, and the SHA-256 of the table's bytes."""
+
+    negations: tuple[str, ...]
+    router: Router
+    exams: dict[ExamCode, Protocol]
+    sha256: str
+
+    @model_validator(mode="after")
+    def _cover_every_exam_with_unique_questions(self) -> Self:
+        if missing := [code.value for code in ExamCode if code not in self.exams]:
+            raise ValueError(f"no protocol for {missing}")
+        ids = [question.id for exam in self.exams.values() for question in exam.questions]
+        if len(set(ids)) < len(ids):
+            raise ValueError("two questions have the same id")
+        return self
+
+
+@cache
+def read_protocols(path: Path = PACKAGE_PROTOCOLS) -> Protocols:
+    """The table of that file.
+
+    Raises:
+        ProtocolInvalid: the file is not readable or contradicts itself; the message names the place.
+    """
+    try:
+        content = path.read_bytes()
+        table = tomllib.loads(content.decode("utf-8"))
+        return Protocols(**table, sha256=hashlib.sha256(content).hexdigest())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise ProtocolInvalid(f"The protocols {path} cannot be used: {error}") from error

@@ -1,0 +1,110 @@
+"""The keyword matcher: what a free-text question asks for, by the words in the protocol table."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from planner.protocols import Protocols, Question
+from reports.model import ExamCode
+
+UNMATCHED = (
+    "No keyword of the question was recognised, so the whole protocol was followed; "
+    "whether it answers the question was not established."
+)
+NEGATED = "The question excludes something, which keywords cannot tell, so the whole protocol was followed."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a question asks of one exam: all of its questions where nothing narrows them.
+
+    `foreign` holds what belongs to other exams (None: the exam as such); `note` is a sentence on how
+    the question was read.
+    """
+
+    own: tuple[Question, ...]
+    foreign: tuple[tuple[ExamCode, Question | None], ...] = ()
+    narrowed: bool = False
+    note: str | None = None
+
+
+class _Hit(NamedTuple):
+    start: int
+    end: int
+    exam: ExamCode
+    question: Question | None
+
+    def inside(self, other: "_Hit") -> bool:
+        return (
+            other.start <= self.start
+            and self.end <= other.end
+            and other.end - other.start > self.end - self.start
+        )
+
+    def overlaps(self, other: "_Hit") -> bool:
+        return self.start < other.end and other.start < self.end
+
+
+def read_question(text: str | None, exam: ExamCode, protocols: Protocols) -> Asked:
+    """What `text` asks, seen from `exam`; None or blank asks for the whole protocol."""
+    questions = protocols.exams[exam].questions
+    plain = _plain(text or "")
+    if not plain:
+        return Asked(own=questions)
+    if any(_spans(word, plain) for word in protocols.negations):
+        return Asked(own=questions, note=NEGATED)
+    hits = _hits(plain, protocols)
+    own_hits = [hit for hit in hits if hit.exam == exam]
+    asked = {hit.question.id for hit in own_hits if hit.question}
+    foreign = [
+        (hit.exam, hit.question)
+        for hit in hits
+        if hit.exam != exam and not any(hit.overlaps(own) for own in own_hits)
+    ]
+    own = tuple(question for question in questions if question.id in asked)
+    unique = tuple(pair for n, pair in enumerate(foreign) if pair not in foreign[:n])
+    if own or unique:
+        return Asked(own=own, foreign=unique, narrowed=True, note=_heard(own, protocols, unique))
+    note = None if own_hits else UNMATCHED
+    return Asked(own=questions, note=note)
+
+
+def _heard(
+    own: tuple[Question, ...],
+    protocols: Protocols,
+    foreign: tuple[tuple[ExamCode, Question | None], ...],
+) -> str | None:
+    if not own:
+        return None
+    titles = [protocols.exams[exam].title for exam, question in foreign if question is None]
+    also = (
+        f" It also mentions {', '.join(titles)}, which the image was not taken as."
+        if titles
+        else ""
+    )
+    return f"By its keywords the question asks for: {', '.join(q.label for q in own)}.{also}"
+
+
+def _plain(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    return " ".join(folded.split())
+
+
+def _spans(keyword: str, plain: str) -> list[tuple[int, int]]:
+    pattern = rf"(?<!\w){re.escape(_plain(keyword))}(?!\w)"
+    return [match.span() for match in re.finditer(pattern, plain)]
+
+
+def _hits(plain: str, protocols: Protocols) -> list[_Hit]:
+    hits = [
+        _Hit(start, end, exam, question)
+        for exam, protocol in protocols.exams.items()
+        for question, keywords in [
+            (None, protocol.keywords),
+            *((question, question.keywords) for question in protocol.questions),
+        ]
+        for keyword in keywords
+        for start, end in _spans(keyword, plain)
+    ]
+    return [hit for hit in hits if not any(hit.inside(other) for other in hits)]

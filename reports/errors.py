@@ -1,0 +1,23 @@
+"""What can be wrong with a report's data, named for what is wrong.
+
+ReportError
+├── OutlineDegenerate an outline has no area: say "not assessed"
+├── EvidenceMissing   a statement names evidence that the report does not hold
+└── ReasonMissing     something was not assessed or refused and nobody said why
+"""
+
+
+class ReportError(Exception):
+    """Any error of this package; the message is a sentence for a person."""
+
+
+class OutlineDegenerate(ReportError):
+    """An outline has fewer than three points or no area, so it has no axes."""
+
+
+class EvidenceMissing(ReportError):
+    """A finding or measurement names evidence that the report does not hold; the message names both."""
+
+
+class ReasonMissing(ReportError):
+    """A silent gap: something was not assessed or was refused without a reason."""

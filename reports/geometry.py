@@ -1,0 +1,174 @@
+"""Outlines in pixels → lengths, areas, boxes and masks; pure, so that a correction recomputes them anywhere.
+
+Every function that gives a length or an area takes `scale`, the size (x, y) of one pixel, and scales both
+axes before it measures: pixels need not be square. A scale of (1, 1) measures in pixels.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reports.errors import OutlineDegenerate
+from reports.model import Box, Point, Ring
+
+Scale = tuple[float, float]
+"""The size (x, y) of one pixel, in mm per pixel, or (1, 1) for pixels."""
+
+SQUARE_PX: Scale = (1.0, 1.0)
+
+_Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A straight line between two points in image pixels; `length` is in the unit of the scale."""
+
+    start: Point
+    end: Point
+    length: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """The longest line through an outline's convex hull, and the longest one perpendicular to it."""
+
+    long: Segment
+    short: Segment
+
+
+def area(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> float:
+    """The area of the first ring less the holes that follow it, in the scale's unit squared."""
+    outer, *holes = (abs(_shoelace(ring)) for ring in rings)
+    return (outer - sum(holes)) * scale[0] * scale[1]
+
+
+def long_and_short_axis(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> Axes:
+    """The maximum Feret diameter of the outer ring, and the longest chord of its hull across it.
+
+    Both have their end points on the convex hull, so what is drawn is what is measured; they are
+    perpendicular after scaling, which need not look so in pixels.
+
+    Raises:
+        OutlineDegenerate: the outer ring has no area.
+    """
+    hull = _convex_hull(np.asarray(rings[0], dtype=np.float64) * scale)
+    apart = np.linalg.norm(hull[:, None] - hull[None, :], axis=2)  # (N, N)
+    first, last = np.unravel_index(int(np.argmax(apart)), apart.shape)
+    length = float(apart[first, last])
+    along = (hull[last] - hull[first]) / length
+    across = np.array([-along[1], along[0]])
+    low, high = _widest_chord((hull - hull[first]) @ np.stack([along, across], axis=1))
+    back = np.stack([along, across])
+    return Axes(
+        long=_segment(hull[first], hull[last], scale),
+        short=_segment(low @ back + hull[first], high @ back + hull[first], scale),
+    )
+
+
+def extent(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> tuple[float, float]:
+    """The width and height of the box around the outer ring, in the scale's unit."""
+    x_min, y_min, x_max, y_max = box_of(rings)
+    return (x_max - x_min) * scale[0], (y_max - y_min) * scale[1]
+
+
+def box_of(rings: Sequence[Ring]) -> Box:
+    """The smallest box around the outer ring."""
+    xs, ys = zip(*rings[0], strict=True)
+    return (min(xs), min(ys), max(xs), max(ys))
+
+
+def box_iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes; 0 when they do not overlap."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = _box_area(one) + _box_area(other) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def inside(points: Iterable[Point], box: Box) -> bool:
+    """Whether every point lies in the box or on its edge."""
+    return all(box[0] <= x <= box[2] and box[1] <= y <= box[3] for x, y in points)
+
+
+def rasterize(rings: Sequence[Ring], width: int, height: int) -> npt.NDArray[np.bool_]:
+    """(height, width) bool: the pixels whose centres lie inside the rings under the even-odd rule."""
+    crossings = np.zeros((height, width + 1), dtype=np.int64)
+    for ring in rings:
+        for (x0, y0), (x1, y1) in zip(ring, (*ring[1:], ring[0]), strict=True):
+            top, bottom = min(y0, y1), max(y0, y1)
+            rows = np.arange(max(_first_centre(top), 0), min(_first_centre(bottom), height))
+            if rows.size:
+                x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+                columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
+                np.add.at(crossings, (rows, columns), 1)
+    odd: npt.NDArray[np.bool_] = np.cumsum(crossings, axis=1)[:, :width] % 2 == 1
+    return odd
+
+
+def _first_centre(edge: float) -> int:
+    """The index of the first pixel whose centre is at or past `edge`."""
+    return math.ceil(edge - 0.5)
+
+
+def _shoelace(ring: Ring) -> float:
+    x, y = np.asarray(ring, dtype=np.float64).T
+    # About the first point: far from the origin the products would lose digits.
+    x, y = x - x[0], y - y[0]
+    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+
+
+def _box_area(box: Box) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
+
+
+def _convex_hull(points: _Points) -> _Points:
+    """(N, 2) corners of the convex hull in order (Andrew's monotone chain)."""
+    ordered = sorted({(float(x), float(y)) for x, y in points})
+    hull = _half_hull(ordered)[:-1] + _half_hull(ordered[::-1])[:-1]
+    if len(hull) < 3:
+        raise OutlineDegenerate("The outline has no area, so that it has no axes.")
+    return np.array(hull)
+
+
+def _half_hull(ordered: list[Point]) -> list[Point]:
+    chain: list[Point] = []
+    for x, y in ordered:
+        while len(chain) > 1:
+            (x0, y0), (x1, y1) = chain[-2:]
+            if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0:
+                break
+            chain.pop()
+        chain.append((x, y))
+    return chain
+
+
+def _widest_chord(hull: _Points) -> tuple[_Points, _Points]:
+    """The ends of the longest chord across, of a (N, 2) hull given as (along, across) its long axis.
+
+    No point lies beyond the ends of the long axis, so each half of the hull is a function of the
+    position along it; their distance is concave and linear between corners: it is greatest at one.
+    """
+    positions = np.unique(hull[:, 0])
+    upper = _height_at(positions, hull[hull[:, 1] >= 0])
+    lower = _height_at(positions, hull[hull[:, 1] <= 0])
+    at = int(np.argmax(upper - lower))
+    return np.array([positions[at], lower[at]]), np.array([positions[at], upper[at]])
+
+
+def _height_at(positions: _Points, chain: _Points) -> _Points:
+    ends = np.array([[positions[0], 0.0], [positions[-1], 0.0]])
+    chain = np.concatenate([ends, chain])
+    chain = chain[np.argsort(chain[:, 0], kind="stable")]
+    return np.interp(positions, chain[:, 0], chain[:, 1])
+
+
+def _segment(start: _Points, end: _Points, scale: Scale) -> Segment:
+    return Segment(
+        start=(float(start[0] / scale[0]), float(start[1] / scale[1])),
+        end=(float(end[0] / scale[0]), float(end[1] / scale[1])),
+        length=float(np.linalg.norm(end - start)),
+    )

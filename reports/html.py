@@ -1,0 +1,84 @@
+"""A report as a page: the image with its overlays, and beside it the statements that rest on them.
+
+The page needs no script, so that it works in a file, in a mail, and under the strictest policy: toggles are
+check boxes, and hovering or focussing a statement lights its evidence through `:has()`. The viewer takes the
+same article by `to_fragment` and the same sheet by `STYLE`.
+"""
+
+import base64
+import hashlib
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports.model import Report
+from reports.overlay import to_svg_layers, view_box
+from reports.wording import NOT_FOR_CLINICAL_USE, sentence
+
+_LIT_IDS = 96
+"""How many evidence ids the sheet can light by hovering; beyond them a link's `:target` still does."""
+
+
+def to_html(report: Report, image_href: str | None) -> str:
+    """A complete page; `image_href` is the image's address or data: URI, None to leave the image out."""
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        report=report,
+        article=to_fragment(report, image_href),
+        style=STYLE,
+        policy=CONTENT_SECURITY_POLICY,
+    )
+
+
+def to_fragment(report: Report, image_href: str | None) -> Markup:
+    """The `<article class="report">` of the page, for a page that brings `STYLE` itself."""
+    text = _ENVIRONMENT.get_template("article.html.j2").render(
+        report=report,
+        image_href=image_href,
+        layers=to_svg_layers(report),
+        view_box=view_box(report),
+        not_for_clinical_use=NOT_FOR_CLINICAL_USE,
+        kinds=_kinds(report),
+    )
+    return Markup(text)
+
+
+def _kinds(report: Report) -> list[str]:
+    """The kinds of overlay that this report has, in drawing order."""
+    present = {item.kind for item in report.evidence}
+    return [kind for kind in ("mask", "box", "points") if kind in present]
+
+
+def _anchor(evidence_id: str, report: Report) -> str:
+    """The fragment that shows a piece of evidence: its overlay, or its row where it has none."""
+    kinds = {item.id: item.kind for item in report.evidence}
+    place = "evidence" if kinds[evidence_id] == "scores" else "overlay"
+    return f"#{place}-{evidence_id}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({"sentence": sentence, "anchor": _anchor})
+    return environment
+
+
+def _policy(style: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; img-src 'self' data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+_ENVIRONMENT = _environment()
+
+STYLE = Markup(_ENVIRONMENT.get_template("report.css.j2").render(lit_ids=_LIT_IDS))
+"""The sheet of the page; nothing in it depends on the report."""
+
+CONTENT_SECURITY_POLICY = _policy(STYLE)
+"""The page states it in a `<meta>`; whoever serves the page sends the same as a header."""

@@ -1,0 +1,21 @@
+"""A report as plain text."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reports.model import Report
+from reports.wording import NOT_FOR_CLINICAL_USE
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("reports"),
+    undefined=StrictUndefined,
+    autoescape=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def to_text(report: Report) -> str:
+    """The whole report in lines of text; evidence by its id in square brackets."""
+    template = _ENVIRONMENT.get_template("report.txt.j2")
+    return template.render(report=report, not_for_clinical_use=NOT_FOR_CLINICAL_USE)

@@ -1,0 +1,233 @@
+"""Results → sentences, by fixed templates: no model writes a word of a report.
+
+What the planner's conclusion hands in, and how it reads:
+
+- a structure (`label` "lesion"): evidence box and masks; the finding's score is the detector's presence score;
+- a classification (any `label`): evidence scores, read from there; the finding's score is not printed again;
+- "not assessed" anywhere, and the outcomes partial and refused, carry a reason, a sentence or a clause.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reports.errors import EvidenceMissing, ReasonMissing
+from reports.geometry import area
+from reports.measure import UNITLESS
+from reports.model import (
+    BoxEvidence,
+    Evidence,
+    Finding,
+    MaskEvidence,
+    Measurement,
+    MeasurementState,
+    PixelAspect,
+    Report,
+    ScoresEvidence,
+)
+
+NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without review."
+
+HEADLINE_CLASS = "malignant"
+"""The class whose score a classification's sentence begins with, where it is one of the classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingClasses:
+    """How many training images a specialist saw per class, and where that was counted."""
+
+    counts: dict[str, int]
+    source: str
+
+    def share(self, label: str) -> float:
+        """The fraction of training images of that class."""
+        return self.counts[label] / sum(self.counts.values())
+
+
+TRAINING_CLASSES = {
+    "breast_2cls": TrainingClasses(
+        counts={"benign": 309, "malignant": 156}, source="BUSI, train rows of breast_2cls.csv"
+    ),
+    "breast_3cls": TrainingClasses(
+        counts={"normal": 95, "benign": 309, "malignant": 156},
+        source="BUSI, train rows of breast_3cls.csv",
+    ),
+}
+"""Counted once from the training tables; a score cannot be read without knowing what was common there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Basis:
+    """A finding with what it rests on, by kind."""
+
+    finding: Finding
+    boxes: tuple[BoxEvidence, ...]
+    masks: tuple[MaskEvidence, ...]
+    classifications: tuple[ScoresEvidence, ...]
+
+    @property
+    def largest(self) -> MaskEvidence:
+        """The outlined part with the greatest area in pixels."""
+        return max(self.masks, key=lambda mask: area(mask.polygons))
+
+
+def word(report: Report) -> Report:
+    """The report with every statement, the impression and the limitations filled in.
+
+    Raises:
+        EvidenceMissing: a finding or measurement rests on evidence that the report does not hold.
+        ReasonMissing: something was not assessed, or the outcome is not "reported", without a reason.
+    """
+    evidence = {item.id: item for item in report.evidence}
+    bases = [_basis(finding, evidence) for finding in report.findings]
+    findings = tuple(
+        basis.finding.model_copy(update={"statement": _text("finding.j2", basis=basis)})
+        for basis in bases
+    )
+    measurements = tuple(
+        measurement.model_copy(
+            update={"statement": _measurement_statement(measurement, evidence, report)}
+        )
+        for measurement in report.measurements
+    )
+    worded = report.model_copy(update={"findings": findings, "measurements": measurements})
+    return worded.model_copy(
+        update={
+            "impression": _sentences("impression.j2", report=worded, bases=bases),
+            "limitations": _sentences(
+                "limitations.j2",
+                report=worded,
+                not_for_clinical_use=NOT_FOR_CLINICAL_USE,
+                units={m.unit for m in worded.measurements if _measured(m)},
+                uncalibrated=any(m.interval is None for m in worded.measurements if _measured(m)),
+                square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
+            ),
+        }
+    )
+
+
+def number(value: float, unit: str | None) -> str:
+    """A number in the digits that its unit deserves, with the unit."""
+    return digits(value, unit) if unit in {UNITLESS, None} else f"{digits(value, unit)} {unit}"
+
+
+def digits(value: float, unit: str | None) -> str:
+    """A number in the digits that its unit deserves: none after the point for whole pixels."""
+    if unit in {UNITLESS, None}:
+        return f"{value:.2f}"
+    return f"{value:.0f}" if str(unit).startswith("px") else f"{value:.1f}"
+
+
+def sentence(text: str | None) -> str:
+    """The text as a sentence: a capital first, one full stop last.
+
+    Raises:
+        ReasonMissing: there is no text.
+    """
+    return _capital(clause(text)) + "."
+
+
+def clause(text: str | None) -> str:
+    """The text to follow a colon or comma: no full stop, no capital on an ordinary first word.
+
+    Raises:
+        ReasonMissing: there is no text.
+    """
+    text = (text or "").strip().rstrip(".")
+    if not text:
+        raise ReasonMissing("Something was not assessed or was refused, and no reason is given.")
+    ordinary = re.match(r"[A-Z][a-z]+\b|A\b", text)
+    return text[0].lower() + text[1:] if ordinary else text
+
+
+def _measured(measurement: Measurement) -> bool:
+    return measurement.state is MeasurementState.MEASURED
+
+
+def _basis(finding: Finding, evidence: dict[str, Evidence]) -> _Basis:
+    items = _rests_on(finding.id, finding.evidence, evidence)
+    return _Basis(
+        finding=finding,
+        boxes=tuple(item for item in items if isinstance(item, BoxEvidence)),
+        masks=tuple(item for item in items if isinstance(item, MaskEvidence)),
+        classifications=tuple(item for item in items if isinstance(item, ScoresEvidence)),
+    )
+
+
+def _measurement_statement(
+    measurement: Measurement, evidence: dict[str, Evidence], report: Report
+) -> str:
+    items = _rests_on(measurement.id, measurement.evidence, evidence)
+    masks = [item for item in items if isinstance(item, MaskEvidence)]
+    return _text(
+        "measurement.j2",
+        measurement=measurement,
+        subject=_subject(masks[0], report) if masks else None,
+    )
+
+
+def _subject(mask: MaskEvidence, report: Report) -> str:
+    """The structure's name, numbered when the specialist outlined several of it."""
+    alike = [
+        item.id
+        for item in report.evidence
+        if isinstance(item, MaskEvidence)
+        and (item.label, item.specialist) == (mask.label, mask.specialist)
+    ]
+    if len(alike) == 1:
+        return mask.label
+    return f"{mask.label} {alike.index(mask.id) + 1} of {len(alike)}"
+
+
+def _rests_on(item_id: str, ids: Iterable[str], evidence: dict[str, Evidence]) -> list[Evidence]:
+    try:
+        return [evidence[evidence_id] for evidence_id in ids]
+    except KeyError as missing:
+        raise EvidenceMissing(f"{item_id} rests on {missing}, which is not there.") from missing
+
+
+def _headline(classification: ScoresEvidence) -> str:
+    scores = classification.scores
+    if HEADLINE_CLASS in scores:
+        return HEADLINE_CLASS
+    return max(scores, key=lambda label: scores[label])
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _text(template: str, **context: object) -> str:
+    return " ".join(_ENVIRONMENT.get_template(template).render(**context).split())
+
+
+def _sentences(template: str, **context: object) -> tuple[str, ...]:
+    """One sentence or two per line of the template that has any."""
+    lines = _ENVIRONMENT.get_template(template).render(**context).splitlines()
+    return tuple(" ".join(line.split()) for line in lines if line.strip())
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., object]] = {
+        "number": number,
+        "digits": digits,
+        "sentence": sentence,
+        "clause": clause,
+        "headline": _headline,
+        "capital": _capital,
+    }
+    environment.filters.update(filters)
+    environment.globals["training_classes"] = TRAINING_CLASSES
+    return environment
+
+
+_ENVIRONMENT = _environment()

@@ -1,0 +1,136 @@
+"""TransUNet-style hybrid encoder: a convolutional stem and a ViT on its last level (ustri.txt, 2.5)."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Features = dict[str, Tensor]
+"""Maps by level name: `c2` (stride 2), `stem` (4), `c8` (8), `vit` (16), each (B, C, H, W)."""
+
+STRIDES = {"c2": 2, "stem": 4, "c8": 8, "vit": 16}
+
+
+class ConvNorm(nn.Sequential):
+    """3×3 or 1×1 convolution, batch norm and, unless told otherwise, SiLU."""
+
+    def __init__(
+        self, width_in: int, width_out: int, kernel: int = 3, stride: int = 1, act: bool = True
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(width_in, width_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(width_out),
+            nn.SiLU(inplace=True) if act else nn.Identity(),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut; the last norm starts at zero."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(width_in, width_out, stride=stride)
+        self.conv2 = ConvNorm(width_out, width_out, act=False)
+        nn.init.zeros_(cast(nn.BatchNorm2d, self.conv2[1]).weight)
+        same = width_in == width_out and stride == 1
+        self.shortcut = (
+            nn.Identity() if same else ConvNorm(width_in, width_out, 1, stride, act=False)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width_in, H, W) to (B, width_out, H / stride, W / stride)."""
+        out: Tensor = F.silu(self.conv2(self.conv1(x)) + self.shortcut(x))
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        B, N, C = x.shape
+        # (B, N, 3C) -> (3, B, heads, N, C / heads)
+        q, k, v = self.qkv(x).view(B, N, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, N, C))
+        return out
+
+
+class ViTLayer(nn.Module):
+    """Pre-norm transformer layer."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        x = x + self.attention(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+def position_code(height: int, width: int, channels: int) -> Tensor:
+    """(1, height * width, channels) float32 2-D sine-cosine code, so that any input size works."""
+    frequency = torch.exp(
+        torch.arange(channels // 4) * (-torch.log(torch.tensor(1e4)) / (channels // 4))
+    )
+    rows = torch.arange(height)[:, None] * frequency  # (H, C/4)
+    columns = torch.arange(width)[:, None] * frequency  # (W, C/4)
+    code = torch.cat(
+        [
+            torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, width, -1),
+            torch.cat([columns.sin(), columns.cos()], 1)[None].expand(height, -1, -1),
+        ],
+        dim=2,
+    )
+    return code.reshape(1, height * width, channels)
+
+
+class TransUNet(nn.Module):
+    """Hybrid encoder; `widths` are those of strides 2, 4, 8 and 16, the last also the ViT's."""
+
+    def __init__(
+        self, *, widths: Sequence[int], blocks: int, layers: int, heads: int, mlp_ratio: int
+    ) -> None:
+        super().__init__()
+        w2, w4, w8, w16 = widths
+        self.widths = dict(zip(STRIDES, widths, strict=True))
+        self.c2 = nn.Sequential(ConvNorm(1, w2, stride=2), ConvNorm(w2, w2))
+        self.stem = _stage(w2, w4, blocks)
+        self.c8 = _stage(w4, w8, blocks)
+        self.c16 = _stage(w8, w16, blocks)
+        self.layers = nn.ModuleList(ViTLayer(w16, heads, mlp_ratio) for _ in range(layers))
+        self.norm = nn.LayerNorm(w16)
+
+    def forward(self, x: Tensor) -> Features:
+        """Feature maps by level of (B, 1, H, W) normalised grey; H and W are multiples of 16."""
+        c2 = self.c2(x)
+        stem = self.stem(c2)
+        c8 = self.c8(stem)
+        c16 = self.c16(c8)
+        B, C, H, W = c16.shape
+        tokens = c16.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
+        tokens = tokens + position_code(H, W, C).to(tokens)
+        for layer in self.layers:
+            tokens = layer(tokens)
+        vit = self.norm(tokens).transpose(1, 2).reshape(B, C, H, W)
+        return {"c2": c2, "stem": stem, "c8": c8, "vit": vit}
+
+
+def _stage(width_in: int, width_out: int, blocks: int) -> nn.Sequential:
+    first = ResidualBlock(width_in, width_out, stride=2)
+    return nn.Sequential(first, *(ResidualBlock(width_out, width_out) for _ in range(blocks - 1)))

@@ -1,0 +1,205 @@
+"""A head's raw output as a result in image pixels."""
+
+from typing import cast
+
+import contourpy
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from reports.geometry import rasterize
+from reports.model import Box, NamedPoint, Ring
+from specialists.errors import WeightsError
+from specialists.heads.regress import decode_heatmaps
+from specialists.letterbox import Letterbox
+from specialists.manifest import Kind, SpecialistEntry
+from specialists.model import Output
+from specialists.result import (
+    ClassifyResult,
+    Component,
+    DetectResult,
+    RegressResult,
+    Result,
+    SegmentResult,
+)
+
+Array = npt.NDArray[np.float64]
+
+NEEDED_THRESHOLDS = {
+    Kind.DETECT: ("presence",),
+    Kind.SEGMENT: ("mask", "min_area"),
+    Kind.REGRESS: ("peak",),
+    Kind.CLASSIFY: (),
+}
+
+
+def check_decodable(entry: SpecialistEntry) -> None:
+    """Returns if the entry has every number that its decoding needs.
+
+    Raises:
+        WeightsError: a threshold or the temperature is missing.
+    """
+    for name in NEEDED_THRESHOLDS[entry.kind]:
+        if name not in entry.thresholds:
+            raise WeightsError(f"The manifest entry {entry.id} lacks the threshold {name!r}.")
+    if entry.kind is Kind.CLASSIFY and entry.temperature is None:
+        raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
+
+
+def decode(entry: SpecialistEntry, output: Output, box: Letterbox) -> Result:
+    """The result of one image (batch of one), mapped back through its letterbox."""
+    if entry.kind is Kind.DETECT:
+        return _detect(entry, output, box)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{entry.id} gave no tensor")
+    if entry.kind is Kind.SEGMENT:
+        return _segment(entry, output, box)
+    if entry.kind is Kind.REGRESS:
+        return _regress(entry, output, box)
+    return _classify(entry, output)
+
+
+def attention_inside(attention: Tensor, box: Tensor) -> Tensor:
+    """(B,) share of the attention (B, cells) that lies in the box (B, 4) in [0, 1]."""
+    side = int(round(attention.shape[1] ** 0.5))
+    centre = (torch.arange(side, device=box.device) + 0.5) / side
+    in_x = (centre >= box[:, :1]) & (centre < box[:, 2:3])
+    in_y = (centre >= box[:, 1:2]) & (centre < box[:, 3:4])
+    inside = (in_y[:, :, None] & in_x[:, None, :]).flatten(1)
+    return (attention.softmax(1) * inside).sum(1)
+
+
+def margins(logits: Tensor, side_px: int) -> Tensor:
+    """(B, classes - 1, S, S): by how much each foreground class leads all other classes, in [-1, 1]."""
+    shares = F.interpolate(
+        logits.float(), (side_px, side_px), mode="bilinear", align_corners=False
+    ).softmax(1)
+    found = []
+    for index in range(1, shares.shape[1]):
+        others = torch.cat([shares[:, :index], shares[:, index + 1 :]], dim=1)
+        found.append(shares[:, index] - others.amax(1))
+    return torch.stack(found, dim=1)
+
+
+def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ...]]:
+    """Components of a (S, S) margin map above `level`: rings in image pixels, outer ring first."""
+    side = margin.shape[0]
+    centres = np.arange(-1, side + 1) + 0.5
+    x0, y0, x1, y1 = box.field()
+    padded = np.pad(margin, 1, constant_values=-1.0)
+    outside_x, outside_y = (centres < x0) | (centres > x1), (centres < y0) | (centres > y1)
+    padded[:, outside_x] = -1.0
+    padded[outside_y, :] = -1.0
+    generator = contourpy.contour_generator(
+        centres, centres, padded, fill_type=contourpy.FillType.OuterOffset
+    )
+    polygons, offsets = cast("tuple[list[Array], list[Array]]", generator.filled(level, np.inf))
+    found = []
+    for points, offset in zip(polygons, offsets, strict=True):
+        rings = [
+            _ring(points[start : stop - 1], box)  # the last point repeats the first
+            for start, stop in zip(offset[:-1], offset[1:], strict=True)
+        ]
+        found.append(tuple(ring for ring in rings if len(ring) >= 3))
+    return [rings for rings in found if rings]
+
+
+def _ring(points: Array, box: Letterbox) -> Ring:
+    moved = np.clip(box.to_image(points), 0, [box.width_px, box.height_px]).round(2)
+    return tuple((float(x), float(y)) for x, y in moved)
+
+
+def _detect(entry: SpecialistEntry, output: Output, box: Letterbox) -> DetectResult:
+    if isinstance(output, Tensor):
+        raise TypeError(f"{entry.id} gave one tensor")
+    found, presence, attention = output
+    if entry.absence_known:
+        score = torch.sigmoid(presence.float() / (entry.temperature or 1.0))
+    else:
+        score = attention_inside(attention.float(), found.float())
+    placed = _place_box(found[0].double().numpy() * box.input_px, box)
+    present = float(score[0]) >= entry.thresholds["presence"].value
+    return DetectResult(
+        specialist=entry.id,
+        sha256=str(entry.sha256),
+        label=entry.labels[0],
+        score=round(float(score[0]), 4),
+        box=placed if present else None,
+        absence_known=entry.absence_known,
+    )
+
+
+def _place_box(corners: Array, box: Letterbox) -> Box | None:
+    moved = box.to_image(corners.reshape(2, 2)).clip(0, [box.width_px, box.height_px]).round(2)
+    (x_min, y_min), (x_max, y_max) = moved.tolist()
+    return (x_min, y_min, x_max, y_max) if x_max > x_min and y_max > y_min else None
+
+
+def _segment(entry: SpecialistEntry, logits: Tensor, box: Letterbox) -> SegmentResult:
+    level = 2 * entry.thresholds["mask"].value - 1
+    smallest = entry.thresholds["min_area"].value * box.width_px * box.height_px
+    maps = margins(logits, box.input_px)[0].double().numpy()
+    components: list[tuple[float, Component]] = []
+    for label, margin in zip(entry.labels[1:], maps, strict=True):
+        for rings in outlines(margin, level, box):
+            area = _ring_area(rings[0]) - sum(_ring_area(hole) for hole in rings[1:])
+            if area < max(smallest, 1.0):
+                continue
+            components.append(
+                (
+                    area,
+                    Component(label=label, polygons=rings, score=_mean_score(margin, rings, box)),
+                )
+            )
+    components.sort(key=lambda item: -item[0])
+    return SegmentResult(
+        specialist=entry.id,
+        sha256=str(entry.sha256),
+        labels=entry.labels[1:],
+        components=tuple(component for _, component in components),
+    )
+
+
+def _ring_area(ring: Ring) -> float:
+    x, y = np.array(ring).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def _mean_score(margin: Array, rings: tuple[Ring, ...], box: Letterbox) -> float:
+    network = tuple(
+        tuple((float(x), float(y)) for x, y in box.to_network(np.array(r))) for r in rings
+    )
+    inside = rasterize(network, box.input_px, box.input_px)
+    values = margin[inside] if inside.any() else np.array([0.0])
+    return round(float(np.clip((values.mean() + 1) / 2, 0, 1)), 4)
+
+
+def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
+    if entry.temperature is None:
+        raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
+    scores = (logits[0].double() / entry.temperature).softmax(0).tolist()
+    return ClassifyResult(
+        specialist=entry.id,
+        sha256=str(entry.sha256),
+        scores={label: round(score, 4) for label, score in zip(entry.labels, scores, strict=True)},
+    )
+
+
+def _regress(entry: SpecialistEntry, heatmaps: Tensor, box: Letterbox) -> RegressResult:
+    found, peaks = decode_heatmaps(heatmaps.float())
+    stride = box.input_px / heatmaps.shape[-1]
+    moved = box.to_image(found[0].double().numpy() * stride)
+    points, missing = [], []
+    for name, (x, y), peak in zip(entry.landmarks, moved, peaks[0].tolist(), strict=True):
+        if peak < entry.thresholds["peak"].value:
+            missing.append(name)
+            continue
+        score = round(min(max(peak, 0.0), 1.0), 4)
+        points.append(
+            NamedPoint(name=name, x=round(float(x), 2), y=round(float(y), 2), score=score)
+        )
+    return RegressResult(
+        specialist=entry.id, sha256=str(entry.sha256), points=tuple(points), missing=tuple(missing)
+    )

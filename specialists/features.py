@@ -1,0 +1,55 @@
+"""The backbone's features of an image, kept so that every specialist of an analysis shares one pass."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from specialists.backbones.transunet import Features
+from specialists.letterbox import Letterbox
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """One image after the backbone."""
+
+    features: Features
+    field: Tensor
+    """(1, 1, S, S) float32, 1 where the letterbox holds image."""
+    box: Letterbox
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureKey:
+    """What features depend on."""
+
+    image: str
+    input_px: int
+    backbone_sha256: str
+    runtime: str
+
+
+class FeatureCache:
+    """Least recently used features, at most `limit` images; safe between threads."""
+
+    def __init__(self, limit: int = 32) -> None:
+        self.limit = limit
+        self.passes = 0
+        """How often features had to be computed."""
+        self._kept: OrderedDict[FeatureKey, Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: FeatureKey, encode: Callable[[], Encoded]) -> Encoded:
+        """The kept features, or those of `encode`, which then runs once however many ask."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+            encoded = encode()
+            self.passes += 1
+            self._kept[key] = encoded
+            while len(self._kept) > self.limit:
+                self._kept.popitem(last=False)
+            return encoded

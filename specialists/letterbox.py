@@ -1,0 +1,83 @@
+"""The only place that resizes: an image into the network's square, geometry kept, and the exact way back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PILImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Letterbox:
+    """Maps image pixels (x, y) to network pixels: one scale for both axes, content centred."""
+
+    scale: float
+    offset_x: float
+    offset_y: float
+    height_px: int
+    width_px: int
+    input_px: int
+
+    def to_network(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(..., 2) points (x, y) in network pixels of points in image pixels."""
+        return np.add(points * self.scale, [self.offset_x, self.offset_y])
+
+    def to_image(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(..., 2) points (x, y) in image pixels of points in network pixels."""
+        return np.subtract(points, [self.offset_x, self.offset_y]) / self.scale
+
+    def field(self) -> tuple[float, float, float, float]:
+        """The box of network pixels that the image covers."""
+        return (
+            self.offset_x,
+            self.offset_y,
+            self.offset_x + self.width_px * self.scale,
+            self.offset_y + self.height_px * self.scale,
+        )
+
+
+def letterbox(height_px: int, width_px: int, input_px: int) -> Letterbox:
+    """The letterbox of an image of that size; its longer side fills the square."""
+    scale = input_px / max(height_px, width_px)
+    return Letterbox(
+        scale=scale,
+        offset_x=(input_px - width_px * scale) / 2,
+        offset_y=(input_px - height_px * scale) / 2,
+        height_px=height_px,
+        width_px=width_px,
+        input_px=input_px,
+    )
+
+
+def resize(
+    pixels: npt.NDArray[np.uint8], box: Letterbox, *, nearest: bool = False
+) -> npt.NDArray[np.uint8]:
+    """(input_px, input_px) uint8: the image resampled into its letterbox, black around it.
+
+    Each network pixel is sampled at its own centre, so fractional offsets and sizes are exact;
+    shrinking averages over the area that a network pixel covers.
+    """
+    image = PILImage.fromarray(pixels)
+    x0, y0 = (-box.offset_x / box.scale, -box.offset_y / box.scale)
+    span = box.input_px / box.scale
+    if nearest or box.scale >= 1:
+        resample = PILImage.Resampling.NEAREST if nearest else PILImage.Resampling.BILINEAR
+        step = 1 / box.scale
+        moved = image.transform(
+            (box.input_px, box.input_px),
+            PILImage.Transform.AFFINE,
+            (step, 0.0, x0, 0.0, step, y0),
+            resample=resample,
+            fillcolor=0,
+        )
+        return np.asarray(moved)
+    pad_x, pad_y = int(np.ceil(max(0.0, -x0))), int(np.ceil(max(0.0, -y0)))
+    canvas = PILImage.new("L", (box.width_px + 2 * pad_x, box.height_px + 2 * pad_y))
+    canvas.paste(image, (pad_x, pad_y))
+    side = min(span, canvas.width - (x0 + pad_x), canvas.height - (y0 + pad_y))
+    moved = canvas.resize(
+        (box.input_px, box.input_px),
+        resample=PILImage.Resampling.BILINEAR,
+        box=(x0 + pad_x, y0 + pad_y, x0 + pad_x + side, y0 + pad_y + side),
+    )
+    return np.asarray(moved)

@@ -1,0 +1,61 @@
+"""The engine from the manifest: every weights file whole, unaltered and on the backbone it was trained on."""
+
+from specialists.checkpoints import load_module, read_tensors
+from specialists.decode import check_decodable
+from specialists.engine import Engine
+from specialists.errors import WeightsError
+from specialists.manifest import Manifest, ModelEntry, SpecialistEntry
+from specialists.model import Frozen, SpecialistNet, build_backbone
+
+
+def load_engine(manifest: Manifest, device: str) -> Engine:
+    """An engine with every installed specialist of the manifest.
+
+    Raises:
+        WeightsError: a weights file is missing, truncated, altered, or belongs to another backbone.
+    """
+    entries = manifest.installed()
+    needed = {entry.model for entry in entries}
+    backbones = {name: load_backbone(manifest.models[name]) for name in needed}
+    nets = {
+        entry.id: load_specialist(entry, manifest.models[entry.model], backbones[entry.model])
+        for entry in entries
+    }
+    return Engine(manifest, backbones, nets, device)
+
+
+def load_backbone(entry: ModelEntry) -> Frozen:
+    """The frozen backbone of that entry.
+
+    Raises:
+        WeightsError: its weights are not named, missing, truncated or altered.
+    """
+    if entry.weights is None:
+        raise WeightsError(f"The manifest names no weights for the backbone {entry.id}.")
+    path = entry.directory / entry.weights
+    backbone = build_backbone(entry)
+    load_module(backbone, read_tensors(path, _stated(entry)), path)
+    return Frozen(backbone)
+
+
+def load_specialist(entry: SpecialistEntry, model: ModelEntry, backbone: Frozen) -> SpecialistNet:
+    """The decoder and head of that entry, in evaluation mode.
+
+    Raises:
+        WeightsError: they are missing, truncated, altered, or trained on another backbone.
+    """
+    if entry.backbone_sha256 != model.sha256:
+        raise WeightsError(
+            f"The specialist {entry.id} was trained on another backbone than {model.id}: train it again."
+        )
+    check_decodable(entry)
+    path = entry.directory / str(entry.weights)
+    net = SpecialistNet(entry, model, backbone.widths)
+    load_module(net, read_tensors(path, _stated(entry)), path)
+    return net.requires_grad_(False).eval()
+
+
+def _stated(entry: ModelEntry | SpecialistEntry) -> str:
+    if entry.sha256 is None:
+        raise WeightsError(f"The manifest states no SHA-256 for the weights of {entry.id}.")
+    return entry.sha256

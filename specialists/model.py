@@ -1,0 +1,105 @@
+"""Networks from manifest entries: a backbone by family, and a specialist's decoder and head on it."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from specialists.backbones.transunet import Features, TransUNet
+from specialists.errors import Rejected
+from specialists.heads.classify import ClassifyHead
+from specialists.heads.detect import DetectHead
+from specialists.heads.regress import RegressHead
+from specialists.heads.segment import SegmentHead
+from specialists.manifest import Kind, ModelEntry, Roi, SpecialistEntry
+from specialists.necks.cascade import Cascade
+
+
+def build_backbone(entry: ModelEntry) -> TransUNet:
+    """A backbone of the entry's family and sizes, with random weights.
+
+    Raises:
+        Rejected: the family is not known.
+    """
+    if entry.family != "transunet":
+        raise Rejected(f"The model {entry.id} names an unknown family, {entry.family!r}.")
+    config = entry.config
+    return TransUNet(
+        widths=cast("list[int]", config["widths"]),
+        blocks=cast(int, config["blocks"]),
+        layers=cast(int, config["layers"]),
+        heads=cast(int, config["heads"]),
+        mlp_ratio=cast(int, config["mlp_ratio"]),
+    )
+
+
+def build_neck(entry: SpecialistEntry, model: ModelEntry, widths: Mapping[str, int]) -> Cascade:
+    """The decoder that the entry's levels ask for."""
+    decoder = cast("list[int]", model.config["decoder_widths"])[: len(entry.features) - 1]
+    return Cascade(widths, entry.features, decoder, roi=entry.roi is not Roi.NONE)
+
+
+def build_head(
+    entry: SpecialistEntry, widths: Mapping[str, int], neck: Cascade | None
+) -> SegmentHead | DetectHead | RegressHead | ClassifyHead:
+    """The head of the entry's kind, on `neck` where the kind is dense."""
+    if entry.kind is Kind.CLASSIFY:
+        return ClassifyHead(widths, entry.features, len(entry.labels))
+    if neck is None:
+        raise Rejected(f"The specialist {entry.id} needs a decoder.")
+    if entry.kind is Kind.SEGMENT:
+        return SegmentHead(neck.width, len(entry.labels))
+    if entry.kind is Kind.REGRESS:
+        return RegressHead(neck.width, len(entry.landmarks))
+    return DetectHead(neck.width)
+
+
+Output = Tensor | tuple[Tensor, Tensor, Tensor]
+
+
+class SpecialistNet(nn.Module):
+    """Decoder and head of one specialist; reads the frozen backbone's features."""
+
+    def __init__(
+        self, entry: SpecialistEntry, model: ModelEntry, widths: Mapping[str, int]
+    ) -> None:
+        super().__init__()
+        self.kind = entry.kind
+        self.neck = None if entry.kind is Kind.CLASSIFY else build_neck(entry, model, widths)
+        self.head = build_head(entry, widths, self.neck)
+
+    def forward(self, features: Features, field: Tensor, roi: Tensor | None) -> Output:
+        """The head's raw output.
+
+        Args:
+            features: backbone levels.
+            field: (B, 1, S, S), 1 where the letterbox holds image.
+            roi: (B, 1, S, S), 1 inside each region of interest, all 0 for an image without one.
+        """
+        if self.neck is None:
+            region = field if roi is None else _region_or_field(roi, field)
+            return cast(Output, self.head(features, field, region))
+        return cast(Output, self.head(self.neck(features, roi)))
+
+
+def _region_or_field(roi: Tensor, field: Tensor) -> Tensor:
+    empty = roi.amax((1, 2, 3), keepdim=True) == 0
+    return roi * field + empty * field
+
+
+class Frozen(nn.Module):
+    """A backbone whose weights and batch statistics nothing changes, `.train()` included."""
+
+    def __init__(self, backbone: TransUNet) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.widths = backbone.widths
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """Itself, still in evaluation mode."""
+        super().train(False)
+        return self
+
+    def forward(self, x: Tensor) -> Features:
+        """Feature maps by level, without gradients."""
+        return cast(Features, self.backbone(x))

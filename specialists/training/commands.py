@@ -1,0 +1,180 @@
+"""What the training commands of `ustri` do."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from specialists.checkpoints import half, save_tensors
+from specialists.errors import TrainingError
+from specialists.load import load_backbone, load_engine
+from specialists.manifest import Manifest, Metric, SpecialistEntry, read_manifest
+from specialists.training import generalist
+from specialists.training.configs import read_generalist_config
+from specialists.training.evaluate import score_task
+from specialists.training.finish import Run, install, write_card
+from specialists.training.pack import Pack, build_pack
+from specialists.training.predict import (
+    Predictions,
+    answering,
+    entry_for,
+    predict_folder,
+)
+from specialists.training.registry import ship as ship_entries
+from specialists.training.registry import write_entries
+from specialists.training.specialist import SpecialistConfig, train_heads
+from specialists.training.synthetic import SHARE, phantom_samples
+from specialists.training.tables import Sample, read_samples
+
+BACKBONE = "usgen"
+
+
+def train_generalist(data: Path, out: Path, config: Path | None, *, resume: bool) -> Path:
+    """The manifest of a Stage I run over every task whose CSV lies in `data`; weights lie beside it.
+
+    Raises:
+        TrainingError: data or configuration cannot be used, or there is nothing to resume.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    settings = read_generalist_config(config)
+    manifest = read_manifest()
+    entries = tasks_in(data, list(manifest.specialists.values()))
+    samples = read_samples(data, entries, "train")
+    if "phantom" in settings.shares:
+        samples += phantom_samples(out / "phantoms", int(SHARE * len(samples)))
+    pack = build_pack(samples, settings.pack_px)
+    model = manifest.models[BACKBONE]
+    net = generalist.train(model, entries, pack, settings, out, resume=resume)
+    files = {"weights": f"{BACKBONE}.safetensors", "decoders": f"{BACKBONE}.decoders.safetensors"}
+    trained = model.model_copy(
+        update={
+            **files,
+            "sha256": save_tensors(out / files["weights"], half(net.backbone), {}),
+            "decoders_sha256": save_tensors(out / files["decoders"], half(net.necks), {}),
+            "directory": out,
+        }
+    )
+    write_entries(out / "manifest.toml", [trained], [])
+    command = f"ustri train generalist --data {data.name} --out {out.name}"
+    write_card(trained, Run(command=command, config=asdict(settings), data=data, out=out))
+    return out / "manifest.toml"
+
+
+def train_specialist(
+    ids: list[str], data: Path, out: Path, config: SpecialistConfig
+) -> list[SpecialistEntry]:
+    """The entries of specialists trained on the frozen backbone, calibrated, and written to `out`.
+
+    The backbone is the one in `out` where a Stage I run left one there, else the installed one.
+
+    Raises:
+        Rejected: no specialist has one of the ids.
+        TrainingError: the data cannot be used, or the ids have different backbones.
+    """
+    manifest = read_manifest(out)
+    entries = [manifest.specialist(specialist_id) for specialist_id in ids]
+    if len({entry.model for entry in entries}) != 1:
+        raise TrainingError("Specialists that are trained together must share a backbone.")
+    model = manifest.models[entries[0].model]
+    backbone = load_backbone(model)
+    config = replace(config, pack_px=max(config.pack_px, model.input_px))
+    wanted = entries + _region_sources(manifest, entries)
+    training = read_samples(data, wanted, "train")
+    validation = read_samples(data, wanted, "val")
+    packs = (build_pack(training, config.pack_px), build_pack(validation, model.input_px))
+    drawn = _with_phantoms(packs[0], training, entries, out, config)
+    decoders = None if model.decoders is None else model.directory / model.decoders
+    nets = train_heads(manifest, entries, backbone, drawn, config, decoders)
+    command = f"ustri train specialist {' '.join(ids)} --data {data.name}"
+    run = Run(command=command, config=asdict(config), data=data, out=out)
+    return install(manifest, nets, backbone, packs, run)
+
+
+def ship(ids: list[str], source: Path) -> list[Path]:
+    """The files copied into the package from the folder of a training, the manifest updated.
+
+    Raises:
+        TrainingError: one of the ids was not trained there.
+    """
+    return ship_entries(source, ids)
+
+
+def predict(
+    data_root: Path,
+    out: Path,
+    *,
+    namespace: str | None,
+    tasks: list[str] | None,
+    user_dir: Path | None,
+) -> Predictions:
+    """FMC-UIA prediction files of every row in `data_root`, written to `out`.
+
+    Raises:
+        TrainingError: there is no CSV, or one names a task that no specialist answers.
+        Unavailable: the specialist of a task is not installed.
+        WeightsError: weights are missing or altered.
+    """
+    engine = load_engine(answering(read_manifest(user_dir)), "cpu")
+    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks)
+
+
+def evaluate(
+    predictions: Path,
+    data_root: Path,
+    *,
+    split: str | None,
+    namespace: str | None,
+    user_dir: Path | None,
+) -> dict[str, list[Metric]]:
+    """Metrics by task of prediction files; `scores.json` is written beside them.
+
+    Raises:
+        TrainingError: labels or predictions are missing.
+    """
+    manifest = read_manifest(user_dir)
+    found: dict[str, list[Metric]] = {}
+    for file in sorted((data_root / "csv_files").glob("*.csv")):
+        entry = entry_for(manifest, file.stem, namespace)
+        if _was_predicted(entry, predictions):
+            found[file.stem] = score_task(entry, predictions, data_root, split)
+    if not found:
+        raise TrainingError(f"{predictions} holds no predictions for a task of {data_root}.")
+    dumped = {task: [metric.model_dump() for metric in metrics] for task, metrics in found.items()}
+    (predictions / "scores.json").write_text(json.dumps(dumped, indent=1), encoding="utf-8")
+    return found
+
+
+def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
+    """The entries, challenge tasks apart, whose CSV lies under `data/csv_files`."""
+    return [
+        entry
+        for entry in entries
+        if not entry.id.startswith("fmc_")
+        and (data / "csv_files" / f"{entry.task_id}.csv").exists()
+    ]
+
+
+def _was_predicted(entry: SpecialistEntry, predictions: Path) -> bool:
+    tasks = json.loads((predictions / "tasks.json").read_text(encoding="utf-8"))
+    return entry.task_id in tasks
+
+
+def _region_sources(manifest: Manifest, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
+    sources = [manifest.provider(entry.roi_slot) for entry in entries if entry.roi_slot]
+    ids = {entry.id for entry in entries}
+    found = {source.id: source for source in sources if source is not None}
+    return [source for source in found.values() if source.id not in ids]
+
+
+def _with_phantoms(
+    pack: Pack,
+    samples: list[Sample],
+    entries: list[SpecialistEntry],
+    out: Path,
+    config: SpecialistConfig,
+) -> Pack:
+    """The training pack with its capped share of drawn images, for the tasks that they have labels of."""
+    drawn = phantom_samples(out / "phantoms", int(SHARE * len(samples)))
+    ids = {entry.id for entry in entries}
+    if not any(ids & {*s.masks, *s.boxes, *s.classes} for s in drawn):
+        return pack
+    return build_pack(samples + drawn, config.pack_px)

@@ -1,0 +1,221 @@
+"""From trained nets to installed specialists: calibration on val, weights, metrics and card."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specialists.checkpoints import half, save_tensors, sha256_of
+from specialists.engine import Engine
+from specialists.load import load_engine, load_specialist
+from specialists.manifest import Kind, Manifest, Metric, ModelEntry, Roi, SpecialistEntry
+from specialists.model import Frozen, SpecialistNet
+from specialists.training import calibrate
+from specialists.training.evaluate import score_task
+from specialists.training.metrics import accuracy, bootstrap
+from specialists.training.outputs import Outputs, outputs_of
+from specialists.training.pack import Pack
+from specialists.training.predict import answering, predict_folder
+from specialists.training.registry import write_entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a card says of the training that made a weights file."""
+
+    command: str
+    config: dict[str, object]
+    data: Path
+    out: Path
+
+
+def install(
+    manifest: Manifest,
+    nets: Mapping[str, SpecialistNet],
+    backbone: Frozen,
+    packs: tuple[Pack, Pack],
+    run: Run,
+) -> list[SpecialistEntry]:
+    """The entries of the calibrated nets, written with their weights, metrics and cards to `run.out`.
+
+    `packs` are those of train and of val; detectors are calibrated first, since regions come from them.
+    """
+    val = packs[1]
+    detectors = [name for name in nets if manifest.specialists[name].kind is Kind.DETECT]
+    others = [name for name in nets if name not in detectors]
+    entries: dict[str, SpecialistEntry] = {}
+    regions: dict[str, dict[int, Tensor]] = {}
+    if detectors:
+        chosen = {name: nets[name] for name in detectors}
+        for name, outputs in outputs_of(manifest, chosen, backbone, val, {}).items():
+            entry = calibrated(manifest.specialists[name], outputs, val, packs[0])
+            entries[name] = entry
+            regions[entry.provides[0]] = _predicted_regions(entry, outputs)
+    for name in others:
+        entry = manifest.specialists[name]
+        given = _regions_for(manifest, entry, backbone, val, regions)
+        moved = "scores:exam" in entry.provides
+        found = outputs_of(manifest, {name: nets[name]}, backbone, val, given, moved=moved)
+        entries[name] = calibrated(entry, found[name], val, packs[0])
+    weighed = [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
+    model = manifest.models[weighed[0].model]
+    with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
+    engine = _engine(manifest.model_copy(update={"specialists": with_weights}), weighed)
+    measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
+    write_entries(run.out / "manifest.toml", [model], measured)
+    for entry in measured:
+        write_card(entry, run)
+    return measured
+
+
+def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack) -> SpecialistEntry:
+    """The entry with temperature and thresholds from its outputs on val."""
+    if entry.kind is Kind.CLASSIFY:
+        logits = torch.stack(outputs.values).double().numpy()
+        found = calibrate.calibrate_classifier(entry, logits, torch.stack(outputs.labels).numpy())
+    elif entry.kind is Kind.DETECT and entry.absence_known:
+        there = torch.isfinite(torch.stack(outputs.labels)).all(1).numpy()
+        logits = torch.stack(outputs.values).double().numpy()
+        found = calibrate.calibrate_presence(logits, there)
+    elif entry.kind is Kind.DETECT:
+        found = calibrate.presence_without_negatives(np.array(outputs.attention))
+    elif entry.kind is Kind.SEGMENT:
+        masks = train.masks[entry.id]
+        smallest = calibrate.smallest_component(
+            list(masks.values()), [train.boxes[index] for index in masks]
+        )
+        truths = [label.numpy().astype(np.uint8) for label in outputs.labels]
+        logits_by_image = [value[None] for value in outputs.values]
+        found = calibrate.calibrate_mask(logits_by_image, truths, smallest)
+    else:
+        found = calibrate.calibrate_peak(torch.stack(outputs.values))
+    return entry.model_copy(
+        update={"temperature": found.temperature, "thresholds": found.thresholds}
+    )
+
+
+def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
+    """Writes `<id>.json` beside the weights: how they were made, from what, and how good they are."""
+    card = {
+        "id": entry.id,
+        "sha256": entry.sha256,
+        "command": run.command,
+        "config": run.config,
+        "git_commit": git_commit(),
+        "data_sha256": {
+            path.name: sha256_of(path) for path in sorted((run.data / "csv_files").glob("*.csv"))
+        },
+        "metrics": [metric.model_dump() for metric in entry.metrics],
+        "note": "Research use. The shared backbone was trained on all data sets named in the manifest and "
+        "cannot be separated from any of them.",
+    }
+    if isinstance(entry, SpecialistEntry):
+        card["training_data"] = [source.model_dump() for source in entry.training_data]
+        card["backbone_sha256"] = entry.backbone_sha256
+    (run.out / f"{entry.id}.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+
+
+def git_commit() -> str | None:
+    """The commit of the code that ran; null outside a git checkout."""
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def _engine(manifest: Manifest, weighed: list[SpecialistEntry]) -> Engine:
+    """An engine of the new specialists and the detectors that their regions come from."""
+    wanted = {entry.id for entry in weighed}
+    for entry in weighed:
+        source = manifest.provider(entry.roi_slot) if entry.roi_slot else None
+        if source and source.installed and source.backbone_sha256 == entry.backbone_sha256:
+            wanted.add(source.id)
+    return load_engine(answering(manifest.only(wanted)), "cpu")
+
+
+def _write_weights(
+    entry: SpecialistEntry, net: SpecialistNet, manifest: Manifest, run: Run
+) -> SpecialistEntry:
+    name = f"{entry.id}.safetensors"
+    sha256 = save_tensors(run.out / name, half(net), {"specialist": entry.id})
+    return entry.model_copy(
+        update={
+            "weights": name,
+            "sha256": sha256,
+            "backbone_sha256": manifest.models[entry.model].sha256,
+            "directory": run.out,
+            "not_installed": None,
+        }
+    )
+
+
+def _measure(
+    entry: SpecialistEntry,
+    engine: Engine,
+    nets: Mapping[str, SpecialistNet],
+    backbone: Frozen,
+    val: Pack,
+    run: Run,
+) -> SpecialistEntry:
+    folder = run.out / "predictions" / entry.id
+    predict_folder(engine, run.data, folder, tasks=[entry.task_id], split="val")
+    metrics = score_task(entry, folder, run.data, "val")
+    if "scores:exam" in entry.provides:
+        manifest = engine.manifest
+        found = outputs_of(manifest, {entry.id: nets[entry.id]}, backbone, val, {}, moved=True)
+        metrics.append(_moved_accuracy(found[entry.id], val))
+    return entry.model_copy(update={"metrics": tuple(metrics)})
+
+
+def _moved_accuracy(outputs: Outputs, val: Pack) -> Metric:
+    scores = torch.stack(outputs.values).double().numpy()
+    truth = torch.stack(outputs.labels).numpy()
+    groups = [val.samples[index].group for index in outputs.samples]
+    interval = bootstrap(groups, lambda chosen: accuracy(scores[chosen], truth[chosen]))
+    low, high = interval or (None, None)
+    return Metric(
+        name="accuracy with randomised aspect, crop and padding",
+        value=round(accuracy(scores, truth), 4),
+        low=low,
+        high=high,
+        n=len(truth),
+        split="val",
+    )
+
+
+def _predicted_regions(entry: SpecialistEntry, outputs: Outputs) -> dict[int, Tensor]:
+    logits = torch.stack(outputs.values)
+    scores = torch.sigmoid(logits / (entry.temperature or 1.0))
+    return {
+        sample: box.clamp(0, 1)
+        for sample, box, score in zip(outputs.samples, outputs.boxes, scores, strict=True)
+        if float(score) >= entry.thresholds["presence"].value
+    }
+
+
+def _regions_for(
+    manifest: Manifest,
+    entry: SpecialistEntry,
+    backbone: Frozen,
+    val: Pack,
+    regions: Mapping[str, dict[int, Tensor]],
+) -> dict[int, Tensor]:
+    """Regions of val from the entry's own detector: trained in this run, or installed earlier."""
+    if entry.roi is Roi.NONE or entry.roi_slot is None:
+        return {}
+    if entry.roi_slot in regions:
+        return regions[entry.roi_slot]
+    source = manifest.provider(entry.roi_slot)
+    if source is None or not source.installed:
+        return {}
+    net = load_specialist(source, manifest.models[source.model], backbone)
+    found = outputs_of(manifest, {source.id: net}, backbone, val, {})
+    return _predicted_regions(source, found[source.id])

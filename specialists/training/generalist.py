@@ -1,0 +1,180 @@
+"""Stage I: the generalist, one backbone and one decoder per kind over all data sets (ustri.txt, 2.2)."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from specialists.manifest import Kind, ModelEntry, SpecialistEntry
+from specialists.model import Output, build_backbone, build_head, build_neck
+from specialists.training import losses
+from specialists.training.augment import Batch
+from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.pack import Pack
+from specialists.training.state import Average, load_state, save_state
+
+KIND_WEIGHTS = {Kind.SEGMENT: 1.0, Kind.DETECT: 1.0, Kind.REGRESS: 0.7, Kind.CLASSIFY: 0.4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralistConfig:
+    """Everything that a Stage I run follows from, its data and code apart."""
+
+    seed: int = 0
+    pack_px: int = 320
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.03
+    warmup_steps: int = 300
+    threads: int = 4
+    save_every_s: float = 240.0
+    shares: dict[str, float] = field(default_factory=dict)
+    phases: list[Phase] = field(default_factory=list)
+
+
+class Generalist(nn.Module):
+    """The backbone, one decoder per dense kind, and one output layer per task."""
+
+    def __init__(self, model: ModelEntry, entries: list[SpecialistEntry]) -> None:
+        super().__init__()
+        self.entries = {entry.id: entry for entry in entries}
+        self.backbone = build_backbone(model)
+        widths = self.backbone.widths
+        self.necks = nn.ModuleDict()
+        self.heads = nn.ModuleDict()
+        for entry in entries:
+            if entry.kind is not Kind.CLASSIFY and entry.kind not in self.necks:
+                self.necks[entry.kind] = build_neck(entry, model, widths)
+            neck = None if entry.kind is Kind.CLASSIFY else self.necks[entry.kind]
+            self.heads[entry.id] = build_head(entry, widths, neck)  # type: ignore[arg-type]
+
+    def forward(self, batch: Batch, mean: float, std: float) -> dict[str, Output]:
+        """Raw outputs per task that the batch has labels for, over that task's rows."""
+        features = self.backbone((batch.images - mean) / std)
+        decoded: dict[str, tuple[Tensor, dict[int, int]]] = {}
+        for kind, neck in self.necks.items():
+            rows = sorted(
+                {
+                    int(row)
+                    for task, found in batch.rows.items()
+                    if self.entries[task].kind == kind
+                    for row in found
+                }
+            )
+            if rows:
+                chosen = {name: level[rows] for name, level in features.items()}
+                decoded[kind] = neck(chosen), {row: i for i, row in enumerate(rows)}
+        outputs: dict[str, Output] = {}
+        for task, found in batch.rows.items():
+            kind = self.entries[task].kind
+            if kind is Kind.CLASSIFY:
+                chosen = {name: level[found] for name, level in features.items()}
+                field_ = batch.field[found]
+                outputs[task] = self.heads[task](chosen, field_, field_)
+            else:
+                maps, place = decoded[kind]
+                outputs[task] = self.heads[task](maps[[place[int(row)] for row in found]])
+        return outputs
+
+
+def task_loss(entry: SpecialistEntry, output: Output, batch: Batch) -> Tensor:
+    """The paper's loss of one task over its rows of the batch."""
+    task = entry.id
+    if entry.kind is Kind.DETECT:
+        box, presence, attention = output
+        return losses.detect_loss(box, presence, attention, batch.boxes[task], entry.absence_known)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"{task} gave no tensor")
+    if entry.kind is Kind.SEGMENT:
+        return losses.segment_loss(output, batch.masks[task])
+    if entry.kind is Kind.REGRESS:
+        return losses.regress_loss(output, batch.points[task])
+    return losses.classify_loss(output, batch.classes[task])
+
+
+def train(
+    model: ModelEntry,
+    entries: list[SpecialistEntry],
+    pack: Pack,
+    config: GeneralistConfig,
+    run: Path,
+    *,
+    resume: bool,
+) -> Generalist:
+    """The trained generalist, its moving average in place of its last weights.
+
+    Writes `state.safetensors` (resumable) and `log.jsonl` into `run`.
+    """
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(config.threads)
+    net = Generalist(model, entries)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = Average(net)
+    optimizer = torch.optim.AdamW(
+        net.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    first = load_state(run, net, average, optimizer) if resume else 0
+    policies = {entry.id: entry.geometry for entry in entries}
+    rotation = Rotation(
+        pack, policies, config.shares, config.phases, seed=config.seed, first_step=first
+    )
+    total = sum(phase.steps for phase in config.phases)
+    (run / "config.json").write_text(json.dumps(asdict(config), indent=2), encoding="utf-8")
+    saved = time.monotonic()
+    means: dict[str, float] = {}
+    net.train()
+    progress = tqdm(loader(rotation), desc="stage I", initial=first, total=total, unit="step")
+    for step, batch in enumerate(progress, start=first):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step, total)
+        values = train_step(net, batch, optimizer, model)
+        average.update(net, step)
+        for task, value in values.items():
+            means[task] = 0.98 * means.get(task, value) + 0.02 * value
+        if step % 100 == 99:
+            _log(run, step + 1, means)
+        if time.monotonic() - saved > config.save_every_s or step + 1 == total:
+            save_state(run, step + 1, net, average, optimizer)
+            saved = time.monotonic()
+    net.load_state_dict(average.tensors)
+    return net
+
+
+def train_step(
+    net: Generalist, batch: Batch, optimizer: torch.optim.Optimizer, model: ModelEntry
+) -> dict[str, float]:
+    """The losses by task of one optimiser step, each weighed by its rows' share of the batch."""
+    batch.images = batch.images.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = net(batch, model.mean, model.std)
+    loss = torch.zeros(())
+    values: dict[str, float] = {}
+    for task, output in outputs.items():
+        entry = net.entries[task]
+        value = task_loss(entry, output, batch)
+        share = math.sqrt(len(batch.rows[task]) / len(batch.images))
+        loss = loss + KIND_WEIGHTS[entry.kind] * share * value
+        values[task] = value.item()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+    if torch.isfinite(norm):
+        optimizer.step()
+    return values
+
+
+def learning_rate(config: GeneralistConfig, step: int, total: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _log(run: Path, step: int, means: dict[str, float]) -> None:
+    with (run / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **{k: round(v, 4) for k, v in means.items()}}) + "\n")

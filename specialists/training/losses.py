@@ -1,0 +1,94 @@
+"""The paper's losses (ustri.txt, 2.6), each per sample so that a missing label weighs nothing."""
+
+import math
+
+import torch
+from monai.losses.dice import DiceLoss
+from torch import Tensor
+from torch.nn import functional as F
+
+from specialists.heads.regress import HEATMAP_SIGMA, target_heatmaps
+
+L1_WEIGHT = 2.0
+"""The paper's alpha, between the IoU and the L1 term of a box."""
+
+_dice = DiceLoss(
+    softmax=True, to_onehot_y=True, include_background=False, batch=True, smooth_nr=1, smooth_dr=1
+)
+
+
+def segment_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Multi-class Dice over the batch plus cross-entropy.
+
+    Args:
+        logits: (n, classes, h, w); compared at the target's size.
+        target: (n, S, S) int64.
+    """
+    logits = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
+    dice: Tensor = _dice(logits, target[:, None])
+    return dice + F.cross_entropy(logits, target)
+
+
+def classify_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy of (n, classes) logits, slightly smoothed."""
+    return F.cross_entropy(logits.float(), target, weight=weight, label_smoothing=0.05)
+
+
+def regress_loss(heatmaps: Tensor, points: Tensor) -> Tensor:
+    """Squared error of heatmaps, in units of one target peak; missing landmarks are masked out.
+
+    Args:
+        heatmaps: (n, L, h, w).
+        points: (n, L, 2) in [0, 1]; NaN where missing.
+    """
+    _, _, h, w = heatmaps.shape
+    known = torch.isfinite(points).all(2)
+    scaled = torch.nan_to_num(points) * torch.tensor([w, h], dtype=points.dtype)
+    error = (heatmaps.float() - target_heatmaps(scaled, h, w)).square().sum((2, 3))
+    error = error / (math.pi * HEATMAP_SIGMA**2)
+    return (error * known).sum() / known.sum().clamp_min(1)
+
+
+def detect_loss(
+    box: Tensor, presence: Tensor, attention: Tensor, target: Tensor, absence_known: bool
+) -> Tensor:
+    """1 - IoU + L1 of boxes that are there, attention towards them, and presence where it is known.
+
+    Args:
+        box: (n, 4) predicted, in [0, 1].
+        presence: (n,) logits.
+        attention: (n, cells) logits.
+        target: (n, 4); NaN where nothing is there.
+        absence_known: whether a missing box means that nothing is there.
+    """
+    there = torch.isfinite(target).all(1)
+    loss = box.sum() * 0
+    if absence_known:
+        loss = loss + F.binary_cross_entropy_with_logits(presence, there.float())
+    if there.any():
+        found, truth = box[there], target[there]
+        loss = loss + (1 - box_iou(found, truth)).mean()
+        loss = loss + L1_WEIGHT * (found - truth).abs().sum(1).mean()
+        loss = loss + 0.3 * _attention_loss(attention[there], truth)
+    return loss
+
+
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """(n,) intersection over union of paired boxes (x_min, y_min, x_max, y_max)."""
+    size = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp_min(0)
+    overlap = size.prod(1)
+    area_a = (a[:, 2:] - a[:, :2]).clamp_min(0).prod(1)
+    area_b = (b[:, 2:] - b[:, :2]).clamp_min(0).prod(1)
+    return overlap / (area_a + area_b - overlap).clamp_min(1e-6)
+
+
+def _attention_loss(attention: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of the attention against the cells near the box's centre."""
+    side = math.isqrt(attention.shape[1])
+    centre = (torch.arange(side) + 0.5) / side
+    mid, half = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]) / 2
+    spread = half.clamp_min(1 / side) / 2
+    near_x = -0.5 * ((centre - mid[:, :1]) / spread[:, :1]) ** 2
+    near_y = -0.5 * ((centre - mid[:, 1:]) / spread[:, 1:]) ** 2
+    target = (near_y[:, :, None] + near_x[:, None, :]).flatten(1).softmax(1)
+    return -(target * attention.log_softmax(1)).sum(1).mean() / math.log(side * side)

@@ -1,0 +1,84 @@
+"""The challenge's metrics, per image or over a set, and their bootstrap intervals over groups."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
+
+Array = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+
+def dice(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    """2 |A ∩ B| / (|A| + |B|); 1 where both are empty."""
+    total = int(predicted.sum()) + int(truth.sum())
+    return 1.0 if total == 0 else 2.0 * int((predicted & truth).sum()) / total
+
+
+def hausdorff_px(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    """Hausdorff distance in pixels; the image's diagonal where only one of them is empty."""
+    if not predicted.any() and not truth.any():
+        return 0.0
+    if not predicted.any() or not truth.any():
+        return float(np.hypot(*truth.shape))
+    one, other = (torch.from_numpy(mask.copy())[None, None].float() for mask in (predicted, truth))
+    distance = compute_hausdorff_distance(one, other, include_background=True)
+    return float(distance.item())
+
+
+def auc(scores: Array, truth: Labels) -> float:
+    """Macro one-vs-rest area under the ROC curve; NaN where a class is missing from the truth."""
+    classes = scores.shape[1]
+    if len(np.unique(truth)) < classes:
+        return float("nan")
+    if classes == 2:
+        return float(roc_auc_score(truth, scores[:, 1]))
+    areas = [roc_auc_score(truth == index, scores[:, index]) for index in range(classes)]
+    return float(np.mean(areas))
+
+
+def macro_f1(scores: Array, truth: Labels) -> float:
+    """Macro F1 of the best-scored class."""
+    return float(f1_score(truth, scores.argmax(1), average="macro", zero_division=0))
+
+
+def mcc(scores: Array, truth: Labels) -> float:
+    """Matthews correlation coefficient of the best-scored class."""
+    return float(matthews_corrcoef(truth, scores.argmax(1)))
+
+
+def accuracy(scores: Array, truth: Labels) -> float:
+    """Share of images whose best-scored class is the truth."""
+    return float((scores.argmax(1) == truth).mean())
+
+
+def bootstrap(
+    groups: Sequence[str],
+    statistic: Callable[[npt.NDArray[np.int64]], float],
+    *,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The 95 % percentile interval of a statistic of row indices, resampling whole groups.
+
+    Null with fewer than 8 groups, or where the statistic is undefined in most rounds.
+    """
+    rows: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        rows.setdefault(group, []).append(index)
+    if len(rows) < 8:
+        return None
+    members = [np.array(found) for found in rows.values()]
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(rounds):
+        chosen = rng.integers(0, len(members), len(members))
+        values.append(statistic(np.concatenate([members[i] for i in chosen])))
+    known = np.array(values)[np.isfinite(values)]
+    if len(known) < rounds / 2:
+        return None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,48 @@
+"""Regions of interest for training: jittered around the truth, anywhere, or absent."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from specialists.engine import box_mask
+
+ABSENT_SHARE = 0.35
+"""Share of samples trained without a region, so that a specialist also answers without one."""
+
+
+def training_regions(boxes: dict[int, Tensor], count: int, side: int, seed: int) -> Tensor:
+    """(count, 1, side, side): a region per image, all 0 where it is absent.
+
+    Args:
+        boxes: (4,) true box in [0, 1] by row of the batch; NaN where nothing is there.
+        count: images in the batch.
+        side: network pixels.
+        seed: of the jitter.
+    """
+    rng = np.random.default_rng(seed)
+    regions = torch.zeros(count, 1, side, side)
+    for row, box in boxes.items():
+        if rng.random() < ABSENT_SHARE:
+            continue
+        corners = jittered(box.numpy(), rng) if torch.isfinite(box).all() else anywhere(rng)
+        x_min, y_min, x_max, y_max = (corners * side).tolist()
+        regions[row] = box_mask((x_min, y_min, x_max, y_max), side)[0]
+    return regions
+
+
+def jittered(box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(4,) the box, each side moved as a detector of moderate IoU would."""
+    size = np.tile(box[2:] - box[:2], 2)
+    moved = box + rng.normal(0, 0.12, 4) * size
+    return _ordered(moved)
+
+
+def anywhere(rng: np.random.Generator) -> np.ndarray:
+    """(4,) a box at random, as a false alarm would place one."""
+    centre, half = rng.uniform(0.2, 0.8, 2), rng.uniform(0.06, 0.25, 2)
+    return _ordered(np.concatenate([centre - half, centre + half]))
+
+
+def _ordered(box: np.ndarray) -> np.ndarray:
+    low, high = np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])
+    return np.concatenate([low, np.maximum(high, low + 0.02)]).clip(0, 1)

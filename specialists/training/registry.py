@@ -1,0 +1,114 @@
+"""Writes what a training found into a manifest, leaving every other line of the file as it was."""
+
+import shutil
+from pathlib import Path
+
+import tomlkit
+from tomlkit.items import AoT, Table
+
+from specialists.errors import TrainingError
+from specialists.manifest import (
+    PACKAGE_MANIFEST,
+    PACKAGE_WEIGHTS,
+    ModelEntry,
+    SpecialistEntry,
+    read_manifest,
+)
+
+TRAINED = (
+    "weights",
+    "sha256",
+    "decoders",
+    "decoders_sha256",
+    "backbone_sha256",
+    "temperature",
+    "thresholds",
+    "metrics",
+)
+"""What a training decides; the rest of an entry is written by hand."""
+
+
+def write_entries(path: Path, models: list[ModelEntry], specialists: list[SpecialistEntry]) -> None:
+    """Adds or replaces the entries with those ids in the manifest at `path`."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    document = tomlkit.parse(text)
+    for name, entries in (("model", models), ("specialist", specialists)):
+        if name not in document:
+            document[name] = tomlkit.aot()
+        tables = document[name]
+        if not isinstance(tables, AoT):
+            raise TrainingError(f"The manifest {path} has no tables [[{name}]].")
+        for entry in entries:
+            _write(tables, entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(tomlkit.dumps(document), encoding="utf-8")
+    partial.replace(path)
+
+
+def ship(source: Path, ids: list[str]) -> list[Path]:
+    """The weights files that were copied from a training's folder into the package, with their entries.
+
+    Raises:
+        TrainingError: the folder's manifest lacks one of the ids, or it is not installed there.
+    """
+    manifest = read_manifest(source)
+    models: dict[str, ModelEntry] = {}
+    specialists: list[SpecialistEntry] = []
+    files: list[tuple[Path, str]] = []
+    for specialist_id in ids:
+        entry = manifest.specialists.get(specialist_id)
+        if entry is None or entry.weights is None or entry.directory != source:
+            raise TrainingError(f"There is no trained {specialist_id} in {source}.")
+        model = models.setdefault(entry.model, manifest.models[entry.model])
+        if entry.backbone_sha256 != model.sha256:
+            raise TrainingError(f"{specialist_id} was not trained on the backbone in {source}.")
+        specialists.append(entry)
+        files += [(source, entry.weights), (source, f"{entry.id}.json")]
+    for model in models.values():
+        named = (model.weights, model.decoders, f"{model.id}.json")
+        files += [(model.directory, name) for name in named if name is not None]
+    copied = []
+    for folder, name in files:
+        target = PACKAGE_WEIGHTS / name
+        if (folder / name).resolve() != target.resolve():
+            shutil.copyfile(folder / name, target)
+            copied.append(target)
+    write_entries(PACKAGE_MANIFEST, list(models.values()), specialists)
+    return copied
+
+
+def _write(tables: AoT, entry: ModelEntry | SpecialistEntry) -> None:
+    values = entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    for table in tables:
+        if table["id"] != entry.id:
+            continue
+        for key in (*TRAINED, "not_installed"):
+            if key in table:
+                table.remove(key)
+            if key in values and key in TRAINED:
+                table[key] = _item(values[key])
+        return
+    table = tomlkit.table()
+    for key, value in values.items():
+        if key != "not_installed":
+            table[key] = _item(value)
+    tables.append(_spaced(table))
+
+
+def _item(value: object) -> object:
+    """The value as TOML: lists of tables one per line, tables inline."""
+    if isinstance(value, list):
+        array = tomlkit.array()
+        array.extend(_item(part) for part in value)
+        return array.multiline(any(isinstance(part, dict) for part in value))
+    if isinstance(value, dict):
+        table = tomlkit.inline_table()
+        table.update({key: _item(part) for key, part in value.items()})
+        return table
+    return value
+
+
+def _spaced(table: Table) -> Table:
+    table.add(tomlkit.nl())
+    return table

@@ -1,0 +1,156 @@
+"""Stage II: heads of single data sets on the frozen backbone (ustri.txt, 2.3), several in one pass."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from specialists.checkpoints import read_tensors
+from specialists.manifest import Kind, Manifest, ModelEntry, Roi, SpecialistEntry
+from specialists.model import Frozen, SpecialistNet
+from specialists.training.augment import Batch
+from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.generalist import task_loss
+from specialists.training.pack import Pack
+from specialists.training.regions import training_regions
+from specialists.training.state import Average
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecialistConfig:
+    """Everything that a Stage II run follows from, its data and code apart."""
+
+    seed: int = 0
+    pack_px: int = 320
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 50
+    steps: int = 1500
+    batch: int = 16
+    threads: int = 4
+
+
+def train_heads(
+    manifest: Manifest,
+    entries: list[SpecialistEntry],
+    backbone: Frozen,
+    pack: Pack,
+    config: SpecialistConfig,
+    decoders: Path | None,
+) -> dict[str, SpecialistNet]:
+    """Trained nets by id; each has its own loss and weights, only the backbone pass is shared.
+
+    Args:
+        manifest: of the models, and of the detectors that regions come from.
+        entries: specialists of one model.
+        backbone: frozen; its bytes do not change.
+        pack: training samples.
+        config: steps, rates and seed.
+        decoders: Stage I's decoders by kind, to start from; null starts from random ones.
+    """
+    torch.manual_seed(config.seed)
+    torch.set_num_threads(config.threads)
+    model = manifest.models[entries[0].model]
+    nets = {entry.id: SpecialistNet(entry, model, backbone.widths) for entry in entries}
+    if decoders is not None:
+        for entry in entries:
+            _start_from(nets[entry.id], entry.kind, read_tensors(decoders))
+    everything = nn.ModuleDict(nets)
+    average = Average(everything)
+    optimizer = torch.optim.AdamW(
+        everything.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    batches = _batches(manifest, entries, pack, config, model)
+    everything.train()
+    progress = tqdm(loader(batches), desc="stage II", total=config.steps, unit="step")
+    for step, batch in enumerate(progress):
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(config, step)
+        total = _step_loss(manifest, entries, nets, backbone, batch, config.seed + step)
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(everything.parameters(), 5.0)
+        optimizer.step()
+        average.update(everything, step)
+    everything.load_state_dict(average.tensors)
+    return {name: net.eval() for name, net in nets.items()}
+
+
+def _step_loss(
+    manifest: Manifest,
+    entries: list[SpecialistEntry],
+    nets: Mapping[str, SpecialistNet],
+    backbone: Frozen,
+    batch: Batch,
+    seed: int,
+) -> Tensor:
+    model = manifest.models[entries[0].model]
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            images = batch.images.contiguous(memory_format=torch.channels_last)
+            features = backbone((images - model.mean) / model.std)
+        total = torch.zeros(())
+        for entry in entries:
+            rows = batch.rows.get(entry.id)
+            if rows is None or len(rows) < 2:  # batch norm needs two
+                continue
+            chosen = {name: features[name][rows] for name in entry.features}
+            region = _region(manifest, entry, batch, seed)
+            output = nets[entry.id](
+                chosen, batch.field[rows], None if region is None else region[rows]
+            )
+            total = total + task_loss(entry, output, batch)
+    return total
+
+
+def _region(manifest: Manifest, entry: SpecialistEntry, batch: Batch, seed: int) -> Tensor | None:
+    if entry.roi is Roi.NONE or entry.roi_slot is None:
+        return None
+    source = manifest.provider(entry.roi_slot)
+    boxes: dict[int, Tensor] = {}
+    if source is not None and source.id in batch.rows:
+        boxes = {
+            int(row): box
+            for row, box in zip(batch.rows[source.id], batch.boxes[source.id], strict=True)
+        }
+    return training_regions(boxes, len(batch.images), batch.images.shape[-1], seed)
+
+
+def _batches(
+    manifest: Manifest,
+    entries: list[SpecialistEntry],
+    pack: Pack,
+    config: SpecialistConfig,
+    model: ModelEntry,
+) -> Rotation:
+    policies = {entry.id: entry.geometry for entry in manifest.specialists.values()}
+    sources = pack.sources()
+    # a data set weighs by the square root of its size, so that no small one starves
+    shares = {name: math.sqrt(len(found)) for name, found in sources.items()}
+    phase = Phase(steps=config.steps, side_px=model.input_px, batch=config.batch)
+    return Rotation(pack, policies, shares, [phase], seed=config.seed)
+
+
+def _start_from(net: SpecialistNet, kind: Kind, decoders: Mapping[str, Tensor]) -> None:
+    """Copies Stage I's decoder of that kind; the region's weights, which it lacks, stay at zero."""
+    if net.neck is None:
+        return
+    prefix = f"{kind}."
+    found = {
+        name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in decoders.items()
+        if name.startswith(prefix) and not name.startswith(f"{prefix}roi.")
+    }
+    own = net.neck.state_dict()
+    net.neck.load_state_dict({**own, **{k: v for k, v in found.items() if k in own}})
+
+
+def _rate(config: SpecialistConfig, step: int) -> float:
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,0 +1,67 @@
+"""A training's state on disk: weights, moving average, optimiser and step, resumable after a kill."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from specialists.checkpoints import read_tensors, save_tensors
+from specialists.errors import TrainingError
+
+AVERAGE_DECAY = 0.998
+
+
+class Average:
+    """Exponential moving average of a module's state."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.tensors = {name: t.detach().clone() for name, t in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Moves the average towards the module; quicker in the first steps."""
+        decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                self.tensors[name].lerp_(tensor, 1 - decay)
+            else:
+                self.tensors[name].copy_(tensor)
+
+
+def save_state(
+    folder: Path, step: int, module: nn.Module, average: Average, optimizer: Optimizer
+) -> None:
+    """Writes everything that `load_state` needs; an older state is replaced whole."""
+    tensors: dict[str, Tensor] = {f"module.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.tensors.items()}
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
+    save_tensors(folder / "state.safetensors", tensors, {"step": json.dumps(step)})
+    (folder / "step.json").write_text(json.dumps(step), encoding="utf-8")
+
+
+def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Optimizer) -> int:
+    """The step at which the saved training stood, after filling its parts.
+
+    Raises:
+        TrainingError: there is no state in that folder.
+    """
+    if not (folder / "step.json").exists():
+        raise TrainingError(f"There is no training to resume in {folder}.")
+    tensors = read_tensors(folder / "state.safetensors")
+    module.load_state_dict(_part(tensors, "module."))
+    average.tensors = _part(tensors, "average.")
+    values: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in _part(tensors, "optimizer.").items():
+        index, name = key.split(".", 1)
+        values.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict(
+        {"state": values, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
+    return int(json.loads((folder / "step.json").read_text(encoding="utf-8")))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,46 @@
+"""Drawn images as training samples: a small, capped share that teaches the geometry, never the diagnosis."""
+
+from pathlib import Path
+
+from PIL import Image as PILImage
+
+from specialists.phantom import draw
+from specialists.training.tables import Sample
+
+DATASET = "phantom"
+SHARE = 0.02
+"""Largest share of drawn images among the training samples."""
+
+SIZES = ((480, 640), (600, 800), (500, 500), (640, 480))
+
+
+def phantom_samples(folder: Path, count: int) -> list[Sample]:
+    """`count` drawn breast images, written under `folder` unless they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for seed in range(count):
+        # training seeds are negative in spirit: far from those that a user or a test draws
+        phantom = draw(
+            "breast",
+            seed=1_000_000 + seed,
+            height_px=SIZES[seed % 4][0],
+            width_px=SIZES[seed % 4][1],
+        )
+        image, mask = folder / f"{seed:04d}.png", folder / f"{seed:04d}_mask.png"
+        PILImage.fromarray(phantom.pixels).save(image)
+        lesion = phantom.masks.get("lesion")
+        drawn = (phantom.pixels * 0) if lesion is None else lesion.astype("uint8")
+        PILImage.fromarray(drawn).save(mask)
+        box = next((s.box for s in phantom.truth.structures if s.label == "lesion"), None)
+        samples.append(
+            Sample(
+                path=image,
+                dataset=DATASET,
+                group=f"phantom:{seed}",
+                split="train",
+                masks={"breast_lesion": mask},
+                boxes={"breast_lesion_det": box},
+                classes={"exam_cls": 0},
+            )
+        )
+    return samples

@@ -1,0 +1,126 @@
+"""The rows of FMC-UIA style CSV files as typed samples, read once per training."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image as PILImage
+
+from specialists.errors import TrainingError
+from specialists.manifest import Kind, SpecialistEntry
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(kw_only=True)
+class Sample:
+    """One image with every label that any task gives it; geometry in the stored image's pixels."""
+
+    path: Path
+    dataset: str
+    group: str
+    split: str
+    masks: dict[str, Path] = field(default_factory=dict)
+    classes: dict[str, int] = field(default_factory=dict)
+    boxes: dict[str, tuple[float, float, float, float] | None] = field(default_factory=dict)
+    points: dict[str, Array] = field(default_factory=dict)
+    columns: dict[str, float] = field(default_factory=dict)
+    """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
+
+
+EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height")
+
+
+def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) -> list[Sample]:
+    """Samples of all `entries` whose CSV lies under `data/csv_files`, one per image path.
+
+    Raises:
+        TrainingError: a CSV or a column is missing, or an image stands in two splits.
+    """
+    samples: dict[Path, Sample] = {}
+    for entry in entries:
+        for row in read_table(data, entry.task_id).to_dict("records"):
+            record = {str(key): value for key, value in row.items()}
+            if split is not None and record["split"] != split:
+                continue
+            path = (data / "csv_files" / str(record["image_path"])).resolve()
+            sample = samples.setdefault(
+                path,
+                Sample(
+                    path=path,
+                    dataset=str(record.get("dataset", entry.task_id)),
+                    group=str(record["group_id"]),
+                    split=str(record["split"]),
+                ),
+            )
+            if sample.split != record["split"]:
+                raise TrainingError(f"{path} stands in two splits ({entry.task_id}.csv).")
+            _add_label(sample, entry, record, data)
+    return list(samples.values())
+
+
+def read_table(data: Path, task_id: str) -> pd.DataFrame:
+    """The rows of `csv_files/<task_id>.csv`.
+
+    Raises:
+        TrainingError: the file or one of its columns is missing.
+    """
+    path = data / "csv_files" / f"{task_id}.csv"
+    try:
+        table = pd.read_csv(path)
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
+    missing = {"image_path", "group_id", "split"} - set(table.columns)
+    if missing:
+        raise TrainingError(f"{path} lacks the columns {', '.join(sorted(missing))}.")
+    return table
+
+
+def label_points(record: dict[str, object], landmarks: int) -> Array:
+    """(landmarks, 2) points (x, y) of a row; a missing one is NaN."""
+    points = np.full((landmarks, 2), np.nan)
+    for index in range(landmarks):
+        value = record.get(f"point_{index + 1}_xy")
+        if isinstance(value, str):
+            points[index] = json.loads(value)
+    return points
+
+
+def label_box(record: dict[str, object]) -> tuple[float, float, float, float] | None:
+    """The box of a row; null where its columns are empty: nothing is there."""
+    box = [float(str(record[key])) for key in ("x_min", "y_min", "x_max", "y_max")]
+    return None if np.isnan(box).any() else (box[0], box[1], box[2], box[3])
+
+
+def read_grey(path: Path) -> npt.NDArray[np.uint8]:
+    """(H, W) uint8 grey pixels.
+
+    Raises:
+        TrainingError: the file is missing or not an image.
+    """
+    try:
+        with PILImage.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
+
+
+def _add_label(
+    sample: Sample, entry: SpecialistEntry, record: dict[str, object], data: Path
+) -> None:
+    match entry.kind:
+        case Kind.SEGMENT:
+            path = data / "csv_files" / str(record["mask_path"])
+            sample.masks[entry.id] = path.resolve()
+        case Kind.CLASSIFY:
+            sample.classes[entry.id] = int(str(record["mask"]))
+        case Kind.DETECT:
+            sample.boxes[entry.id] = label_box(record)
+        case Kind.REGRESS:
+            sample.points[entry.id] = label_points(record, len(entry.landmarks))
+    for name in EXTRA:
+        if name in record and not pd.isna(value := record[name]):  # type: ignore[call-overload]
+            sample.columns[name] = float(str(value))

@@ -1,0 +1,62 @@
+"""Random changes of tone that scanners and operators make: gain, gamma, depth, speckle, shadow, marks."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def change_tone(images: Tensor, field: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B, 1, S, S) in [0, 1]: the images with random tone, black outside `field`."""
+    B, _, S, _ = images.shape
+    x = images
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (B, 1, 1, 1))).float()
+
+    def some(share: float) -> Tensor:
+        return torch.from_numpy(rng.random((B, 1, 1, 1)) < share)
+
+    x = torch.where(some(0.7), x.clamp_min(1e-4) ** torch.exp(draw(-0.45, 0.45)), x)
+    x = torch.where(some(0.7), (x - 0.2) * draw(0.75, 1.3) + 0.2 + draw(-0.06, 0.06), x)
+    depth = torch.linspace(-0.5, 0.5, S)[None, None, :, None]
+    x = torch.where(some(0.4), x * (1 + draw(-0.6, 0.6) * depth), x)
+    noise = torch.from_numpy(rng.standard_normal((B, 1, S // 2, S // 2), np.float32))
+    noise = F.interpolate(noise, size=(S, S), mode="bilinear", align_corners=False)
+    x = torch.where(some(0.4), x * (1 + draw(0.0, 0.35) * noise), x)
+    small = F.interpolate(x, scale_factor=0.5, mode="area")
+    soft = F.interpolate(small, size=(S, S), mode="bilinear", align_corners=False)
+    x = torch.where(some(0.2), soft, x)
+    x = torch.where(some(0.2), x * _shadow(B, S, rng), x)
+    x = torch.where(some(0.25), _with_marks(x, rng), x)
+    return x.clamp(0, 1) * field
+
+
+def _shadow(B: int, S: int, rng: np.random.Generator) -> Tensor:
+    columns = torch.arange(S)[None, None, None, :]
+    centre = torch.from_numpy(rng.uniform(0, S, (B, 1, 1, 1))).float()
+    width = torch.from_numpy(rng.uniform(0.02, 0.12, (B, 1, 1, 1))).float() * S
+    depth = torch.from_numpy(rng.uniform(0.3, 0.9, (B, 1, 1, 1))).float()
+    start = torch.from_numpy(rng.uniform(0, 0.7, (B, 1, 1, 1))).float() * S
+    rows = torch.arange(S)[None, None, :, None]
+    below = torch.sigmoid((rows - start) / 4)
+    return 1 - depth * below * torch.exp(-(((columns - centre) / width) ** 2))
+
+
+def _with_marks(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Caliper crosses and dotted lines drawn anywhere, so that they tell nothing about a lesion."""
+    out = x.clone()
+    S = x.shape[-1]
+    arm = max(2, S // 64)
+    for image in out:
+        bright = float(rng.uniform(0.7, 1.0))
+        first, second = rng.integers(arm, S - arm, (2, 2))
+        for row, column in (first, second):
+            image[0, row - arm : row + arm + 1, column] = bright
+            image[0, row, column - arm : column + arm + 1] = bright
+        if rng.random() < 0.5:
+            steps = torch.linspace(0, 1, 14)
+            rows = (first[0] + steps * float(second[0] - first[0])).long()
+            columns = (first[1] + steps * float(second[1] - first[1])).long()
+            image[0, rows, columns] = bright
+    return out

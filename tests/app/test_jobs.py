@@ -1,0 +1,176 @@
+"""Leases, fencing and attempts: one job is worked on by one worker, and written once."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import update
+
+from app.errors import LeaseLost, QueueFull
+from app.ingest import ingest
+from app.jobs import Jobs, new_owner, owner_process
+from app.settings import Settings
+from app.store import NewAnalysis, Store
+from app.tables import JobRow, JobState
+from planner.case import Record
+from tests.app.conftest import a_png
+from tests.builders import a_report, a_step
+
+LEASE_S = 30.0
+ATTEMPTS = 3
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    store = Store.open(settings)
+    yield store
+    store.close()
+
+
+def a_worker(store: Store, lease_s: float = LEASE_S) -> Jobs:
+    return Jobs(store, new_owner(), lease_s, ATTEMPTS)
+
+
+def an_analysis(store: Store, question: str | None = None) -> str:
+    ingested = ingest(a_png(64, 64), 10_000)
+    return store.accept(ingested, NewAnalysis(question=question), 100).analysis_id
+
+
+def expire(store: Store) -> None:
+    with store.write() as session:
+        session.execute(update(JobRow).values(lease_expires_at=time.time() - 1))
+
+
+def a_record(index: int) -> Record:
+    return Record(step=a_step(index=index))
+
+
+def test_a_job_is_claimed_once(store: Store) -> None:
+    first, second = an_analysis(store), an_analysis(store)
+    one, two = a_worker(store), a_worker(store)
+    claimed = [worker.claim() for worker in (one, two, one)]
+    assert [lease and lease.analysis_id for lease in claimed] == [first, second, None]
+
+
+def test_a_silent_workers_job_is_taken_over_and_its_late_writes_are_refused(store: Store) -> None:
+    analysis_id = an_analysis(store)
+    old, new = a_worker(store), a_worker(store)
+    stale = old.claim()
+    assert stale is not None
+    old.append(stale, a_record(0))
+    assert new.claim() is None
+    expire(store)
+    lease = new.claim()
+    assert lease is not None
+    assert lease.token == stale.token + 1
+    report = a_report(analysis_id=analysis_id, report_id="a" * 32)
+    writes: tuple[Callable[[], None], ...] = (
+        lambda: old.append(stale, a_record(1)),
+        lambda: old.renew(stale),
+        lambda: old.finish(stale, report),
+        lambda: old.fail(stale, "late"),
+        lambda: old.hand_back(stale, attempted=True),
+    )
+    for late in writes:
+        with pytest.raises(LeaseLost):
+            late()
+    assert [record.step.index for record in store.records(analysis_id)] == [0]
+    assert store.report(analysis_id) is None
+    new.append(lease, a_record(1))
+    new.finish(lease, report)
+    assert store.report(analysis_id) == report
+    with pytest.raises(LeaseLost):
+        new.finish(lease, report)
+
+
+def test_a_renewed_lease_is_not_taken_over(store: Store) -> None:
+    an_analysis(store)
+    worker = a_worker(store)
+    lease = worker.claim()
+    assert lease is not None
+    expire(store)
+    worker.renew(lease)
+    assert a_worker(store).claim() is None
+
+
+def test_an_analysis_is_given_up_after_its_attempts_at_one_step(store: Store) -> None:
+    analysis_id = an_analysis(store, question="Why?")
+    worker = a_worker(store)
+    for _ in range(ATTEMPTS):
+        assert worker.claim() is not None
+        expire(store)
+    assert worker.claim() is None
+    analysis = store.analysis(analysis_id)
+    assert analysis.state is JobState.FAILED
+    assert analysis.problem is not None
+    assert "given up" in analysis.problem
+    with store.read() as session:
+        assert session.get_one(JobRow, 1).question is None
+
+
+def test_a_step_that_is_done_starts_the_count_anew(store: Store) -> None:
+    analysis_id = an_analysis(store)
+    worker = a_worker(store)
+    for index in range(2 * ATTEMPTS):
+        lease = worker.claim()
+        assert lease is not None
+        worker.append(lease, a_record(index))
+        expire(store)
+    assert len(store.records(analysis_id)) == 2 * ATTEMPTS
+
+
+def test_a_job_that_is_handed_back_by_a_stopping_worker_costs_no_attempt(store: Store) -> None:
+    analysis_id = an_analysis(store)
+    worker = a_worker(store)
+    for _ in range(2 * ATTEMPTS):
+        lease = worker.claim()
+        assert lease is not None
+        worker.hand_back(lease, attempted=False)
+    assert store.analysis(analysis_id).state is JobState.QUEUED
+
+
+def test_a_living_process_keeps_its_jobs_and_an_ended_one_loses_them_at_once(store: Store) -> None:
+    an_analysis(store)
+    assert a_worker(store).claim() is not None
+    assert a_worker(store).expire_dead() == 0
+    code = "from app.jobs import new_owner; print(new_owner())"
+    owner = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    assert owner_process(owner).known_dead
+    with store.write() as session:
+        session.execute(update(JobRow).values(lease_owner=owner))
+    worker = a_worker(store)
+    assert worker.expire_dead() == 1
+    assert worker.claim() is not None
+
+
+def test_a_process_elsewhere_is_never_thought_dead() -> None:
+    host, namespace, pid, started, name = json.loads(new_owner())
+    assert not owner_process(json.dumps([host, namespace, pid, started, name])).known_dead
+    assert owner_process(json.dumps([host, namespace, pid, "1", name])).known_dead
+    assert not owner_process(json.dumps(["elsewhere", namespace, 1, "1", name])).known_dead
+    assert not owner_process(json.dumps([host, "pid:[1]", 1, "1", name])).known_dead
+
+
+def test_a_full_queue_takes_a_repeated_key_but_nothing_new(store: Store) -> None:
+    ingested = ingest(a_png(64, 64), 10_000)
+    first = store.accept(ingested, NewAnalysis(idempotency_key="k"), 1)
+    assert store.accept(ingested, NewAnalysis(idempotency_key="k"), 1).replayed
+    with pytest.raises(QueueFull):
+        store.accept(ingested, NewAnalysis(), 1)
+    assert [row.id for row in store.worklist()] == [first.analysis_id]
+
+
+def test_the_tables_are_those_that_the_migrations_make(store: Store) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    from app.tables import Base
+
+    with store.read() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []

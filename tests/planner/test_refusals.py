@@ -1,0 +1,131 @@
+"""Images and requests that no protocol answers: refused, with the exam where it is known, and what it would need."""
+
+import pytest
+
+from planner.case import Request
+from planner.conclude import conclude
+from planner.errors import ThresholdMissing
+from reports.model import (
+    CheckOutcome,
+    Colour,
+    ExamCode,
+    FindingState,
+    MeasurementState,
+    Outcome,
+)
+from specialists.errors import Declined
+from tests.builders import an_exam_result, an_image
+from tests.planner.stand_ins import (
+    BREAST_TOOLS,
+    StandInTools,
+    a_manifest,
+    an_identity,
+    breast_answers,
+    report_of,
+    routed_to,
+    run_case,
+    statements,
+)
+
+
+def test_an_image_that_the_router_does_not_recognise_is_refused_without_an_exam() -> None:
+    report = report_of(breast_answers(exam_cls=routed_to(ExamCode.BREAST, 0.5)))
+    assert report.outcome is Outcome.REFUSED
+    assert report.exam.code is None
+    assert report.exam.score == 0.5
+    assert "No exam was recognised" in (report.reason or "")
+    assert [step.action for step in report.steps] == ["exam_cls", "stop"]
+    assert report.findings == ()
+
+
+@pytest.mark.parametrize("exam", [code for code in ExamCode if code is not ExamCode.BREAST])
+def test_an_exam_with_nothing_installed_is_refused_by_its_name_with_what_it_would_need(
+    exam: ExamCode,
+) -> None:
+    tools = StandInTools(answers={"exam_cls": routed_to(exam)})
+    case = run_case(tools)
+    report = conclude(case, an_identity())
+    assert report.outcome is Outcome.REFUSED
+    assert (report.exam.code, report.exam.chosen_by) == (exam, "image")
+    for step in case.protocols.exams[exam].steps:
+        assert all(name in (report.reason or "") for name in step.specialists)
+    assert tools.called == ["exam_cls"]
+    assert {f.state for f in report.findings} <= {FindingState.NOT_ASSESSED}
+    assert {m.state for m in report.measurements} == {MeasurementState.NOT_ASSESSED}
+    assert all(item.reason for item in statements(report))
+
+
+def test_a_requested_exam_that_the_router_contradicts_clearly_is_refused() -> None:
+    tools = StandInTools(answers=breast_answers(exam_cls=routed_to(ExamCode.MUSCLE, 0.95)))
+    report = conclude(run_case(tools, Request(exam=ExamCode.BREAST)), an_identity())
+    assert report.outcome is Outcome.REFUSED
+    assert tools.called == ["exam_cls"]
+    assert (report.exam.code, report.request.exam) == ("muscle", "breast")
+    assert "breast" in (report.reason or "")
+    assert "muscle" in (report.reason or "")
+    assert report.checks[0].outcome is CheckOutcome.FLAG
+
+
+@pytest.mark.parametrize("score", [0.4, 0.8])
+def test_a_requested_exam_that_the_router_doubts_is_run_and_flagged(score: float) -> None:
+    answers = breast_answers(exam_cls=routed_to(ExamCode.MUSCLE, score))
+    report = report_of(answers, exam=ExamCode.BREAST)
+    assert report.outcome is Outcome.REPORTED
+    assert (report.exam.code, report.exam.chosen_by) == ("breast", "request")
+    assert report.exam.score == pytest.approx((1 - score) / 4)
+    assert report.checks[0].outcome is CheckOutcome.FLAG
+
+
+def test_a_requested_exam_that_the_router_confirms_agrees() -> None:
+    report = report_of(exam=ExamCode.BREAST)
+    assert report.checks[0].outcome is CheckOutcome.AGREE
+    assert report.exam.chosen_by == "request"
+
+
+@pytest.mark.parametrize("exam", [None, ExamCode.BREAST])
+def test_a_colour_image_is_refused_before_any_specialist(exam: ExamCode | None) -> None:
+    tools = StandInTools()
+    case = run_case(tools, Request(exam=exam), an_image(colour=Colour.COLOUR))
+    report = conclude(case, an_identity())
+    assert tools.calls == []
+    assert report.outcome is Outcome.REFUSED
+    assert "Doppler" in (report.reason or "")
+    assert report.exam.code == exam
+    assert [step.action for step in report.steps] == ["stop"]
+
+
+def test_a_tinted_image_is_analysed() -> None:
+    assert report_of(image=an_image(colour=Colour.TINTED)).outcome is Outcome.REPORTED
+
+
+@pytest.mark.parametrize("answers", [breast_answers(exam_cls=Declined("Too small.")), None])
+def test_without_a_router_the_exam_must_be_named(
+    answers: dict[str, Declined] | None,
+) -> None:
+    installed = BREAST_TOOLS if answers else BREAST_TOOLS[1:]
+    unnamed = report_of(answers, installed=installed)
+    assert unnamed.outcome is Outcome.REFUSED
+    assert unnamed.exam.code is None
+    assert "Name the exam" in (unnamed.reason or "")
+    named = report_of(answers, installed=installed, exam=ExamCode.BREAST)
+    assert named.outcome is Outcome.REPORTED
+    assert named.checks[0].outcome is CheckOutcome.SKIPPED
+
+
+@pytest.mark.parametrize("missing", ["accept", "contradiction"])
+def test_a_router_without_a_threshold_is_an_error_that_names_it(missing: str) -> None:
+    thresholds = {name: 0.5 for name in ("accept", "contradiction") if name != missing}
+    tools = StandInTools(manifest=a_manifest(thresholds=thresholds))
+    with pytest.raises(ThresholdMissing, match=missing):
+        run_case(tools)
+    assert tools.calls == []
+
+
+def test_two_exams_with_the_same_score_come_out_the_same_in_any_order() -> None:
+    scores = {"breast": 0.4, "fetal_head": 0.4, "intrapartum": 0.1, "nerve": 0.05, "muscle": 0.05}
+    backwards = dict(reversed(scores.items()))
+    one, other = (
+        report_of({"exam_cls": an_exam_result(scores=each)}, exam=ExamCode.MUSCLE)
+        for each in (scores, backwards)
+    )
+    assert one.checks == other.checks

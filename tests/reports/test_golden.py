@@ -1,0 +1,130 @@
+"""The breast report in three forms, compared byte for byte.
+
+After a wanted change, write them anew and read the diff:
+    USTRI_WRITE_GOLDEN=1 .venv/bin/pytest tests/reports/test_golden.py
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reports.content import content_sha256, to_json
+from reports.html import to_html
+from reports.measure import lesion_measurements
+from reports.model import (
+    BoxEvidence,
+    Check,
+    CheckOutcome,
+    Evidence,
+    MaskEvidence,
+    Measurement,
+    PixelAspect,
+    Region,
+    Report,
+    ScoresEvidence,
+    Spacing,
+)
+from reports.text import to_text
+from reports.wording import word
+from tests.builders import LESION_BOX, a_finding, a_report, an_ellipse, an_image_info
+
+GOLDEN = Path(__file__).parent / "golden"
+
+IMAGE = an_image_info(
+    pixel_aspect=PixelAspect.KNOWN,
+    spacing_source="DICOM SequenceOfUltrasoundRegions",
+    regions=(
+        Region(box=(0, 0, 440, 480), spacing_mm=Spacing(x=0.08, y=0.1)),
+        Region(box=(440, 0, 640, 480), spacing_mm=None),
+    ),
+)
+
+
+def a_breast_report() -> Report:
+    """Two lesion parts, one in a calibrated region and one not; two classifiers that disagree."""
+    masks = tuple(
+        MaskEvidence(
+            id=f"e{index}",
+            specialist="breast_lesion",
+            step=2,
+            score=score,
+            label="lesion",
+            polygons=rings,
+        )
+        for index, score, rings in (
+            (2, 0.91, (an_ellipse(angle_deg=20, points=48),)),
+            (
+                3,
+                0.64,
+                (
+                    an_ellipse((540, 300), (30, 24), points=24),
+                    an_ellipse((540, 300), (8, 6), points=12),
+                ),
+            ),
+        )
+    )
+    scores = {
+        "breast_2cls": {"benign": 0.41, "malignant": 0.59},
+        "breast_3cls": {"normal": 0.02, "benign": 0.61, "malignant": 0.37},
+    }
+    evidence: list[Evidence] = [
+        BoxEvidence(id="e1", specialist="breast_lesion_det", step=1, score=0.93, box=LESION_BOX),
+        *masks,
+        *(
+            ScoresEvidence(id=f"e{index}", specialist=name, step=index - 1, scores=scores[name])
+            for index, name in enumerate(scores, start=4)
+        ),
+    ]
+    measurements: list[Measurement] = []
+    for mask in masks:
+        measured = lesion_measurements(
+            mask,
+            IMAGE,
+            first_measurement=len(measurements) + 1,
+            first_evidence=len(evidence) + 1,
+        )
+        measurements += measured.measurements
+        evidence += measured.evidence
+    report = word(
+        a_report(
+            image=IMAGE,
+            findings=(
+                a_finding(evidence=("e1", "e2", "e3")),
+                a_finding(id="f2", label="classification", score=0.59, evidence=("e4",)),
+                a_finding(id="f3", label="classification", score=0.61, evidence=("e5",)),
+            ),
+            measurements=tuple(measurements),
+            evidence=tuple(evidence),
+            checks=(
+                Check(name="box against mask", outcome=CheckOutcome.AGREE, detail="IoU is 0.84."),
+                Check(
+                    name="breast_2cls against breast_3cls",
+                    outcome=CheckOutcome.FLAG,
+                    detail="malignant scores 0.59 and 0.37.",
+                ),
+            ),
+        )
+    )
+    hashed = report.provenance.model_copy(update={"content_sha256": content_sha256(report)})
+    return report.model_copy(update={"provenance": hashed})
+
+
+FORMS = {
+    "breast.json": to_json(a_breast_report()),
+    "breast.txt": to_text(a_breast_report()).encode(),
+    "breast.html": to_html(a_breast_report(), "image.png").encode(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_the_breast_report_is_the_golden_one_byte_for_byte(name: str) -> None:
+    golden = GOLDEN / name
+    if os.environ.get("USTRI_WRITE_GOLDEN"):
+        golden.write_bytes(FORMS[name])
+    assert FORMS[name] == golden.read_bytes()
+
+
+def test_the_golden_json_is_a_valid_report() -> None:
+    golden = (GOLDEN / "breast.json").read_bytes()
+    assert to_json(Report.model_validate_json(golden)) == golden

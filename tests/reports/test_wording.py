@@ -1,0 +1,317 @@
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.errors import EvidenceMissing, ReasonMissing
+from reports.model import (
+    CheckOutcome,
+    Colour,
+    Finding,
+    FindingState,
+    MaskEvidence,
+    MeasurementState,
+    Outcome,
+    PixelAspect,
+    Region,
+    Report,
+    RequestInfo,
+    ScoresEvidence,
+    Spacing,
+)
+from reports.wording import (
+    NOT_FOR_CLINICAL_USE,
+    TRAINING_CLASSES,
+    clause,
+    digits,
+    number,
+    sentence,
+    word,
+)
+from tests.builders import (
+    a_calibrated_image_info,
+    a_finding,
+    a_measurement,
+    a_refused_report,
+    a_report,
+    a_worded_report,
+    an_ellipse,
+    an_image_info,
+    some_evidence,
+)
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+def says(finding: Finding) -> str:
+    return word(a_report(findings=(finding,), measurements=())).findings[0].statement
+
+
+def limits(report: Report) -> str:
+    return "\n".join(word(report).limitations)
+
+
+def test_every_finding_and_measurement_gets_a_statement() -> None:
+    worded = a_worded_report()
+    assert all(finding.statement for finding in worded.findings)
+    assert all(measurement.statement for measurement in worded.measurements)
+    assert worded.impression
+
+
+def test_wording_twice_changes_nothing() -> None:
+    assert word(a_worded_report()) == a_worded_report()
+
+
+def test_a_found_lesion_is_stated_with_its_presence_score() -> None:
+    assert says(a_finding()) == "Lesion: found (presence score 0.93), outlined."
+
+
+def test_a_lesion_of_several_parts_is_counted_and_its_parts_are_numbered() -> None:
+    second = MaskEvidence(
+        id="e9",
+        specialist="breast_lesion",
+        step=2,
+        label="lesion",
+        polygons=(an_ellipse((100, 100), (90, 80)),),
+    )
+    report = word(
+        a_report(
+            evidence=(*some_evidence(), second),
+            findings=(a_finding(evidence=("e1", "e2", "e9")),),
+            measurements=(a_measurement(), a_measurement(id="m2", value=180.0, evidence=("e9",))),
+        )
+    )
+    assert report.impression[0] == "Lesion found in 2 parts; the largest: long axis 180 px."
+    assert "outlined in 2 parts" in report.findings[0].statement
+    assert report.measurements[0].statement.startswith("Lesion 1 of 2, long axis: ")
+    assert report.measurements[1].statement.startswith("Lesion 2 of 2, long axis: ")
+
+
+def test_a_box_without_an_outline_is_said_to_be_just_that() -> None:
+    assert says(a_finding(evidence=("e1",))).endswith("boxed but not outlined.")
+
+
+def test_not_found_excludes_nothing_that_the_image_does_not_show() -> None:
+    statement = says(a_finding(state=FindingState.NOT_FOUND, score=0.08, evidence=()))
+    assert statement.startswith("Lesion: not found (presence score 0.08).")
+    assert "does not exclude" in statement
+
+
+def test_not_assessed_gives_its_reason() -> None:
+    finding = a_finding(
+        label="classification",
+        state=FindingState.NOT_ASSESSED,
+        score=None,
+        reason="No lesion was found.",
+        evidence=(),
+    )
+    assert says(finding) == "Classification: not assessed, because no lesion was found."
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"findings": (a_finding(state=FindingState.NOT_ASSESSED, reason=None),)},
+        {"measurements": (a_measurement(state=MeasurementState.NOT_ASSESSED, reason=" "),)},
+        {"outcome": Outcome.REFUSED, "reason": None},
+        {"outcome": Outcome.PARTIAL, "reason": None},
+    ],
+)
+def test_a_gap_without_a_reason_is_an_error(changes: dict[str, object]) -> None:
+    with pytest.raises(ReasonMissing):
+        word(a_report(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"findings": (a_finding(evidence=("e77",)),)},
+        {"measurements": (a_measurement(evidence=("e77",)),)},
+    ],
+)
+def test_a_statement_on_evidence_that_is_not_there_is_an_error(changes: dict[str, object]) -> None:
+    with pytest.raises(EvidenceMissing, match="e77"):
+        word(a_report(**changes))
+
+
+def test_a_class_score_is_called_a_score_with_what_it_was_trained_on() -> None:
+    statement = says(a_finding(label="classification", evidence=("e4",)))
+    assert statement.startswith(
+        "Classifier score for malignant: 0.18 (benign 0.82, by breast_2cls)."
+    )
+    assert "Trained on a set with 34 % malignant images (BUSI" in statement
+    assert "not a risk and not a BI-RADS or TI-RADS category" in statement
+    assert "No label set is given" in statement
+
+
+def test_a_label_set_names_the_classes_that_are_not_ruled_out() -> None:
+    finding = a_finding(evidence=("e4",), label_set=("benign", "malignant"))
+    assert "Classes not ruled out: benign, malignant." in says(finding)
+
+
+def test_a_classifier_of_unknown_training_says_so() -> None:
+    scores = ScoresEvidence(
+        id="e4", specialist="fmc_breast_2cls", step=3, scores={"class 0": 0.3, "class 1": 0.7}
+    )
+    report = a_report(
+        evidence=(*some_evidence()[:3], scores),
+        findings=(a_finding(label="classification", evidence=("e4",)),),
+    )
+    statement = word(report).findings[0].statement
+    assert statement.startswith("Classifier score for class 1: 0.70 (class 0 0.30, by fmc_breast_2")
+    assert "share of class 1 images in its training set is not stated" in statement
+
+
+@pytest.mark.parametrize("task", sorted(TRAINING_CLASSES))
+def test_the_training_shares_are_those_of_the_training_tables(task: str) -> None:
+    table = DATA / "csv_files" / f"{task}.csv"
+    if not table.exists():
+        pytest.skip(f"{table} is not on this machine")
+    with table.open(encoding="utf-8") as rows:
+        classes = [int(row["mask"]) for row in csv.DictReader(rows) if row["split"] == "train"]
+    counts = TRAINING_CLASSES[task].counts
+    assert list(counts.values()) == [classes.count(index) for index in range(len(counts))]
+
+
+def test_a_measurement_states_its_interval_where_it_has_one() -> None:
+    measurement = a_measurement(
+        value=16.04, unit="mm", interval=(15.12, 16.88), coverage=0.9, reason=None
+    )
+    statement = word(a_report(measurements=(measurement,))).measurements[0].statement
+    assert statement == "Lesion, long axis: 16.0 mm (90 % interval 15.1 to 16.9 mm)."
+
+
+def test_a_measurement_that_was_not_assessed_says_why() -> None:
+    measurement = a_measurement(
+        state=MeasurementState.NOT_ASSESSED, value=None, reason="The outline has no area."
+    )
+    statement = word(a_report(measurements=(measurement,))).measurements[0].statement
+    assert statement == "Lesion, long axis: not assessed, because the outline has no area."
+
+
+def test_a_ratio_is_printed_with_its_definition() -> None:
+    ratio = a_worded_report().measurements[3].statement
+    assert ratio.startswith("Lesion, taller-than-wide ratio: 0.62 (height ÷ width")
+    assert "assuming square pixels" in ratio
+
+
+def test_the_impression_sums_up_lesion_size_and_score() -> None:
+    assert a_worded_report().impression == (
+        "Lesion found: long axis 160 px, short axis 100 px.",
+        "Classifier score for malignant: 0.18 (breast_2cls); not a risk.",
+    )
+
+
+def test_the_impression_of_a_refusal_is_the_refusal() -> None:
+    report = word(a_refused_report())
+    assert report.impression == (
+        "Refused, nothing was assessed: the specialists for nerve exams are not installed: "
+        "nerve_vessel_multi.",
+    )
+    assert "Nothing of this image was assessed." in report.limitations
+
+
+def test_a_partial_report_says_what_is_missing_first() -> None:
+    report = word(a_report(outcome=Outcome.PARTIAL, reason="The outline was not assessed."))
+    assert report.impression[0] == "Incomplete: the outline was not assessed."
+
+
+def test_a_flag_reaches_the_impression() -> None:
+    check = a_report().checks[0].model_copy(update={"outcome": CheckOutcome.FLAG})
+    last = word(a_report(checks=(check,))).impression[-1]
+    assert last == "To review, the results disagree: box against mask."
+
+
+def test_a_synthetic_image_is_loud_in_impression_and_limitations() -> None:
+    report = word(a_report(image=an_image_info(synthetic=True)))
+    assert report.impression[0] == "Synthetic test image: it shows no patient."
+    assert any("Synthetic test image" in line for line in report.limitations)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        NOT_FOR_CLINICAL_USE,
+        "Burned-in text: not checked",
+        "Pixel spacing: unknown",
+        "Square pixels are assumed",
+        "Out of distribution: not assessed yet; no out-of-distribution score is fitted",
+        "Intervals: none is given for the measurements, because they are not calibrated yet.",
+        "One still image was analysed",
+    ],
+)
+def test_the_limitations_name_what_is_not_known(line: str) -> None:
+    assert line in limits(a_report())
+
+
+def test_a_proven_spacing_is_stated_with_its_source_and_assumes_nothing_square() -> None:
+    report = a_report(
+        image=a_calibrated_image_info(), measurements=(a_measurement(value=16.0, unit="mm"),)
+    )
+    assert "Pixel spacing: 0.1 × 0.1 mm as stated by DICOM PixelSpacing" in limits(report)
+    assert "Square pixels" not in limits(report)
+
+
+def test_mixed_calibration_counts_its_regions_and_keeps_the_assumption_for_px() -> None:
+    image = an_image_info(
+        pixel_aspect=PixelAspect.KNOWN,
+        regions=(
+            Region(box=(0, 0, 320, 480), spacing_mm=Spacing(x=0.1, y=0.1)),
+            Region(box=(320, 0, 640, 480), spacing_mm=None),
+        ),
+    )
+    text = limits(a_report(image=image))
+    assert "1 of 2 regions of the image are calibrated" in text
+    assert "Square pixels are assumed wherever a measurement is in px" in text
+
+
+def test_limits_of_source_and_request_are_stated() -> None:
+    image = an_image_info(colour=Colour.TINTED, conversions=("16 bits to 8 bits",), frame=3)
+    request = RequestInfo(exam=None, question_given=True, frame=3)
+    text = limits(a_report(image=image, request=request))
+    assert "The image is tinted" in text
+    assert "Converted before the analysis: 16 bits to 8 bits." in text
+    assert "One frame was analysed (frame 3)" in text
+    assert "A question was given" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (160.4, "px", "160 px"),
+        (12546.2, "px²", "12546 px²"),
+        (16.04, "mm", "16.0 mm"),
+        (0.625, "1", "0.62"),
+        (98.76, "deg", "98.8 deg"),
+    ],
+)
+def test_a_number_has_the_digits_of_its_unit(value: float, unit: str, text: str) -> None:
+    assert number(value, unit) == text
+    assert text.startswith(digits(value, unit))
+
+
+@pytest.mark.parametrize(
+    ("text", "as_clause", "as_sentence"),
+    [
+        ("No lesion was found.", "no lesion was found", "No lesion was found."),
+        ("no lesion", "no lesion", "No lesion."),
+        ("A box is missing.", "a box is missing", "A box is missing."),
+        ("IoU is 0.2.", "IoU is 0.2", "IoU is 0.2."),
+        ("DICOM says so", "DICOM says so", "DICOM says so."),
+    ],
+)
+def test_a_reason_fits_in_a_sentence_and_stands_alone(
+    text: str, as_clause: str, as_sentence: str
+) -> None:
+    assert clause(text) == as_clause
+    assert sentence(text) == as_sentence
+
+
+@given(st.floats(0, 1), st.sampled_from(FindingState))
+def test_no_state_and_score_leave_a_template_unfilled(score: float, state: FindingState) -> None:
+    statement = says(a_finding(state=state, score=score, reason="The reason."))
+    assert statement.endswith(".")
+    assert not {"{", "}", "None"} & set(statement.split())
+    assert "  " not in statement

@@ -1,0 +1,106 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+from rich.console import Console
+
+from app import demo, offline
+from app.settings import Settings
+from planner.case import Request
+from reports.model import MaskEvidence, Outcome, Report
+from specialists.manifest import read_manifest
+from specialists.phantom import Options, draw, png_bytes
+from specialists.phantom_tissue import Lesion
+from tests.serving import a_phantom, service, truthful_tools
+
+SIZES = [(240, 320), (320, 240), (200, 480), (333, 217)]
+shipped = pytest.mark.skipif(
+    not read_manifest().installed(), reason="this version ships no weights"
+)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_perfect_outline_comes_back_within_a_pixel_at_every_aspect(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    drawn = draw(
+        "breast",
+        seed=3,
+        height_px=size[0],
+        width_px=size[1],
+        options=Options(lesion=Lesion.BENIGN),
+    )
+    with service(tmp_path, truthful_tools(drawn)) as address:
+        answer = httpx.post(f"{address}/analyze", files={"image": png_bytes(drawn)}, timeout=60)
+        report = Report.model_validate_json(answer.content)
+        picture = httpx.get(f"{address}/analyses/{report.analysis_id}/image.png")
+    assert report.outcome is Outcome.REPORTED
+    outline = next(item for item in report.evidence if isinstance(item, MaskEvidence))
+    assert outline.polygons[0] == pytest.approx(np.array(drawn.truth.structures[0].polygon), abs=1)
+    stored = np.asarray(PIL.Image.open(io.BytesIO(picture.content)))
+    assert np.array_equal(stored, drawn.pixels)
+
+
+def test_service_and_command_line_say_the_same_with_the_same_hash(tmp_path: Path) -> None:
+    phantom = a_phantom()
+    data = png_bytes(phantom)
+    with service(tmp_path / "one", truthful_tools(phantom)) as address:
+        served = httpx.post(f"{address}/analyze", files={"image": data}, timeout=60)
+    here = offline.analyze(
+        data, Request(), Settings(data_dir=tmp_path / "two"), truthful_tools(phantom)
+    )
+    served_report = Report.model_validate_json(served.content)
+    assert served_report.provenance.content_sha256 == here.report.provenance.content_sha256
+
+
+def test_a_report_is_there_after_a_restart_byte_by_byte(tmp_path: Path) -> None:
+    phantom = a_phantom()
+    with service(tmp_path, truthful_tools(phantom)) as address:
+        files = {"image": png_bytes(phantom)}
+        analysis_id = httpx.post(f"{address}/analyze", files=files, timeout=60).json()[
+            "analysis_id"
+        ]
+        before = httpx.get(f"{address}/analyses/{analysis_id}/report.json").content
+    with service(tmp_path, truthful_tools(phantom)) as address:
+        assert httpx.get(f"{address}/analyses/{analysis_id}/report.json").content == before
+
+
+def test_the_demo_prints_the_report_and_drawn_beside_measured(tmp_path: Path) -> None:
+    phantom = a_phantom()
+    asked = demo.Asked(name="phantom.png", data=png_bytes(phantom), truth=phantom.truth)
+    printed = io.StringIO()
+    with service(tmp_path, truthful_tools(phantom)) as address:
+        demo.show(address, asked, None, Console(file=printed, width=120))
+    text = printed.getvalue()
+    assert "not for clinical use without review" in text.lower()
+    assert "Drawn beside measured" in text
+    for name in ("long axis", "short axis", "area", "taller-than-wide ratio"):
+        assert f"lesion, {name}" in text
+
+
+@shipped
+def test_the_shipped_specialists_report_a_phantom(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    image = tmp_path / "phantom.png"
+    image.write_bytes(png_bytes(draw("breast", seed=1, options=Options(lesion=Lesion.BENIGN))))
+    command = [sys.executable, "-c", "from app.cli import main; main()", "analyze", str(image)]
+    ended = subprocess.run(
+        [*command, "--exam", "breast", "--json", "--out", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert ended.returncode in (0, 5), ended.stderr
+    report = Report.model_validate(json.loads(ended.stdout))
+    assert report.image.synthetic
+    assert Report.model_validate_json((folder / "report.json").read_bytes()) == report
+    assert {item.specialist for item in report.evidence} <= {
+        entry.id for entry in read_manifest().installed()
+    }
