@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError
 
 from alembic import command
 from alembic.config import Config
@@ -31,6 +32,9 @@ def open_engine(url: str, busy_s: float) -> Engine:
 def _on_connect(connection: SqliteConnection, _: object) -> None:
     connection.isolation_level = None  # The driver must not begin transactions behind our back.
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(
+        "PRAGMA secure_delete = ON"
+    )  # What is erased is overwritten, not only freed.
     # FULL: an analysis that was answered with 202 survives a power cut, not only a crash.
     connection.execute("PRAGMA synchronous = FULL")
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -47,6 +51,24 @@ def _on_begin(connection: Connection) -> None:
 def writer(engine: Engine) -> Engine:
     """The same engine, whose transactions hold the write lock from their beginning."""
     return engine.execution_options(immediate=True)
+
+
+def flush_log(engine: Engine) -> bool:
+    """Whether SQLite's write-ahead log is now empty: it holds what was erased until it is.
+
+    False while another connection reads; there is nothing to flush in other databases.
+    """
+    if engine.dialect.name != "sqlite":
+        return True
+    with translated():
+        connection = engine.raw_connection()
+        try:
+            busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except OperationalError:
+            return False
+        finally:
+            connection.close()
+    return not busy
 
 
 def migrate(engine: Engine) -> None:

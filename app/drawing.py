@@ -61,7 +61,9 @@ def _masked(frame: PIL.Image.Image, polygons: tuple[Ring, ...]) -> PIL.Image.Ima
     picture = PIL.Image.fromarray(np.rint(tinted).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     for ring in polygons:
-        pen.line([*ring, ring[0]], fill=MARK, width=_width(frame))
+        # Pillow counts from a pixel's centre, we from its corner.
+        outline = [(x - 0.5, y - 0.5) for x, y in (*ring, ring[0])]
+        pen.line(outline, fill=MARK, width=_width(frame))
     return picture
 
 
@@ -71,9 +73,9 @@ def _pointed(frame: PIL.Image.Image, evidence: PointsEvidence) -> PIL.Image.Imag
     radius = 3 * width
     font = ImageFont.load_default(12.0 * width)
     for point in evidence.points:
-        corners = (point.x - radius, point.y - radius, point.x + radius, point.y + radius)
-        pen.ellipse(corners, outline=MARK, width=width)
-        pen.text((point.x + 1.5 * radius, point.y - radius), point.name, fill=MARK, font=font)
+        x, y = point.x - 0.5, point.y - 0.5
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=MARK, width=width)
+        pen.text((x + 1.5 * radius, y - radius), point.name, fill=MARK, font=font)
     return frame
 
 

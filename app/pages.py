@@ -34,7 +34,7 @@ def describe(request: Request) -> HTMLResponse:
 
 
 @router.get("/login")
-def ask_for_key(next: str = "/") -> HTMLResponse:  # noqa: A002
+def ask_for_key(next: str = "/") -> HTMLResponse:
     """The form that asks a person for the API key."""
     return _login(next, None)
 

@@ -66,7 +66,12 @@ class Answer(BaseModel):
     not_assessed: str | None
 
 
-@router.post("/analyze", response_model=Report, openapi_extra=ANALYSIS_BODY)
+@router.post(
+    "/analyze",
+    response_model=Report,
+    responses={202: {"model": Standing, "description": "Accepted; Location says where it stands"}},
+    openapi_extra=ANALYSIS_BODY,
+)
 async def analyze(
     request: Request,
     served: Served,

@@ -13,7 +13,7 @@ from typing import Self
 from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session
 
-from app.database import migrate, open_engine, translated, writer
+from app.database import flush_log, migrate, open_engine, translated, writer
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
 from app.ingest import Ingested, load_image
 from app.settings import Settings
@@ -131,11 +131,7 @@ class Store:
             _check_queue(session, queue_limit)
             analysis_id = uuid.uuid4().hex
             now = utc_now()
-            if session.get(ImageRow, ingested.key) is None:
-                session.add(
-                    ImageRow(key=ingested.key, size_bytes=len(ingested.png), created_at=now)
-                )
-                session.flush()
+            _add_picture(session, ingested, now)
             session.add(
                 AnalysisRow(
                     id=analysis_id,
@@ -229,6 +225,10 @@ class Store:
         """The picture of that analysis, as specialists read it."""
         return load_image(self.png(analysis.image_key), analysis.image)
 
+    def forget_erased(self) -> bool:
+        """Whether what rows no longer hold is gone from the files too; ask again later when not."""
+        return flush_log(self._reader)
+
     def workers_alive(self, since: float) -> int:
         """How many workers gave a heartbeat after that time, in seconds since the epoch."""
         with self.read() as session:
@@ -300,6 +300,12 @@ def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analys
         report_id=report.id if report else None,
         outcome=Outcome(report.outcome) if report else None,
     )
+
+
+def _add_picture(session: Session, ingested: Ingested, now: str) -> None:
+    if session.get(ImageRow, ingested.key) is None:
+        session.add(ImageRow(key=ingested.key, size_bytes=len(ingested.png), created_at=now))
+        session.flush()
 
 
 def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:

@@ -178,6 +178,7 @@ def _report_page(report: Report) -> HTMLResponse:
         view_box=view_box(report),
         layers=layers_of(report),
         evidence={item.id: item for item in report.evidence},
+        names=evidence_names(report),
         evidence_by_step=by_step,
     )
 
@@ -233,15 +234,29 @@ def exam_titles() -> dict[ExamCode, str]:
 
 def layers_of(report: Report) -> tuple[Layer, ...]:
     """The overlays of a report in the order of its evidence; scores are not drawn."""
+    names = evidence_names(report)
     return tuple(
-        Layer(id=item.id, kind=item.kind, name=evidence_name(item))
+        Layer(id=item.id, kind=item.kind, name=names[item.id])
         for item in report.evidence
         if isinstance(item, BoxEvidence | MaskEvidence | PointsEvidence)
     )
 
 
-def evidence_name(item: Evidence) -> str:
-    """What a reader calls one piece of evidence."""
+def evidence_names(report: Report) -> dict[str, str]:
+    """What a reader calls each piece of evidence, by id; numbered where several have one name."""
+    plain = {item.id: _name(item) for item in report.evidence}
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for evidence_id, name in plain.items():
+        alike[name].append(evidence_id)
+    return {
+        evidence_id: name
+        if len(alike[name]) == 1
+        else f"{name} {alike[name].index(evidence_id) + 1}"
+        for evidence_id, name in plain.items()
+    }
+
+
+def _name(item: Evidence) -> str:
     match item:
         case BoxEvidence():
             return f"Box of {item.specialist}"
@@ -280,7 +295,6 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "amount": amount,
-        "names": evidence_name,
         "words": lambda state: str(state).replace("_", " "),
     }
     return environment

@@ -48,6 +48,7 @@ class Worker(threading.Thread):
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self._lease: Lease | None = None
+        self._residue = True
 
     def wake(self) -> None:
         """Nothing; the worker looks for jobs now."""
@@ -84,12 +85,20 @@ class Worker(threading.Thread):
             self._take_over()
             while not self._stopping.is_set():
                 self._bell.clear()
-                if not self._work_once():
-                    self._bell.wait(POLL_S)
+                if self._work_once():
+                    self._residue = True
+                    continue
+                self._forget()
+                self._bell.wait(POLL_S)
         finally:
             self._stopping.set()  # A worker that broke must not go on looking alive.
             pulse.join()
             self._leave()
+
+    def _forget(self) -> None:
+        """Lets erased questions go from the database's log as well, once there is nothing to do."""
+        if self._residue:
+            self._residue = not self._store.forget_erased()
 
     def _leave(self) -> None:
         try:

@@ -106,6 +106,8 @@ def _route(case: Case) -> ExamDecision:
     else:
         why = f"the router declined: {(record.declined or '').rstrip('.')}"
     info = _exam_info(case, requested, None)
+    if record is not None:
+        return ExamDecision(info=info, refusal=f"No exam was recognised, since {why}.")
     if requested is None:
         return ExamDecision(
             info=info, refusal=f"No exam was recognised, since {why}. Name the exam in the request."

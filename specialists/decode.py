@@ -44,7 +44,8 @@ def check_decodable(entry: SpecialistEntry) -> None:
     for name in NEEDED_THRESHOLDS[entry.kind]:
         if name not in entry.thresholds:
             raise WeightsError(f"The manifest entry {entry.id} lacks the threshold {name!r}.")
-    if entry.kind is Kind.CLASSIFY and entry.temperature is None:
+    calibrated = entry.kind is Kind.CLASSIFY or (entry.kind is Kind.DETECT and entry.absence_known)
+    if calibrated and entry.temperature is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
 
 
@@ -85,13 +86,12 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
 
 def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ...]]:
     """Components of a (S, S) margin map above `level`: rings in image pixels, outer ring first."""
-    side = margin.shape[0]
-    centres = np.arange(-1, side + 1) + 0.5
+    index = np.arange(-2, margin.shape[0] + 2)
     x0, y0, x1, y1 = box.field()
-    padded = np.pad(margin, 1, constant_values=-1.0)
-    outside_x, outside_y = (centres < x0) | (centres > x1), (centres < y0) | (centres > y1)
-    padded[:, outside_x] = -1.0
-    padded[outside_y, :] = -1.0
+    rows, beyond_y = _within(index, y0, y1)
+    columns, beyond_x = _within(index, x0, x1)
+    padded = np.where(beyond_y[:, None] | beyond_x[None], -1.0, margin[np.ix_(rows, columns)])
+    centres = index + 0.5
     generator = contourpy.contour_generator(
         centres, centres, padded, fill_type=contourpy.FillType.OuterOffset
     )
@@ -106,9 +106,21 @@ def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ..
     return [rings for rings in found if rings]
 
 
+def _within(
+    index: npt.NDArray[np.int64], low: float, high: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The nearest pixel with its centre in the field, for each of `index`, and which are more than one beyond.
+
+    So an outline goes on past the field's edge before it closes, and is then cut exactly there.
+    """
+    first, last = int(np.ceil(low - 0.5)), int(np.floor(high - 0.5))
+    return index.clip(first, last), (index < first - 1) | (index > last + 1)
+
+
 def _ring(points: Array, box: Letterbox) -> Ring:
     moved = np.clip(box.to_image(points), 0, [box.width_px, box.height_px]).round(2)
-    return tuple((float(x), float(y)) for x, y in moved)
+    apart = moved[(moved != np.roll(moved, 1, axis=0)).any(1)]
+    return tuple((float(x), float(y)) for x, y in apart)
 
 
 def _detect(entry: SpecialistEntry, output: Output, box: Letterbox) -> DetectResult:

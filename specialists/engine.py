@@ -9,12 +9,13 @@ from torch import Tensor
 
 from reports.model import Box
 from specialists.decode import decode
-from specialists.errors import Rejected, Unavailable
+from specialists.errors import Declined, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
 from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
+from specialists.novelty import Novelty, describe
 from specialists.result import Result
 
 
@@ -26,6 +27,7 @@ class Engine:
         manifest: Manifest,
         backbones: Mapping[str, Frozen],
         nets: Mapping[str, SpecialistNet],
+        novelties: Mapping[str, Novelty],
         device: str,
     ) -> None:
         self.manifest = manifest
@@ -34,6 +36,7 @@ class Engine:
         self.cache = FeatureCache()
         self._backbones = {name: net.to(self.device) for name, net in backbones.items()}
         self._nets = {name: net.to(self.device).eval() for name, net in nets.items()}
+        self._novelties = dict(novelties)
         self._lock = threading.Lock()
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
@@ -47,6 +50,7 @@ class Engine:
         Raises:
             Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
             Unavailable: the specialist has no weights here.
+            Declined: the image is too narrow for the network, or unlike all training images.
         """
         entry = self.manifest.specialist(specialist_id)
         if specialist_id not in self._nets:
@@ -55,7 +59,8 @@ class Engine:
             )
         _check_roi(entry, roi, image)
         encoded = self.encode(image, self.manifest.models[entry.model])
-        region = _region(entry, roi, encoded.box)
+        self._check_novelty(entry.model, encoded)
+        region = _region(entry, roi, encoded)
         with self._lock, torch.inference_mode():
             output = self._nets[specialist_id](
                 encoded.features, encoded.field, None if region is None else region.to(self.device)
@@ -79,10 +84,26 @@ class Engine:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
         pixels, field = network_input(image, box)
+        if not field.any():
+            raise Declined("the image is too narrow: at the network's size no pixel of it is left")
         with torch.inference_mode():
             normalised = (pixels.to(self.device) - model.mean) / model.std
             features = self._backbones[model.id](normalised)
-        return Encoded(features=features, field=field.to(self.device), box=box)
+            novelty = self._novelties.get(model.id)
+            distance = None
+            if novelty is not None:
+                on_cpu = {name: level.cpu() for name, level in features.items()}
+                distance = float(novelty.distance(describe(on_cpu, field))[0])
+        return Encoded(features=features, field=field.to(self.device), box=box, novelty=distance)
+
+    def _check_novelty(self, model_id: str, encoded: Encoded) -> None:
+        novelty = self._novelties.get(model_id)
+        if novelty is None or encoded.novelty is None or encoded.novelty <= novelty.limit:
+            return
+        raise Declined(
+            "the image is unlike the ultrasound images that the specialists were trained on "
+            f"(distance {encoded.novelty:.2f}, limit {novelty.limit:.2f})"
+        )
 
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
@@ -115,10 +136,18 @@ def _check_roi(entry: SpecialistEntry, roi: Box | None, image: Image) -> None:
         )
 
 
-def _region(entry: SpecialistEntry, roi: Box | None, box: Letterbox) -> Tensor | None:
+def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor | None:
+    """(1, 1, S, S), 1 inside the region; all 0 without one; at least one pixel of the image with one."""
     if entry.roi is Roi.NONE:
         return None
+    field, box = encoded.field.cpu(), encoded.box
     if roi is None:
-        return torch.zeros(1, 1, box.input_px, box.input_px)
+        return torch.zeros_like(field)
     (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2)).tolist()
-    return box_mask((x_min, y_min, x_max, y_max), box.input_px)
+    region = box_mask((x_min, y_min, x_max, y_max), box.input_px) * field
+    if not region.any():
+        rows, columns = field[0, 0].nonzero(as_tuple=True)
+        away_x, away_y = columns + 0.5 - (x_min + x_max) / 2, rows + 0.5 - (y_min + y_max) / 2
+        nearest = (away_x.square() + away_y.square()).argmin()
+        region[0, 0, rows[nearest], columns[nearest]] = 1
+    return region

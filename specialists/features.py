@@ -19,6 +19,8 @@ class Encoded:
     field: Tensor
     """(1, 1, S, S) float32, 1 where the letterbox holds image."""
     box: Letterbox
+    novelty: float | None
+    """Distance from the training images; null where the model has no statistics."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,27 +57,33 @@ def resize(
     Each network pixel is sampled at its own centre, so fractional offsets and sizes are exact;
     shrinking averages over the area that a network pixel covers.
     """
-    image = PILImage.fromarray(pixels)
-    x0, y0 = (-box.offset_x / box.scale, -box.offset_y / box.scale)
-    span = box.input_px / box.scale
-    if nearest or box.scale >= 1:
-        resample = PILImage.Resampling.NEAREST if nearest else PILImage.Resampling.BILINEAR
-        step = 1 / box.scale
-        moved = image.transform(
-            (box.input_px, box.input_px),
-            PILImage.Transform.AFFINE,
-            (step, 0.0, x0, 0.0, step, y0),
-            resample=resample,
-            fillcolor=0,
-        )
-        return np.asarray(moved)
-    pad_x, pad_y = int(np.ceil(max(0.0, -x0))), int(np.ceil(max(0.0, -y0)))
-    canvas = PILImage.new("L", (box.width_px + 2 * pad_x, box.height_px + 2 * pad_y))
-    canvas.paste(image, (pad_x, pad_y))
-    side = min(span, canvas.width - (x0 + pad_x), canvas.height - (y0 + pad_y))
-    moved = canvas.resize(
+    if not nearest and box.scale < 1:
+        return _shrunk(pixels, box)
+    moved = PILImage.fromarray(pixels).transform(
         (box.input_px, box.input_px),
-        resample=PILImage.Resampling.BILINEAR,
-        box=(x0 + pad_x, y0 + pad_y, x0 + pad_x + side, y0 + pad_y + side),
+        PILImage.Transform.AFFINE,
+        (
+            *(1 / box.scale, 0.0, -box.offset_x / box.scale),
+            *(0.0, 1 / box.scale, -box.offset_y / box.scale),
+        ),
+        resample=PILImage.Resampling.NEAREST if nearest else PILImage.Resampling.BILINEAR,
+        fillcolor=0,
     )
     return np.asarray(moved)
+
+
+def _shrunk(pixels: npt.NDArray[np.uint8], box: Letterbox) -> npt.NDArray[np.uint8]:
+    """The shrunk image: its long side first, or a square canvas of its length would fill the memory."""
+    tall = box.height_px >= box.width_px
+    image = PILImage.fromarray(pixels if tall else np.ascontiguousarray(pixels.T))
+    short, long = image.size
+    side = box.input_px
+    narrow = image.resize((short, side), PILImage.Resampling.BILINEAR)
+    pad = (long - short + 1) // 2
+    canvas = PILImage.new("L", (short + 2 * pad, side))
+    canvas.paste(narrow, (pad, 0))
+    left = pad - (long - short) / 2
+    moved = canvas.resize(
+        (side, side), PILImage.Resampling.BILINEAR, box=(left, 0, left + long, side)
+    )
+    return np.asarray(moved) if tall else np.asarray(moved).T

@@ -1,27 +1,44 @@
 """The engine from the manifest: every weights file whole, unaltered and on the backbone it was trained on."""
 
+import torch
+
 from specialists.checkpoints import load_module, read_tensors
 from specialists.decode import check_decodable
 from specialists.engine import Engine
 from specialists.errors import WeightsError
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet, build_backbone
+from specialists.novelty import Novelty, novelty_from
 
 
 def load_engine(manifest: Manifest, device: str) -> Engine:
     """An engine with every installed specialist of the manifest.
+
+    Args:
+        manifest: of the specialists.
+        device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
 
     Raises:
         WeightsError: a weights file is missing, truncated, altered, or belongs to another backbone.
     """
     entries = manifest.installed()
     needed = {entry.model for entry in entries}
+    for entry in entries:
+        if entry.model not in manifest.models:
+            raise WeightsError(f"The specialist {entry.id} names no listed model: {entry.model!r}.")
     backbones = {name: load_backbone(manifest.models[name]) for name in needed}
+    novelties = {
+        name: novelty
+        for name in needed
+        if (novelty := load_novelty(manifest.models[name])) is not None
+    }
     nets = {
         entry.id: load_specialist(entry, manifest.models[entry.model], backbones[entry.model])
         for entry in entries
     }
-    return Engine(manifest, backbones, nets, device)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Engine(manifest, backbones, nets, novelties, device)
 
 
 def load_backbone(entry: ModelEntry) -> Frozen:
@@ -36,6 +53,20 @@ def load_backbone(entry: ModelEntry) -> Frozen:
     backbone = build_backbone(entry)
     load_module(backbone, read_tensors(path, _stated(entry)), path)
     return Frozen(backbone)
+
+
+def load_novelty(entry: ModelEntry) -> Novelty | None:
+    """The novelty statistics of that backbone; null where it has none.
+
+    Raises:
+        WeightsError: they are missing, truncated or altered, or the manifest states no limit.
+    """
+    if entry.novelty is None:
+        return None
+    if "novelty" not in entry.thresholds or entry.novelty_sha256 is None:
+        raise WeightsError(f"The manifest entry {entry.id} lacks the limit or hash of its novelty.")
+    tensors = read_tensors(entry.directory / entry.novelty, entry.novelty_sha256)
+    return novelty_from(tensors, entry.thresholds["novelty"].value)
 
 
 def load_specialist(entry: SpecialistEntry, model: ModelEntry, backbone: Frozen) -> SpecialistNet:

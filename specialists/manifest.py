@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reports.model import ExamCode
 from specialists.errors import Rejected, WeightsError
@@ -88,6 +88,10 @@ class ModelEntry(_Entry):
     decoders: str | None = None
     """Stage I's decoders by kind, from which Stage II starts."""
     decoders_sha256: str | None = None
+    novelty: str | None = None
+    """Feature statistics of the training images, by which foreign images are told."""
+    novelty_sha256: str | None = None
+    thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
@@ -195,6 +199,6 @@ def _read_file(
             SpecialistEntry(**entry, directory=directory)
             for entry in document.get("specialist", [])
         ]
-    except (OSError, tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"The manifest {path} cannot be read: {error}") from error
     return {entry.id: entry for entry in models}, {entry.id: entry for entry in specialists}

@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,3 +107,35 @@ def test_the_shipped_specialists_report_a_phantom(tmp_path: Path) -> None:
     assert {item.specialist for item in report.evidence} <= {
         entry.id for entry in read_manifest().installed()
     }
+
+
+def test_the_demo_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-u",
+        "-c",
+        "from app.cli import main; main()",
+        "demo",
+        "--port",
+        "0",
+    ]
+    settings = {"USTRI_DATA_DIR": str(tmp_path), "USTRI_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command,
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        lines: list[str] = []
+        while not (lines and "Ctrl-C" in lines[-1]):
+            line = running.stdout.readline()
+            assert line, "".join(lines)
+            lines.append(line)
+        page = re.search(r"http://127\.0\.0\.1:\d+/analyses/[0-9a-f]{32}/view", "".join(lines))
+        assert page is not None
+        assert httpx.get(page[0]).status_code == 200
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 0
+    assert any("Drawn beside measured" in line for line in lines)

@@ -34,17 +34,22 @@ def target_heatmaps(points: Tensor, height: int, width: int) -> Tensor:
 def decode_heatmaps(heatmaps: Tensor, radius: int = 3) -> tuple[Tensor, Tensor]:
     """Points (B, L, 2) in heatmap pixels and peak scores (B, L).
 
-    The peak is refined by the centre of mass of the window of `radius` around it.
+    The logarithm of a target is a parabola of known width: what remains of it within `radius` of the
+    peak is a plane whose slope is the offset of the point. Unlike a centre of mass, that is exact
+    between pixels and next to the border.
     """
     B, L, H, W = heatmaps.shape
     peak, index = heatmaps.flatten(2).max(2)
     row, column = index // W, index % W
-    y = torch.arange(H, device=heatmaps.device)
-    x = torch.arange(W, device=heatmaps.device)
-    near_y = ((y - row[..., None]).abs() <= radius).float()  # (B, L, H)
-    near_x = ((x - column[..., None]).abs() <= radius).float()  # (B, L, W)
-    mass = heatmaps.clamp_min(0) * near_y[..., :, None] * near_x[..., None, :]
-    total = mass.sum((2, 3)).clamp_min(1e-6)
-    point_x = (mass.sum(2) * (x + 0.5)).sum(2) / total
-    point_y = (mass.sum(3) * (y + 0.5)).sum(2) / total
-    return torch.stack([point_x, point_y], dim=-1), peak
+    share = (heatmaps / peak.clamp_min(1e-6)[..., None, None]).clamp_min(0)
+    y = (torch.arange(H, device=share.device) - row[..., None])[..., :, None].expand_as(share)
+    x = (torch.arange(W, device=share.device) - column[..., None])[..., None, :].expand_as(share)
+    # noise weighs on a logarithm by the inverse of its value
+    weight = share.square() * ((x.abs() <= radius) & (y.abs() <= radius))
+    plane = share.clamp_min(1e-6).log() + (x.square() + y.square()) / (2 * HEATMAP_SIGMA**2)
+    terms = torch.stack([torch.ones_like(share), x, y], dim=-1)  # (B, L, H, W, 3)
+    left = torch.einsum("blhw,blhwi,blhwj->blij", weight, terms, terms)
+    right = torch.einsum("blhw,blhwi->bli", weight * plane, terms)
+    slope = torch.linalg.solve(left + 1e-6 * torch.eye(3, device=share.device), right)[..., 1:]
+    offset = (slope * HEATMAP_SIGMA**2).clamp(-radius, radius)
+    return torch.stack([column, row], dim=-1) + 0.5 + offset, peak

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from specialists.errors import TrainingError
 from specialists.manifest import GeometryPolicy
 from specialists.training.augment import Batch, make_batch, policy_of, random_affine
 from specialists.training.pack import Pack
@@ -27,6 +28,9 @@ class Rotation(IterableDataset[Batch]):
     """Batches drawn by share from the data sets, so that every step sees several of them.
 
     Rotating inside the batch, not from step to step, keeps the statistics of batch norm those of all data.
+
+    Raises:
+        TrainingError: a data set has no share.
     """
 
     def __init__(
@@ -42,6 +46,8 @@ class Rotation(IterableDataset[Batch]):
         self.pack = pack
         self.policies = [_sample_policy(sample, policies) for sample in pack.samples]
         sources = pack.sources()
+        if missing := sorted(sources.keys() - shares.keys()):
+            raise TrainingError(f"The configuration states no share for {missing[0]!r}.")
         total = sum(shares[name] for name in sources)
         self.sources = [
             (np.array(indices), shares[name] / total) for name, indices in sources.items()

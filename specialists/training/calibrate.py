@@ -129,7 +129,7 @@ def calibrate_mask(
             ),
             "min_area": Threshold(
                 value=round(smallest_share, 6),
-                source="half the share of the image of the first percentile of training components",
+                source="half the first percentile of the training masks' largest components, as share of the image",
             ),
         },
     )
@@ -138,12 +138,12 @@ def calibrate_mask(
 def smallest_component(
     truths: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Letterbox]
 ) -> float:
-    """Half the first percentile of the components' shares of their image in (S, S) training masks."""
+    """Half the first percentile of each training mask's largest component, as share of its image."""
     shares = [
-        area(rings) / (box.width_px * box.height_px)
+        max(area(rings) for rings in outlines((truth == index) * 2.0 - 1.0, 0.0, box))
+        / (box.width_px * box.height_px)
         for truth, box in zip(truths, boxes, strict=True)
         for index in np.unique(truth[truth > 0])
-        for rings in outlines((truth == index) * 2.0 - 1.0, 0.0, box)
     ]
     return float(np.quantile(shares, 0.01)) / 2
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
-from specialists.manifest import Manifest, Metric, SpecialistEntry, read_manifest
+from specialists.manifest import Manifest, Metric, ModelEntry, SpecialistEntry, read_manifest
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
 from specialists.training.evaluate import score_task
 from specialists.training.finish import Run, install, write_card
+from specialists.training.generalist import Generalist
+from specialists.training.novelty import descriptions, fit_novelty
 from specialists.training.pack import Pack, build_pack
 from specialists.training.predict import (
     Predictions,
@@ -44,19 +46,45 @@ def train_generalist(data: Path, out: Path, config: Path | None, *, resume: bool
     pack = build_pack(samples, settings.pack_px)
     model = manifest.models[BACKBONE]
     net = generalist.train(model, entries, pack, settings, out, resume=resume)
-    files = {"weights": f"{BACKBONE}.safetensors", "decoders": f"{BACKBONE}.decoders.safetensors"}
+    validation = build_pack(read_samples(data, entries, "val"), model.input_px)
+    trained = install_backbone(model, net, pack, validation, out)
+    command = f"ustri train generalist --data {data.name} --run {out.name}"
+    write_card(trained, Run(command=command, config=asdict(settings), data=data, out=out))
+    return out / "manifest.toml"
+
+
+def install_backbone(
+    model: ModelEntry, net: Generalist, train: Pack, val: Pack, out: Path
+) -> ModelEntry:
+    """The entry of a trained backbone, its weights, decoders and novelty statistics written to `out`."""
+    weights, decoders, novelty = (
+        f"{model.id}.{part}safetensors" for part in ("", "decoders.", "novelty.")
+    )
     trained = model.model_copy(
         update={
-            **files,
-            "sha256": save_tensors(out / files["weights"], half(net.backbone), {}),
-            "decoders_sha256": save_tensors(out / files["decoders"], half(net.necks), {}),
+            "weights": weights,
+            "sha256": save_tensors(out / weights, half(net.backbone), {}),
+            "decoders": decoders,
+            "decoders_sha256": save_tensors(out / decoders, half(net.necks), {}),
             "directory": out,
         }
     )
+    frozen = load_backbone(trained)  # as it will be served: from half precision
+    fitted, limit = fit_novelty(
+        descriptions(frozen, trained, train),
+        [sample.dataset for sample in train.samples],
+        descriptions(frozen, trained, val),
+    )
+    tensors = {"means": fitted.means, "whitening": fitted.whitening}
+    trained = trained.model_copy(
+        update={
+            "novelty": novelty,
+            "novelty_sha256": save_tensors(out / novelty, tensors, {}),
+            "thresholds": {"novelty": limit},
+        }
+    )
     write_entries(out / "manifest.toml", [trained], [])
-    command = f"ustri train generalist --data {data.name} --out {out.name}"
-    write_card(trained, Run(command=command, config=asdict(settings), data=data, out=out))
-    return out / "manifest.toml"
+    return trained
 
 
 def train_specialist(

@@ -131,6 +131,7 @@ def train(
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, total)
+        torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
         values = train_step(net, batch, optimizer, model)
         average.update(net, step)
         for task, value in values.items():

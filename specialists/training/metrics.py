@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+from scipy.ndimage import binary_erosion, distance_transform_edt
 from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
 Array = npt.NDArray[np.float64]
@@ -24,9 +23,9 @@ def hausdorff_px(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_])
         return 0.0
     if not predicted.any() or not truth.any():
         return float(np.hypot(*truth.shape))
-    one, other = (torch.from_numpy(mask.copy())[None, None].float() for mask in (predicted, truth))
-    distance = compute_hausdorff_distance(one, other, include_background=True)
-    return float(distance.item())
+    edges = [mask & ~binary_erosion(mask) for mask in (predicted, truth)]
+    one, other = (distance_transform_edt(~edge) for edge in edges)
+    return float(max(other[edges[0]].max(), one[edges[1]].max()))
 
 
 def auc(scores: Array, truth: Labels) -> float:

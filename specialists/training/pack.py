@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PILImage
 from tqdm import tqdm
 
 from specialists.errors import TrainingError
@@ -46,8 +45,7 @@ def build_pack(samples: list[Sample], side_px: int) -> Pack:
         images[index] = resize(pixels, box)
         boxes.append(box)
         for task, path in sample.masks.items():
-            with PILImage.open(path) as opened:
-                mask = np.asarray(opened.convert("L"))
+            mask = read_grey(path)
             if mask.shape != pixels.shape:
                 raise TrainingError(f"{path} has another size than its image {sample.path}.")
             masks.setdefault(task, {})[index] = resize(mask, box, nearest=True)

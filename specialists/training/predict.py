@@ -98,7 +98,10 @@ def answering(manifest: Manifest) -> Manifest:
         else:
             continue
         changed[entry.id] = entry.model_copy(update={"thresholds": thresholds})
-    return manifest.model_copy(update={"specialists": changed})
+    models = {
+        name: model.model_copy(update={"novelty": None}) for name, model in manifest.models.items()
+    }
+    return manifest.model_copy(update={"specialists": changed, "models": models})
 
 
 def entry_for(manifest: Manifest, task_id: str, namespace: str | None) -> SpecialistEntry:

@@ -20,6 +20,8 @@ TRAINED = (
     "sha256",
     "decoders",
     "decoders_sha256",
+    "novelty",
+    "novelty_sha256",
     "backbone_sha256",
     "temperature",
     "thresholds",
@@ -33,6 +35,8 @@ def write_entries(path: Path, models: list[ModelEntry], specialists: list[Specia
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     document = tomlkit.parse(text)
     for name, entries in (("model", models), ("specialist", specialists)):
+        if not entries:
+            continue
         if name not in document:
             document[name] = tomlkit.aot()
         tables = document[name]
@@ -66,7 +70,7 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
         specialists.append(entry)
         files += [(source, entry.weights), (source, f"{entry.id}.json")]
     for model in models.values():
-        named = (model.weights, model.decoders, f"{model.id}.json")
+        named = (model.weights, model.decoders, model.novelty, f"{model.id}.json")
         files += [(model.directory, name) for name in named if name is not None]
     copied = []
     for folder, name in files:

@@ -71,6 +71,8 @@ def train_heads(
         for group in optimizer.param_groups:
             group["lr"] = _rate(config, step)
         total = _step_loss(manifest, entries, nets, backbone, batch, config.seed + step)
+        if not total.requires_grad:  # no image of the batch carries a label
+            continue
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(everything.parameters(), 5.0)

@@ -1,6 +1,5 @@
 """A training's state on disk: weights, moving average, optimiser and step, resumable after a kill."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch.optim import Optimizer
 from specialists.checkpoints import read_tensors, save_tensors
 from specialists.errors import TrainingError
 
+STATE = "state.safetensors"
 AVERAGE_DECAY = 0.998
 
 
@@ -38,19 +38,21 @@ def save_state(
     tensors |= {f"average.{k}": v for k, v in average.tensors.items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-    save_tensors(folder / "state.safetensors", tensors, {"step": json.dumps(step)})
-    (folder / "step.json").write_text(json.dumps(step), encoding="utf-8")
+    tensors["step"] = torch.tensor(step)  # in the same file: a kill cannot part it from the rest
+    save_tensors(folder / STATE, tensors, {})
 
 
 def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Optimizer) -> int:
     """The step at which the saved training stood, after filling its parts.
 
     Raises:
-        TrainingError: there is no state in that folder.
+        TrainingError: there is no state in that folder, or it names no step.
     """
-    if not (folder / "step.json").exists():
+    if not (folder / STATE).exists():
         raise TrainingError(f"There is no training to resume in {folder}.")
-    tensors = read_tensors(folder / "state.safetensors")
+    tensors = read_tensors(folder / STATE)
+    if "step" not in tensors:
+        raise TrainingError(f"{folder / STATE} does not say at which step it was saved.")
     module.load_state_dict(_part(tensors, "module."))
     average.tensors = _part(tensors, "average.")
     values: dict[int, dict[str, Tensor]] = {}
@@ -60,7 +62,7 @@ def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Opt
     optimizer.load_state_dict(
         {"state": values, "param_groups": optimizer.state_dict()["param_groups"]}
     )
-    return int(json.loads((folder / "step.json").read_text(encoding="utf-8")))
+    return int(tensors["step"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

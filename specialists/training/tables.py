@@ -38,7 +38,7 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
     """Samples of all `entries` whose CSV lies under `data/csv_files`, one per image path.
 
     Raises:
-        TrainingError: a CSV or a column is missing, or an image stands in two splits.
+        TrainingError: a CSV, a column or a label is missing or cannot be read, or an image stands in two splits.
     """
     samples: dict[Path, Sample] = {}
     for entry in entries:
@@ -58,7 +58,12 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
             )
             if sample.split != record["split"]:
                 raise TrainingError(f"{path} stands in two splits ({entry.task_id}.csv).")
-            _add_label(sample, entry, record, data)
+            try:
+                _add_label(sample, entry, record, data)
+            except (KeyError, ValueError) as error:
+                raise TrainingError(
+                    f"{entry.task_id}.csv: the label of {path.name} cannot be read: {error}"
+                ) from error
     return list(samples.values())
 
 
@@ -71,7 +76,7 @@ def read_table(data: Path, task_id: str) -> pd.DataFrame:
     path = data / "csv_files" / f"{task_id}.csv"
     try:
         table = pd.read_csv(path)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
     missing = {"image_path", "group_id", "split"} - set(table.columns)
     if missing:
@@ -83,7 +88,7 @@ def label_points(record: dict[str, object], landmarks: int) -> Array:
     """(landmarks, 2) points (x, y) of a row; a missing one is NaN."""
     points = np.full((landmarks, 2), np.nan)
     for index in range(landmarks):
-        value = record.get(f"point_{index + 1}_xy")
+        value = record[f"point_{index + 1}_xy"]
         if isinstance(value, str):
             points[index] = json.loads(value)
     return points
@@ -93,6 +98,18 @@ def label_box(record: dict[str, object]) -> tuple[float, float, float, float] | 
     """The box of a row; null where its columns are empty: nothing is there."""
     box = [float(str(record[key])) for key in ("x_min", "y_min", "x_max", "y_max")]
     return None if np.isnan(box).any() else (box[0], box[1], box[2], box[3])
+
+
+def label_class(record: dict[str, object], classes: int) -> int:
+    """The class of a row.
+
+    Raises:
+        ValueError: it is none of so many classes.
+    """
+    value = float(str(record["mask"]))
+    if value not in range(classes):
+        raise ValueError(f"{record['mask']} is none of {classes} classes")
+    return int(value)
 
 
 def read_grey(path: Path) -> npt.NDArray[np.uint8]:
@@ -116,7 +133,7 @@ def _add_label(
             path = data / "csv_files" / str(record["mask_path"])
             sample.masks[entry.id] = path.resolve()
         case Kind.CLASSIFY:
-            sample.classes[entry.id] = int(str(record["mask"]))
+            sample.classes[entry.id] = label_class(record, len(entry.labels))
         case Kind.DETECT:
             sample.boxes[entry.id] = label_box(record)
         case Kind.REGRESS:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.demo import loopback_socket
-from app.viewer import ROWS, evidence_name, layers_of, utc_text
+from app.viewer import ROWS, evidence_names, layers_of, utc_text
 from reports.model import ExamCode
 from specialists.phantom import png_bytes
 from tests.builders import a_report, some_evidence
@@ -126,12 +126,18 @@ def test_the_worklist_pages_through_all_analyses_once(tmp_path: Path) -> None:
 
 def test_only_drawn_evidence_has_a_layer() -> None:
     assert [layer.id for layer in layers_of(a_report())] == ["e1", "e2", "e3"]
-    assert [evidence_name(item) for item in some_evidence()] == [
-        "Box of breast_lesion_det",
-        "Outline of lesion",
-        "Long axis",
-        "Scores of breast_2cls",
-    ]
+
+
+def test_evidence_of_one_name_is_numbered() -> None:
+    box, mask, points, scores = some_evidence()
+    second = mask.model_copy(update={"id": "e5"})
+    assert evidence_names(a_report(evidence=(box, mask, points, scores, second))) == {
+        "e1": "Box of breast_lesion_det",
+        "e2": "Outline of lesion 1",
+        "e3": "Long axis",
+        "e4": "Scores of breast_2cls",
+        "e5": "Outline of lesion 2",
+    }
 
 
 def test_times_are_told_in_utc_without_javascript() -> None:

@@ -98,18 +98,25 @@ def test_a_tinted_image_is_analysed() -> None:
     assert report_of(image=an_image(colour=Colour.TINTED)).outcome is Outcome.REPORTED
 
 
-@pytest.mark.parametrize("answers", [breast_answers(exam_cls=Declined("Too small.")), None])
-def test_without_a_router_the_exam_must_be_named(
-    answers: dict[str, Declined] | None,
-) -> None:
-    installed = BREAST_TOOLS if answers else BREAST_TOOLS[1:]
-    unnamed = report_of(answers, installed=installed)
+def test_without_an_installed_router_the_exam_must_be_named() -> None:
+    unnamed = report_of(installed=BREAST_TOOLS[1:])
     assert unnamed.outcome is Outcome.REFUSED
     assert unnamed.exam.code is None
     assert "Name the exam" in (unnamed.reason or "")
-    named = report_of(answers, installed=installed, exam=ExamCode.BREAST)
+    named = report_of(installed=BREAST_TOOLS[1:], exam=ExamCode.BREAST)
     assert named.outcome is Outcome.REPORTED
     assert named.checks[0].outcome is CheckOutcome.SKIPPED
+
+
+@pytest.mark.parametrize("exam", [None, ExamCode.BREAST])
+def test_an_image_that_the_router_declines_is_refused_even_when_the_exam_is_named(
+    exam: ExamCode | None,
+) -> None:
+    report = report_of(breast_answers(exam_cls=Declined("the image is unlike")), exam=exam)
+    assert report.outcome is Outcome.REFUSED
+    assert report.exam.code is exam
+    assert "the image is unlike" in (report.reason or "")
+    assert [step.action for step in report.steps] == ["exam_cls", "stop"]
 
 
 @pytest.mark.parametrize("missing", ["accept", "contradiction"])

@@ -41,9 +41,15 @@ IMAGE = an_image_info(
 )
 
 
-def a_breast_report() -> Report:
-    """Two lesion parts, one in a calibrated region and one not; two classifiers that disagree."""
-    masks = tuple(
+SCORES = {
+    "breast_2cls": {"benign": 0.41, "malignant": 0.59},
+    "breast_3cls": {"normal": 0.02, "benign": 0.61, "malignant": 0.37},
+}
+
+
+def two_masks() -> tuple[MaskEvidence, ...]:
+    """One part in the calibrated region, and one with a hole outside of it."""
+    return tuple(
         MaskEvidence(
             id=f"e{index}",
             specialist="breast_lesion",
@@ -64,16 +70,17 @@ def a_breast_report() -> Report:
             ),
         )
     )
-    scores = {
-        "breast_2cls": {"benign": 0.41, "malignant": 0.59},
-        "breast_3cls": {"normal": 0.02, "benign": 0.61, "malignant": 0.37},
-    }
+
+
+def a_breast_report() -> Report:
+    """Two lesion parts, one in a calibrated region and one not; two classifiers that disagree."""
+    masks = two_masks()
     evidence: list[Evidence] = [
         BoxEvidence(id="e1", specialist="breast_lesion_det", step=1, score=0.93, box=LESION_BOX),
         *masks,
         *(
-            ScoresEvidence(id=f"e{index}", specialist=name, step=index - 1, scores=scores[name])
-            for index, name in enumerate(scores, start=4)
+            ScoresEvidence(id=f"e{index}", specialist=name, step=index - 1, scores=SCORES[name])
+            for index, name in enumerate(SCORES, start=4)
         ),
     ]
     measurements: list[Measurement] = []

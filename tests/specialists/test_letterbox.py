@@ -1,0 +1,113 @@
+"""Points, boxes and pixels go through the letterbox and back without moving."""
+
+import resource
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from specialists.letterbox import letterbox, resize
+
+SIDES_PX = st.integers(8, 4000)
+SHARES = st.floats(0, 1)
+
+
+@given(SIDES_PX, SIDES_PX, st.sampled_from([64, 224, 256, 448]), SHARES, SHARES)
+def test_a_point_comes_back_from_the_network_where_it_was(
+    height_px: int, width_px: int, input_px: int, x: float, y: float
+) -> None:
+    box = letterbox(height_px, width_px, input_px)
+    point = np.array([x * width_px, y * height_px])
+    there = box.to_network(point)
+    assert (there >= -1e-9).all()
+    assert (there <= input_px + 1e-9).all()
+    assert box.to_image(there) == pytest.approx(point, abs=1e-6)
+
+
+@given(SIDES_PX, SIDES_PX, st.tuples(SHARES, SHARES, SHARES, SHARES))
+def test_a_box_keeps_its_shape_on_the_way_and_comes_back(
+    height_px: int, width_px: int, shares: tuple[float, float, float, float]
+) -> None:
+    box = letterbox(height_px, width_px, 256)
+    corners = np.sort(np.array(shares).reshape(2, 2), axis=0) * [width_px, height_px]
+    there = box.to_network(corners)
+    assert there[1] - there[0] == pytest.approx((corners[1] - corners[0]) * box.scale, abs=1e-6)
+    assert box.to_image(there) == pytest.approx(corners, abs=1e-6)
+
+
+@given(SIDES_PX, SIDES_PX)
+def test_the_field_is_centred_and_fills_the_longer_side(height_px: int, width_px: int) -> None:
+    x_min, y_min, x_max, y_max = letterbox(height_px, width_px, 256).field()
+    assert (x_min + x_max, y_min + y_max) == pytest.approx((256, 256))
+    assert max(x_max - x_min, y_max - y_min) == pytest.approx(256)
+    assert (x_max - x_min) * height_px == pytest.approx((y_max - y_min) * width_px)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(48, 900), st.integers(48, 900), SHARES, SHARES)
+def test_a_drawn_dot_lands_where_the_map_says(
+    height_px: int, width_px: int, x_share: float, y_share: float
+) -> None:
+    box = letterbox(height_px, width_px, 64)
+    radius = max(3, round(2 / box.scale))  # wide enough to be seen after shrinking
+    spread = np.array([width_px, height_px]) - 2 * radius - 2
+    column, row = (radius + 1 + spread * [x_share, y_share]).astype(int)
+    pixels = np.zeros((height_px, width_px), np.uint8)
+    pixels[row - radius : row + radius + 1, column - radius : column + radius + 1] = 200
+    resized = resize(pixels, box).astype(float)
+    centres = np.arange(64) + 0.5
+    found = [resized.sum(0) @ centres, resized.sum(1) @ centres] / resized.sum()
+    assert found == pytest.approx(box.to_network(np.array([column, row]) + 0.5), abs=0.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(20, 900), st.integers(20, 900), st.floats(0.2, 0.8), st.booleans())
+def test_a_drawn_edge_lands_where_the_map_says(
+    height_px: int, width_px: int, share: float, nearest: bool
+) -> None:
+    box = letterbox(height_px, width_px, 64)
+    edge = round(share * width_px)
+    pixels = np.zeros((height_px, width_px), np.uint8)
+    pixels[:, edge:] = 200
+    middle = resize(pixels, box, nearest=nearest)[32].astype(float)
+    lit = middle.sum() / 200
+    expected = box.field()[2] - box.to_network(np.array([edge, 0.0]))[0]
+    assert lit == pytest.approx(expected, abs=1.0 if nearest else 0.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(16, 700), st.integers(16, 700), st.integers(0, 2**32 - 1))
+def test_nearest_makes_no_label_that_was_not_there(
+    height_px: int, width_px: int, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).choice([0, 3, 7], (height_px, width_px)).astype(np.uint8)
+    resized = resize(labels, letterbox(height_px, width_px, 64), nearest=True)
+    assert set(np.unique(resized)) <= {0, 3, 7}
+
+
+@pytest.mark.parametrize("size_px", [(64, 64), (128, 128), (40, 64)])
+def test_an_image_of_the_networks_own_scale_is_not_changed(size_px: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size_px, np.uint8)
+    box = letterbox(*size_px, max(size_px))
+    x_min, y_min, x_max, y_max = (int(side) for side in box.field())
+    assert (resize(pixels, box)[y_min:y_max, x_min:x_max] == pixels).all()
+
+
+@pytest.mark.parametrize("size_px", [(300, 500), (31, 57), (57, 31)])
+@pytest.mark.parametrize("nearest", [True, False])
+def test_around_the_image_all_is_black(size_px: tuple[int, int], nearest: bool) -> None:
+    box = letterbox(*size_px, 64)
+    resized = resize(np.full(size_px, 255, np.uint8), box, nearest=nearest)
+    centres = np.arange(64) + 0.5
+    x_min, y_min, x_max, y_max = box.field()
+    assert (resized[(centres < y_min - 1) | (centres > y_max + 1)] == 0).all()
+    assert (resized[:, (centres < x_min - 1) | (centres > x_max + 1)] == 0).all()
+    assert resized[32, 32] == 255
+
+
+def test_a_very_long_image_needs_no_square_of_its_length() -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resized = resize(np.full((24_000, 600), 255, np.uint8), letterbox(24_000, 600, 64))
+    assert resized[32, 32] > 100
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 150 * 1024

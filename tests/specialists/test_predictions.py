@@ -1,0 +1,249 @@
+"""Prediction files are the challenge's, and their scores count what is missing as wrong."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from specialists.engine import Engine
+from specialists.errors import TrainingError
+from specialists.load import load_engine
+from specialists.manifest import Manifest, Metric
+from specialists.training.evaluate import score_task
+from specialists.training.predict import FILES, Predictions, answering, predict_folder
+from tests.specialists.dataset import BIRTH, BREAST, read_csv, write_csv
+from tests.specialists.nets import KINDS, a_manifest, threshold
+
+Rows = list[dict[str, object]]
+
+
+@pytest.fixture
+def engine(tiny: Manifest) -> Engine:
+    return load_engine(answering(tiny), "cpu")
+
+
+def read(out: Path, part: str) -> Rows:
+    found: Rows = json.loads((out / FILES[part]).read_text(encoding="utf-8"))
+    return found
+
+
+def score(task: str, predictions: Path, data: Path, split: str | None = None) -> dict[str, Metric]:
+    entry = a_manifest(data).specialist(task)
+    return {metric.name: metric for metric in score_task(entry, predictions, data, split)}
+
+
+@pytest.fixture
+def out(engine: Engine, data: Path, tmp_path: Path) -> Path:
+    found = predict_folder(engine, data, tmp_path / "out")
+    assert found.problems == []
+    return tmp_path / "out"
+
+
+def test_every_row_of_every_kind_is_predicted_in_the_challenges_form(out: Path, data: Path) -> None:
+    classes = read(out, "classification")
+    assert [set(row) for row in classes] == [
+        {"image_path", "task_id", "predicted_class", "predicted_probs"}
+    ] * len(read_csv(data, "breast_2cls"))
+    for row in classes:
+        scores = np.array(row["predicted_probs"])
+        assert (len(scores), scores.sum()) == (2, pytest.approx(1, abs=1e-3))
+        assert row["predicted_class"] == scores.argmax()
+    paths = [row["image_path"] for row in classes]
+    assert paths == [row["image_path"] for row in read_csv(data, "breast_2cls")]
+    boxes, points = read(out, "detection"), read(out, "regression")
+    assert {(r["task_id"], len(r)) for r in boxes} == {
+        ("breast_lesion_det", 4),
+        ("intrapartum_head_det", 4),
+    }
+    assert len(boxes) == BREAST + BIRTH
+    assert len(points) == BIRTH
+    for row in points:
+        shares = np.array(row["predicted_points_normalized"], float).reshape(3, 2)
+        pixels = np.array(row["predicted_points_pixels"], float).reshape(3, 2)
+        assert pixels == pytest.approx(shares * [160, 128], abs=0.01)
+
+
+def test_boxes_are_given_in_pixels_and_as_shares_of_the_image(out: Path, data: Path) -> None:
+    sizes = {r["image_path"]: image_size(data, r["image_path"]) for r in read_csv(data, "breast_lesion_det")}
+    for row in read(out, "detection"):
+        assert (row["bbox_pixels"] is None) == (row["bbox_normalized"] is None)
+        if row["task_id"] == "breast_lesion_det" and row["bbox_pixels"] is not None:
+            size = np.tile(sizes[str(row["image_path"])], 2)
+            shares = np.array(row["bbox_normalized"], float)
+            assert np.array(row["bbox_pixels"], float) == pytest.approx(shares * size)
+
+
+def image_size(data: Path, relative: str) -> tuple[int, int]:
+    with PILImage.open(data / "csv_files" / relative) as image:
+        return image.size
+
+
+def test_masks_are_grey_label_maps_of_the_images_size(out: Path, data: Path) -> None:
+    for task, classes in (("breast_lesion", 2), ("head_symphysis_multi", 3)):
+        for row in read_csv(data, task):
+            with PILImage.open(out / row["mask_path"].removeprefix("../")) as mask:
+                assert (mask.format, mask.mode) == ("PNG", "L")
+                assert mask.size == image_size(data, row["image_path"])
+                assert np.asarray(mask).max() < classes
+
+
+def test_labels_are_never_read(engine: Engine, data: Path, out: Path, tmp_path: Path) -> None:
+    for task in KINDS.values():
+        kept = {"image_path"} | ({"mask_path"} if "mask_path" in read_csv(data, task)[0] else set())
+        write_csv(data, task, [{k: v for k, v in r.items() if k in kept} for r in read_csv(data, task)])
+    shutil.rmtree(data / "Segmentation" / "Two" / "drawn" / "MASKS")
+    shutil.rmtree(data / "Segmentation" / "Three" / "drawn" / "MASKS")
+    assert predict_folder(engine, data, tmp_path / "blind").problems == []
+    for name in FILES.values():
+        assert (tmp_path / "blind" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_an_image_that_cannot_be_read_is_reported_and_counts_as_wrong(
+    engine: Engine, data: Path, tmp_path: Path
+) -> None:
+    tasks = ("breast_2cls", "breast_lesion", "breast_lesion_det")
+    lost, broken = (data / "csv_files" / read_csv(data, "breast_2cls")[i]["image_path"] for i in (0, 1))
+    lost.unlink()
+    broken.write_bytes(broken.read_bytes()[:100])
+    found = predict_folder(engine, data, tmp_path / "out", tasks=tasks)
+    assert len(found.problems) == 2 * len(tasks)
+    assert all(lost.name in p or broken.name in p for p in found.problems)
+    assert len(found.classification) == len(read_csv(data, "breast_2cls")) - 2
+    metrics = score("breast_2cls", tmp_path / "out", data)
+    assert metrics["accuracy"].n == len(read_csv(data, "breast_2cls"))
+    write_perfect(data, tmp_path / "out", skip={str(lost.name), str(broken.name)})
+    assert score("breast_2cls", tmp_path / "out", data)["accuracy"].value == pytest.approx(6 / 8)
+    assert score("breast_lesion", tmp_path / "out", data)["dice lesion"].value == pytest.approx(6 / 8)
+    assert score("breast_lesion_det", tmp_path / "out", data)["iou"].value == pytest.approx(6 / 8)
+
+
+def test_a_folder_without_csv_or_an_unknown_task_is_an_error(
+    engine: Engine, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="no CSV"):
+        predict_folder(engine, tmp_path / "nothing", tmp_path / "out")
+    write_csv(data, "unheard_of", [{"image_path": "x", "group_id": "g", "split": "val"}])
+    with pytest.raises(TrainingError, match="unheard_of"):
+        predict_folder(engine, data, tmp_path / "out")
+
+
+def test_only_the_split_that_is_asked_for_is_predicted(
+    engine: Engine, data: Path, tmp_path: Path
+) -> None:
+    found = predict_folder(engine, data, tmp_path / "out", tasks=["breast_2cls"], split="val")
+    expected = [r["image_path"] for r in read_csv(data, "breast_2cls") if r["split"] == "val"]
+    assert [row["image_path"] for row in found.classification] == expected
+
+
+def test_a_threshold_that_lets_a_report_decline_does_not_silence_a_prediction(
+    tiny: Manifest, data: Path, tmp_path: Path
+) -> None:
+    strict = {"peak": threshold(0.99), "presence": threshold(0.999999)}
+    entries = {
+        name: entry.model_copy(update={"thresholds": {**entry.thresholds, **strict}})
+        for name, entry in tiny.specialists.items()
+    }
+    manifest = tiny.model_copy(update={"specialists": entries})
+    tasks = ["aop_landmarks", "breast_lesion_det"]
+    found = predict_folder(load_engine(answering(manifest), "cpu"), data, tmp_path, tasks=tasks)
+    assert all(None not in row["predicted_points_pixels"] for row in found.regression)  # type: ignore[operator]
+    assert all(row["bbox_pixels"] is None for row in found.detection)  # its "none" is an answer
+
+
+def write_perfect(data: Path, out: Path, skip: frozenset[str] | set[str] = frozenset()) -> None:
+    """The labels of the folder as predictions, without the images named in `skip`."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    found = Predictions()
+    for task in KINDS.values():
+        for row in read_csv(data, task):
+            if Path(row["image_path"]).name in skip and "Two" in row["image_path"]:
+                continue
+            common = {"image_path": row["image_path"], "task_id": task}
+            if "mask_path" in row:
+                target = out / row["mask_path"].removeprefix("../")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(data / "csv_files" / row["mask_path"], target)
+            elif "mask" in row:
+                probs = [float(row["mask"] == "0"), float(row["mask"] == "1")]
+                found.classification.append({**common, "predicted_probs": probs})
+            elif "x_min" in row:
+                box = [float(row[k]) for k in ("x_min", "y_min", "x_max", "y_max") if row[k]]
+                found.detection.append({**common, "bbox_pixels": box or None})
+            else:
+                marks = [json.loads(row[f"point_{n}_xy"] or "[0, 0]") for n in (1, 2, 3)]
+                found.regression.append({**common, "predicted_points_pixels": sum(marks, [])})
+    for part, name in FILES.items():
+        (out / name).write_text(json.dumps(getattr(found, part)), encoding="utf-8")
+
+
+@pytest.mark.parametrize("split", [None, "train"])
+def test_perfect_predictions_score_perfectly(data: Path, tmp_path: Path, split: str | None) -> None:
+    write_perfect(data, tmp_path / "out")
+    best = {
+        "dice lesion": 1.0,
+        "dice pubic symphysis": 1.0,
+        "dice fetal head": 1.0,
+        "hausdorff_px lesion": 0.0,
+        "hausdorff_px pubic symphysis": 0.0,
+        "hausdorff_px fetal head": 0.0,
+        "share of images without lesion left empty": 1.0,
+        "share of images without it answered none": 1.0,
+        **dict.fromkeys(("auc", "f1", "mcc", "accuracy", "iou", "sensitivity"), 1.0),
+        "mre_px": 0.0,
+    }
+    seen: set[str] = set()
+    for task in KINDS.values():
+        for name, metric in score(task, tmp_path / "out", data, split).items():
+            assert metric.value == pytest.approx(best[name]), (task, name)
+            seen.add(name)
+    assert seen == set(best)
+
+
+def test_no_prediction_at_all_scores_nothing(data: Path, tmp_path: Path) -> None:
+    names = {Path(row["image_path"]).name for row in read_csv(data, "breast_lesion")}
+    write_perfect(data, tmp_path / "out", skip=names)
+    assert score("breast_2cls", tmp_path / "out", data)["accuracy"].value == 0
+    assert score("breast_lesion", tmp_path / "out", data)["dice lesion"].value == 0
+    boxes = score("breast_lesion_det", tmp_path / "out", data)
+    assert boxes["iou"].value == 0
+    assert boxes["share of images without it answered none"].value == 0
+
+
+def test_a_mask_of_another_size_counts_as_wrong(data: Path, tmp_path: Path) -> None:
+    write_perfect(data, tmp_path / "out")
+    row = read_csv(data, "head_symphysis_multi")[0]
+    path = tmp_path / "out" / row["mask_path"].removeprefix("../")
+    PILImage.fromarray(np.ones((20, 20), np.uint8)).save(path)
+    value = score("head_symphysis_multi", tmp_path / "out", data)["dice fetal head"].value
+    assert value == pytest.approx((BIRTH - 1) / BIRTH, abs=1e-3)
+
+
+def test_a_landmark_that_was_not_given_counts_as_wrong(data: Path, tmp_path: Path) -> None:
+    write_perfect(data, tmp_path / "out")
+    path = tmp_path / "out" / FILES["regression"]
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows[1]["predicted_points_pixels"][:2] = [None, None]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    diagonal = np.hypot(160, 128)
+    expected = pytest.approx(diagonal / 3 / BIRTH, abs=0.01)
+    assert score("aop_landmarks", tmp_path / "out", data)["mre_px"].value == expected
+
+
+def test_an_image_without_any_marked_landmark_is_left_out(data: Path, tmp_path: Path) -> None:
+    rows = read_csv(data, "aop_landmarks")
+    rows[2].update(dict.fromkeys(("point_1_xy", "point_2_xy", "point_3_xy"), ""))
+    write_csv(data, "aop_landmarks", [dict(row) for row in rows])
+    write_perfect(data, tmp_path / "out")
+    metric = score("aop_landmarks", tmp_path / "out", data)["mre_px"]
+    assert (metric.value, metric.n) == (0, BIRTH - 1)
+
+
+def test_a_split_without_rows_or_a_missing_file_is_named(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="'test'"):
+        score("breast_2cls", tmp_path, data, "test")
+    with pytest.raises(TrainingError, match=r"classification_predictions\.json"):
+        score("breast_2cls", tmp_path, data)
