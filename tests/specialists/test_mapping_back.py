@@ -53,7 +53,8 @@ def ready(specialist_id: str, level: float = 0.5) -> SpecialistEntry:
 
 def covered(mask: npt.NDArray[np.bool_], side: int) -> Array:
     """(side, side) share of each network pixel that the mask covers."""
-    box = letterbox(*mask.shape, side)
+    height_px, width_px = mask.shape
+    box = letterbox(height_px, width_px, side)
     return resize(mask.astype(np.uint8) * 255, box).astype(np.float64) / 255
 
 

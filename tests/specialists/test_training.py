@@ -131,7 +131,8 @@ def test_a_batch_is_the_same_wherever_a_rotation_starts(pack: Pack, tmp_path: Pa
 
 def frozen_outputs(backbone: Frozen) -> dict[str, Tensor]:
     torch.manual_seed(7)
-    return backbone(torch.rand(2, 1, INPUT_PX, INPUT_PX))
+    features: dict[str, Tensor] = backbone(torch.rand(2, 1, INPUT_PX, INPUT_PX))
+    return features
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_a_backbone_without_stated_weights_is_refused(
 
 
 def test_a_specialist_on_a_model_that_is_not_listed_is_refused(tiny: Manifest) -> None:
-    with pytest.raises(WeightsError, match="breast_2cls.*nobody"):
+    with pytest.raises(WeightsError, match=r"breast_2cls.*nobody"):
         load_engine(changed(tiny, "breast_2cls", model="nobody"), "cpu")
 
 
