@@ -1,0 +1,207 @@
+"""The picture that an SR and a SEG are about, as DICOM; and what the three have in common.
+
+Where a deployment keeps the link to the original instance, `Source` names that one. Else the report refers
+to a picture of ours: a Secondary Capture of the stored, de-identified frame, so that nothing is orphaned.
+UIDs are hashed from ids of the report (UUID version 5 under 2.25), times are the report's: the same report
+gives the same bytes.
+"""
+
+import io
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import PIL.Image
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from reports.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
+from reports.model import Report
+from reports.wording import NOT_FOR_CLINICAL_USE
+
+MANUFACTURER = "USTri"
+MODEL_NAME = "USTri agentic ultrasound reporting"
+CHARACTER_SET = "ISO_IR 192"
+
+_NAMESPACE = uuid.UUID("5b0e8c1e-7d0e-5a3f-9f57-5f1c3a4d8e21")
+_DEIDENTIFICATION = ("No attribute of the source is kept", "Burned-in text: not checked")
+_SERIES = {"image": 9001, "sr": 9002, "seg": 9003}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The instance that a report is about, and the study that its forms are filed in.
+
+    `frame` counts from 1 and is given for a multi-frame instance only.
+    """
+
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    sop_class_uid: str
+    frame: int | None = None
+    patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    accession_number: str = ""
+    referring_physician_name: str = ""
+
+
+def uid_of(*parts: str) -> str:
+    """A UID that is always the same for the same parts, and another one for others."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}"
+
+
+def own_source(
+    report: Report, study_uid: str | None = None, started_at: str | None = None
+) -> Source:
+    """Our own picture of the report, in the analysis's own study unless a (remapped) one is named.
+
+    `started_at` (ISO 8601) dates the study; it is the report's time unless given, and has to be given
+    for a later version, so that all versions agree.
+    """
+    study_uid = study_uid or uid_of("study", report.analysis_id)
+    frame = "" if report.image.frame is None else str(report.image.frame)
+    pseudonym = uuid.uuid5(_NAMESPACE, study_uid).hex[:12].upper()
+    when = datetime.fromisoformat(started_at or report.created_at)
+    return Source(
+        study_uid=study_uid,
+        series_uid=uid_of("image series", study_uid, report.analysis_id),
+        instance_uid=uid_of("image", study_uid, report.analysis_id, report.image.sha256, frame),
+        sop_class_uid=str(SecondaryCaptureImageStorage),
+        patient_id=f"USTRI-{pseudonym}",
+        patient_name="SYNTHETIC^PHANTOM" if report.image.synthetic else f"USTRI^{pseudonym}",
+        study_id=pseudonym,
+        study_date=when.strftime("%Y%m%d"),
+        study_time=when.strftime("%H%M%S"),
+    )
+
+
+def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
+    """The stored picture as a de-identified Secondary Capture file (PS3.10); `source` is `own_source`."""
+    source = source or own_source(report)
+    image = reference(report, source)
+    image.update(_pixels(png))
+    # Not "YES": that would speak for the pixels too, and text in them was not looked for.
+    image.PatientIdentityRemoved = "YES" if report.image.synthetic else "NO"
+    image.DeidentificationMethod = list(_DEIDENTIFICATION)
+    image.ImageComments = NOT_FOR_CLINICAL_USE
+    image.Laterality = None
+    image.Manufacturer = MANUFACTURER
+    image.ConversionType = "WSD"
+    image.SeriesNumber = series_number("image")
+    image.InstanceNumber = 1
+    image.PatientOrientation = None
+    image.ContentDate = image.ContentTime = ""
+    spacing = report.image.spacing_mm
+    if spacing is not None and not report.image.regions:
+        image.PixelSpacing = [spacing.y, spacing.x]
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return file_of(image, report)
+
+
+def _pixels(png: bytes) -> Dataset:
+    """The Image Pixel module: 8-bit grey, or RGB by pixel."""
+    with PIL.Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
+        grey = picture.mode == "L"
+        pixels = np.asarray(picture if grey else picture.convert("RGB"))
+    image = Dataset()
+    image.SamplesPerPixel = 1 if grey else 3
+    image.PhotometricInterpretation = "MONOCHROME2" if grey else "RGB"
+    if not grey:
+        image.PlanarConfiguration = 0
+    image.Rows, image.Columns = pixels.shape[:2]
+    image.BitsAllocated, image.BitsStored, image.HighBit = 8, 8, 7
+    image.PixelRepresentation = 0
+    data = pixels.tobytes()
+    image.add_new("PixelData", "OB", data + b"\0" * (len(data) % 2))
+    return image
+
+
+def reference(report: Report, source: Source) -> Dataset:
+    """What highdicom must know of the picture to refer to it; it has no pixels."""
+    image = patient_and_study(source)
+    image.SOPClassUID = source.sop_class_uid
+    image.SOPInstanceUID = source.instance_uid
+    image.SeriesInstanceUID = source.series_uid
+    image.Modality = "US"
+    image.Rows = report.image.height_px
+    image.Columns = report.image.width_px
+    image.SpecificCharacterSet = CHARACTER_SET
+    return image
+
+
+def patient_and_study(source: Source) -> Dataset:
+    """Whose, and of which study."""
+    dataset = Dataset()
+    dataset.PatientID = source.patient_id
+    dataset.PatientName = source.patient_name
+    dataset.PatientBirthDate = source.patient_birth_date
+    dataset.PatientSex = source.patient_sex
+    dataset.StudyInstanceUID = source.study_uid
+    dataset.StudyID = source.study_id
+    dataset.StudyDate = source.study_date
+    dataset.StudyTime = source.study_time
+    dataset.AccessionNumber = source.accession_number
+    dataset.ReferringPhysicianName = source.referring_physician_name
+    return dataset
+
+
+def series_number(form: str) -> int:
+    """The Series Number of a form's series."""
+    return _SERIES[form]
+
+
+def coded(code: Coded) -> Code:
+    """That code as DICOM has it."""
+    return Code(*code)
+
+
+def version_of(specialist: str, report: Report) -> str:
+    """The SHA-256 of the weights that a specialist ran with; the code's version where none is listed."""
+    hashes = {model.id: model.sha256 for model in report.provenance.models}
+    return hashes.get(specialist, report.provenance.code_version)
+
+
+def file_of(dataset: Dataset, report: Report) -> bytes:
+    """The dataset as a file, dated by the report and naming our code scheme; not by this moment."""
+    when = datetime.fromisoformat(report.created_at)
+    for keyword in ("InstanceCreation", "Content", "Series", "OfSecondaryCapture"):
+        date, time = _keywords(keyword)
+        if date in dataset:
+            setattr(dataset, date, when.strftime("%Y%m%d"))
+            setattr(dataset, time, when.strftime("%H%M%S"))
+    for equipment in dataset.get("ContributingEquipmentSequence", []):
+        equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S%z")
+    dataset.TimezoneOffsetFromUTC = when.strftime("%z") or "+0000"
+    dataset.ManufacturerModelName = MODEL_NAME
+    dataset.SoftwareVersions = report.provenance.code_version
+    if report.image.synthetic:
+        dataset.QualityControlSubject = "YES"
+    if PRIVATE_SCHEME in str(dataset):
+        dataset.CodingSchemeIdentificationSequence = [_scheme()]
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _keywords(stem: str) -> tuple[str, str]:
+    if stem.startswith("Of"):
+        return f"Date{stem}", f"Time{stem}"
+    return f"{stem}Date", f"{stem}Time"
+
+
+def _scheme() -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeName = PRIVATE_SCHEME_NAME
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item

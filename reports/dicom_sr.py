@@ -1,0 +1,139 @@
+"""A report as a DICOM structured report: Comprehensive 3D SR, TID 1500, by highdicom.
+
+It refers to the instance of `Source`: the original, where the link to it is kept, else our own picture
+(`reports.dicom_image.to_image`), which then belongs beside it.
+"""
+
+from highdicom import sr
+from pydicom import Dataset
+from pydicom.sr.codedict import codes as standard
+from pydicom.uid import Comprehensive3DSRStorage
+
+from reports import codes
+from reports.codes import Coded
+from reports.dicom_groups import blank_gaps, groups_of, text
+from reports.dicom_image import (
+    CHARACTER_SET,
+    MANUFACTURER,
+    MODEL_NAME,
+    Source,
+    coded,
+    file_of,
+    own_source,
+    reference,
+    series_number,
+    uid_of,
+)
+from reports.model import Outcome, Report, Status
+from reports.wording import NOT_FOR_CLINICAL_USE
+
+SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
+_CONTAINS = sr.RelationshipTypeValues.CONTAINS
+
+
+def to_sr(report: Report, source: Source | None = None) -> bytes:
+    """The SR as a file (PS3.10); `source` is `own_source` unless given. The same report, the same bytes."""
+    source = source or own_source(report)
+    content = sr.MeasurementReport(
+        observation_context=_observation_context(report),
+        procedure_reported=coded(codes.title_of(report.exam.code)),
+        title=standard.DCM.ImagingMeasurementReport,
+        imaging_measurements=groups_of(report, source) or None,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            coded(codes.ENGLISH)
+        ),
+    )
+    content[0].ContentSequence = [*content[0].ContentSequence, _sentences(report)]
+    document = sr.Comprehensive3DSR(
+        evidence=[reference(report, source)],
+        content=content[0],
+        series_instance_uid=_series_uid(report, source),
+        series_number=series_number("sr"),
+        sop_instance_uid=uid_of("sr", report.report_id),
+        instance_number=report.version,
+        manufacturer=MANUFACTURER,
+        is_complete=report.outcome is Outcome.REPORTED,
+        is_final=report.status is not Status.PRELIMINARY,
+        previous_versions=_predecessors(report, source),
+        performed_procedure_codes=[coded(codes.title_of(report.exam.code))],
+        specific_character_set=CHARACTER_SET,
+    )
+    if report.outcome is not Outcome.REPORTED and report.reason:
+        document.CompletionFlagDescription = report.reason[:64]
+    document.SeriesDescription = "USTri report"
+    blank_gaps(document)
+    return file_of(document, report)
+
+
+def _observation_context(report: Report) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=uid_of("device", MODEL_NAME, report.provenance.code_version),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=report.provenance.code_version,
+    )
+    fetus = report.exam.code in codes.FETAL_EXAMS
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(
+            observer_type=standard.DCM.Device, observer_identifying_attributes=device
+        ),
+        subject_context=sr.SubjectContext(
+            subject_class=standard.DCM.Fetus,
+            subject_class_specific_context=sr.SubjectContextFetus(subject_id="1"),
+        )
+        if fetus
+        else None,
+    )
+
+
+def _sentences(report: Report) -> Dataset:
+    """What is said of the report as a whole, in the container that TID 1500 has for it."""
+    container = sr.ContainerContentItem(
+        name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
+    )
+    container.ContentSequence = [text(name, line, _CONTAINS) for name, line in _lines(report)]
+    return container
+
+
+def _lines(report: Report) -> list[tuple[Coded, str]]:
+    made_by = report.provenance
+    lines = [(codes.NOTICE, NOT_FOR_CLINICAL_USE)]
+    if report.image.synthetic:
+        lines.append((codes.NOTICE, SYNTHETIC))
+    reason = f": {report.reason}" if report.reason else "."
+    lines.append((codes.OUTCOME, f"{report.outcome.capitalize()}{reason}"))
+    lines += [(codes.IMPRESSION, line) for line in report.impression]
+    lines += [
+        (codes.CHECK, f"{check.outcome}: {check.name}. {check.detail}") for check in report.checks
+    ]
+    lines += [(codes.LIMITATION, line) for line in report.limitations]
+    lines += [
+        (codes.PROVENANCE, f"Report {report.report_id}, version {report.version}, {report.status}"),
+        (codes.PROVENANCE, f"Image SHA-256 {report.image.sha256}"),
+        (codes.PROVENANCE, f"Content SHA-256 {made_by.content_sha256}"),
+        (codes.PROVENANCE, f"USTri {made_by.code_version}, runtime {made_by.runtime}"),
+        (codes.PROVENANCE, f"Planner {made_by.planner.id} {made_by.planner.sha256}"),
+    ]
+    lines += [(codes.PROVENANCE, f"Model {model.id} {model.sha256}") for model in made_by.models]
+    if report.image.frame is not None:
+        lines.append((codes.PROVENANCE, f"Frame {report.image.frame} of the source"))
+    if report.external_id:
+        lines.append((codes.PROVENANCE, f"External id {report.external_id}"))
+    return lines
+
+
+def _series_uid(report: Report, source: Source) -> str:
+    return uid_of("sr series", source.study_uid, report.analysis_id)
+
+
+def _predecessors(report: Report, source: Source) -> list[Dataset] | None:
+    """The version that this one supersedes, named as it was named when it was written."""
+    if report.supersedes is None:
+        return None
+    earlier = Dataset()
+    earlier.SOPClassUID = Comprehensive3DSRStorage
+    earlier.SOPInstanceUID = uid_of("sr", report.supersedes)
+    earlier.StudyInstanceUID = source.study_uid
+    earlier.SeriesInstanceUID = _series_uid(report, source)
+    return [earlier]
