@@ -151,6 +151,7 @@ NO_UNITS = UNITS["1"]
 PRESENT = Coded("52101004", "SCT", "Present")
 ABSENT = Coded("272519000", "SCT", "Absent")
 NOT_ASSESSED = private("not-assessed", "Not assessed")
+ASSESSED = private("assessed", "Assessed")
 STATE = private("state", "State of the finding")
 STATES = {
     FindingState.FOUND: PRESENT,

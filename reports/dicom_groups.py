@@ -1,7 +1,7 @@
 """Evidence, findings and measurements → the measurement groups of TID 1500, each with a tracking UID.
 
 A box or an outline is a planar region (TID 1410, SCOORD in the coordinates of the report, which are those of
-DICOM: the centre of the first pixel is 0.5\\0.5); holes are regions of their own. Scores and findings are
+DICOM: the centre of the first pixel is (0.5, 0.5)); holes are regions of their own. Scores and findings are
 groups without a region (TID 1501). A number that is missing keeps its place, with the qualifier that says why.
 """
 
@@ -20,6 +20,7 @@ from reports.model import (
     BoxEvidence,
     Evidence,
     Finding,
+    FindingState,
     MaskEvidence,
     Measurement,
     MeasurementState,
@@ -31,9 +32,7 @@ from reports.model import (
     ScoresEvidence,
 )
 
-Group = (
-    sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations
-)
+Group = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
 _INFERRED_FROM = sr.RelationshipTypeValues.INFERRED_FROM
@@ -91,11 +90,7 @@ class _Groups:
         group = self._plain(
             finding.id,
             codes.structure(finding.label),
-            evaluations=[
-                sr.QualitativeEvaluation(
-                    name=coded(codes.STATE), value=coded(codes.STATES[finding.state])
-                )
-            ],
+            evaluations=[_state(self._state_of(finding))],
         )
         lines = [finding.statement or finding.label, _because(finding.reason)]
         if finding.label_set is not None:
@@ -132,7 +127,7 @@ class _Groups:
         return groups
 
     def _landmark(self, item: PointsEvidence, point: NamedPoint) -> Group:
-        score = [] if point.score is None else [self._plain_score(item, codes.LANDMARK_SCORE, point.score)]
+        score = [] if point.score is None else [_plain_score(codes.LANDMARK_SCORE, point.score)]
         group = self._planar(
             item, f"{item.id} {point.name}", codes.LANDMARK, ((point.x, point.y),), score
         )
@@ -140,8 +135,7 @@ class _Groups:
 
     def _scores(self, item: ScoresEvidence) -> Group:
         numbers = [
-            self._plain_score(item, codes.class_score(label), score)
-            for label, score in item.scores.items()
+            _plain_score(codes.class_score(label), score) for label, score in item.scores.items()
         ]
         return self._plain(
             item.id, codes.structure(self._label_of(item)), numbers=numbers, by=item.specialist
@@ -157,23 +151,26 @@ class _Groups:
         ]
 
     def _refused(self) -> list[Group]:
-        """What the exam is measured by, where nothing of it was attempted."""
-        exam = self.report.exam.code
-        if self.report.outcome is not Outcome.REFUSED or exam is None or self.report.measurements:
+        """That nothing was assessed: each number that the exam is measured by, not attempted."""
+        if self.report.outcome is not Outcome.REFUSED:
             return []
-        reason = self.report.reason or ""
-        gaps = [
-            Measurement(
-                id="refused", name=code.meaning, state=MeasurementState.NOT_ASSESSED, reason=reason
-            )
-            for code in codes.EXAM_MEASUREMENTS[exam]
-        ]
+        exam = self.report.exam.code
+        expected = () if exam is None or self.report.measurements else codes.EXAM_MEASUREMENTS[exam]
         numbers = [
-            self._gap(gap, code, codes.NOT_ATTEMPTED)
-            for gap, code in zip(gaps, codes.EXAM_MEASUREMENTS[exam], strict=True)
+            self._gap(
+                Measurement(id="refused", name=code.meaning, state=MeasurementState.NOT_ASSESSED),
+                code,
+                codes.NOT_ATTEMPTED,
+            )
+            for code in expected
         ]
-        group = self._plain("refused", codes.SITES[exam], numbers=numbers)
-        return [_commented(group, [_because(reason)])]
+        group = self._plain(
+            "refused",
+            codes.OUTCOME if exam is None else codes.SITES[exam],
+            numbers=numbers,
+            evaluations=[_state(codes.NOT_ASSESSED)],
+        )
+        return [_commented(group, ["Refused:", _because(self.report.reason)])]
 
     def _number(self, number: Measurement) -> sr.Measurement:
         code = codes.measured(number.name)
@@ -203,16 +200,8 @@ class _Groups:
         )
         return _explained(made, number)
 
-    def _plain_score(self, item: Evidence, code: Coded, score: float) -> sr.Measurement:
-        return sr.Measurement(
-            name=coded(code),
-            value=score,
-            unit=coded(codes.NO_UNITS),
-            algorithm_id=self._algorithm(item.specialist),
-        )
-
     def _score(self, item: Evidence, code: Coded) -> list[sr.Measurement]:
-        return [] if item.score is None else [self._plain_score(item, code, item.score)]
+        return [] if item.score is None else [_plain_score(code, item.score)]
 
     def _planar(
         self,
@@ -291,11 +280,26 @@ class _Groups:
                 return finding.label
         return item.specialist
 
+    def _state_of(self, finding: Finding) -> Coded:
+        """What is known of it; a classification is made, not present."""
+        scored = {item.id for item in self.report.evidence if isinstance(item, ScoresEvidence)}
+        if finding.state is FindingState.FOUND and scored.intersection(finding.evidence):
+            return codes.ASSESSED
+        return codes.STATES[finding.state]
+
     def _points_of(self, number: Measurement) -> tuple[NamedPoint, ...]:
         for item in self.report.evidence:
             if isinstance(item, PointsEvidence) and item.id in number.evidence:
                 return item.points
         return ()
+
+
+def _state(value: Coded) -> sr.QualitativeEvaluation:
+    return sr.QualitativeEvaluation(name=coded(codes.STATE), value=coded(value))
+
+
+def _plain_score(code: Coded, score: float) -> sr.Measurement:
+    return sr.Measurement(name=coded(code), value=score, unit=coded(codes.NO_UNITS))
 
 
 def _uncertainty(number: Measurement) -> sr.MeasurementProperties | None:

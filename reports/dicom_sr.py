@@ -6,6 +6,7 @@ It refers to the instance of `Source`: the original, where the link to it is kep
 
 from highdicom import sr
 from pydicom import Dataset
+from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes as standard
 from pydicom.uid import Comprehensive3DSRStorage
 
@@ -40,7 +41,7 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
         title=standard.DCM.ImagingMeasurementReport,
         imaging_measurements=groups_of(report, source) or None,
         language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
-            coded(codes.ENGLISH)
+            sr.CodedConcept(*codes.ENGLISH)
         ),
     )
     content[0].ContentSequence = [*content[0].ContentSequence, _sentences(report)]
@@ -92,7 +93,8 @@ def _sentences(report: Report) -> Dataset:
     container = sr.ContainerContentItem(
         name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
     )
-    container.ContentSequence = [text(name, line, _CONTAINS) for name, line in _lines(report)]
+    items = [text(name, line, _CONTAINS) for name, line in _lines(report)]
+    container.ContentSequence = Sequence(items)
     return container
 
 

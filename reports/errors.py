@@ -3,6 +3,7 @@
 ReportError
 ├── OutlineDegenerate an outline has no area: say "not assessed"
 ├── EvidenceMissing   a statement names evidence that the report does not hold
+├── NothingOutlined   a form that is made of outlines was asked for, and there are none
 └── ReasonMissing     something was not assessed or refused and nobody said why
 """
 
@@ -17,6 +18,10 @@ class OutlineDegenerate(ReportError):
 
 class EvidenceMissing(ReportError):
     """A finding or measurement names evidence that the report does not hold; the message names both."""
+
+
+class NothingOutlined(ReportError):
+    """The report holds no outline, so that there is no segmentation of it."""
 
 
 class ReasonMissing(ReportError):
