@@ -15,7 +15,8 @@ from pydicom.sr.codedict import codes as standard
 
 from reports import codes
 from reports.codes import Coded
-from reports.dicom_image import MANUFACTURER, Source, coded, uid_of, version_of
+from reports.dicom_image import MANUFACTURER, coded, version_of
+from reports.dicom_source import Source, uid_of
 from reports.model import (
     BoxEvidence,
     Evidence,

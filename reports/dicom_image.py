@@ -1,14 +1,11 @@
 """The picture that an SR and a SEG are about, as DICOM; and what the three have in common.
 
-Where a deployment keeps the link to the original instance, `Source` names that one. Else the report refers
-to a picture of ours: a Secondary Capture of the stored, de-identified frame, so that nothing is orphaned.
-UIDs are hashed from ids of the report (UUID version 5 under 2.25), times are the report's: the same report
-gives the same bytes.
+Unless the link to the original is kept, a report refers to a picture of ours: a Secondary Capture of the
+stored, de-identified frame, so that nothing is orphaned. UIDs are hashed from ids of the report and times
+are the report's: the same report gives the same bytes.
 """
 
 import io
-import uuid
-from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -16,9 +13,10 @@ import PIL.Image
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian
 
 from reports.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
+from reports.dicom_source import Source, own_source
 from reports.model import Report
 from reports.wording import NOT_FOR_CLINICAL_USE
 
@@ -26,62 +24,8 @@ MANUFACTURER = "USTri"
 MODEL_NAME = "USTri agentic ultrasound reporting"
 CHARACTER_SET = "ISO_IR 192"
 
-_NAMESPACE = uuid.UUID("5b0e8c1e-7d0e-5a3f-9f57-5f1c3a4d8e21")
 _DEIDENTIFICATION = ("No attribute of the source is kept", "Burned-in text: not checked")
 _SERIES = {"image": 9001, "sr": 9002, "seg": 9003}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The instance that a report is about, and the study that its forms are filed in.
-
-    `frame` counts from 1 and is given for a multi-frame instance only.
-    """
-
-    study_uid: str
-    series_uid: str
-    instance_uid: str
-    sop_class_uid: str
-    frame: int | None = None
-    patient_id: str = ""
-    patient_name: str = ""
-    patient_birth_date: str = ""
-    patient_sex: str = ""
-    study_id: str = ""
-    study_date: str = ""
-    study_time: str = ""
-    accession_number: str = ""
-    referring_physician_name: str = ""
-
-
-def uid_of(*parts: str) -> str:
-    """A UID that is always the same for the same parts, and another one for others."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}"
-
-
-def own_source(
-    report: Report, study_uid: str | None = None, started_at: str | None = None
-) -> Source:
-    """Our own picture of the report, in the analysis's own study unless a (remapped) one is named.
-
-    `started_at` (ISO 8601) dates the study; it is the report's time unless given, and has to be given
-    for a later version, so that all versions agree.
-    """
-    study_uid = study_uid or uid_of("study", report.analysis_id)
-    frame = "" if report.image.frame is None else str(report.image.frame)
-    pseudonym = uuid.uuid5(_NAMESPACE, study_uid).hex[:12].upper()
-    when = datetime.fromisoformat(started_at or report.created_at)
-    return Source(
-        study_uid=study_uid,
-        series_uid=uid_of("image series", study_uid, report.analysis_id),
-        instance_uid=uid_of("image", study_uid, report.analysis_id, report.image.sha256, frame),
-        sop_class_uid=str(SecondaryCaptureImageStorage),
-        patient_id=f"USTRI-{pseudonym}",
-        patient_name="SYNTHETIC^PHANTOM" if report.image.synthetic else f"USTRI^{pseudonym}",
-        study_id=pseudonym,
-        study_date=when.strftime("%Y%m%d"),
-        study_time=when.strftime("%H%M%S"),
-    )
 
 
 def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:

@@ -18,15 +18,13 @@ from reports.dicom_image import (
     CHARACTER_SET,
     MANUFACTURER,
     MODEL_NAME,
-    Source,
     coded,
     file_of,
-    own_source,
     reference,
     series_number,
-    uid_of,
     version_of,
 )
+from reports.dicom_source import Source, own_source, uid_of
 from reports.errors import NothingOutlined
 from reports.geometry import rasterize
 from reports.model import MaskEvidence, Report

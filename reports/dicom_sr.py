@@ -17,14 +17,12 @@ from reports.dicom_image import (
     CHARACTER_SET,
     MANUFACTURER,
     MODEL_NAME,
-    Source,
     coded,
     file_of,
-    own_source,
     reference,
     series_number,
-    uid_of,
 )
+from reports.dicom_source import Source, own_source, uid_of
 from reports.model import Outcome, Report, Status
 from reports.wording import NOT_FOR_CLINICAL_USE
 

@@ -1,6 +1,7 @@
 """What can be wrong with a report's data, named for what is wrong.
 
 ReportError
+├── CodeNotAllowed    a FHIR element holds a code outside the value set that binds it
 ├── OutlineDegenerate an outline has no area: say "not assessed"
 ├── EvidenceMissing   a statement names evidence that the report does not hold
 ├── NothingOutlined   a form that is made of outlines was asked for, and there are none
@@ -10,6 +11,10 @@ ReportError
 
 class ReportError(Exception):
     """Any error of this package; the message is a sentence for a person."""
+
+
+class CodeNotAllowed(ReportError):
+    """A FHIR element holds a code outside the value set that binds it; the message names both."""
 
 
 class OutlineDegenerate(ReportError):

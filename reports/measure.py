@@ -74,7 +74,7 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     """Millimetres where all points share one proven spacing, else pixels and the sentence why."""
     if not image.regions:
         if image.spacing_mm is None:
-            return _in_px("the image states no pixel spacing")
+            return _in_px(image.spacing_reason or "the image states no pixel spacing")
         return _in_mm(image.spacing_mm)
     spacings = {
         (region.spacing_mm.x, region.spacing_mm.y) if region.spacing_mm else None
@@ -87,7 +87,10 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
         return _in_px("the points lie in overlapping regions that state different spacings")
     spacing = spacings.pop()
     if spacing is None:
-        return _in_px("the region of the image that holds the points states no pixel spacing")
+        return _in_px(
+            image.spacing_reason
+            or "the region of the image that holds the points states no pixel spacing"
+        )
     return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
 
 

@@ -23,6 +23,11 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _is_none(value: object) -> bool:
+    """What only DICOM says is left out of other images' JSON, which stays as it was before DICOM was read."""
+    return value is None
+
+
 class ExamCode(StrEnum):
     """The exams that the service knows, in the router's class order."""
 
@@ -126,8 +131,25 @@ class ExamInfo(_Data):
     score: Score | None
 
 
+class DicomSource(_Data):
+    """The DICOM file that the frame is from; its UIDs are keyed hashes, and lead nowhere."""
+
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    frames: int
+    burned_in: Literal["yes", "no"] | None
+    """What BurnedInAnnotation states of the file as it came."""
+    masked_px: int
+    """How many pixels outside the analysed regions were blackened before anything else saw them."""
+
+
 class ImageInfo(_Data):
-    """The analysed frame; `sha256` is of the uploaded bytes."""
+    """The analysed frame, counted from 0 and null for a still; `sha256` is of the uploaded bytes.
+
+    `spacing_reason` says why a DICOM frame has no mm, `not_analysed` why no part of it is analysed.
+    """
 
     sha256: str
     width_px: int
@@ -140,6 +162,9 @@ class ImageInfo(_Data):
     colour: Colour = Colour.GREY
     conversions: tuple[str, ...] = ()
     synthetic: bool = False
+    spacing_reason: str | None = Field(default=None, exclude_if=_is_none)
+    not_analysed: str | None = Field(default=None, exclude_if=_is_none)
+    dicom: DicomSource | None = Field(default=None, exclude_if=_is_none)
 
 
 class Finding(_Data):

@@ -1,0 +1,74 @@
+"""Which DICOM instance a report is about, and the UIDs by which its forms find each other; needs no pydicom.
+
+Where a deployment keeps the link to the original instance, `Source` names that one, else a picture of ours.
+UIDs are UUIDs of version 5 under 2.25, hashed from ids of the report: the same report, the same UIDs.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from reports.model import Report
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""Secondary Capture Image Storage."""
+
+_NAMESPACE = uuid.UUID("5b0e8c1e-7d0e-5a3f-9f57-5f1c3a4d8e21")
+
+
+def uuid_of(*parts: str) -> uuid.UUID:
+    """A UUID that is always the same for the same parts, and another one for others."""
+    return uuid.uuid5(_NAMESPACE, "\0".join(parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The instance that a report is about, and the study that its forms are filed in.
+
+    `frame` counts from 1 and is given for a multi-frame instance only.
+    """
+
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    sop_class_uid: str
+    frame: int | None = None
+    patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    accession_number: str = ""
+    referring_physician_name: str = ""
+
+
+def uid_of(*parts: str) -> str:
+    """A UID that is always the same for the same parts, and another one for others."""
+    return f"2.25.{uuid_of(*parts).int}"
+
+
+def own_source(
+    report: Report, study_uid: str | None = None, started_at: str | None = None
+) -> Source:
+    """Our own picture of the report, in the analysis's own study unless a (remapped) one is named.
+
+    `started_at` (ISO 8601) dates the study; it is the report's time unless given, and has to be given
+    for a later version, so that all versions agree.
+    """
+    study_uid = study_uid or uid_of("study", report.analysis_id)
+    frame = "" if report.image.frame is None else str(report.image.frame)
+    pseudonym = uuid_of(study_uid).hex[:12].upper()
+    when = datetime.fromisoformat(started_at or report.created_at)
+    return Source(
+        study_uid=study_uid,
+        series_uid=uid_of("image series", study_uid, report.analysis_id),
+        instance_uid=uid_of("image", study_uid, report.analysis_id, report.image.sha256, frame),
+        sop_class_uid=SECONDARY_CAPTURE,
+        patient_id=f"USTRI-{pseudonym}",
+        patient_name="SYNTHETIC^PHANTOM" if report.image.synthetic else f"USTRI^{pseudonym}",
+        study_id=pseudonym,
+        study_date=when.strftime("%Y%m%d"),
+        study_time=when.strftime("%H%M%S"),
+    )
