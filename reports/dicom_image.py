@@ -38,6 +38,8 @@ def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
     image.DeidentificationMethod = list(_DEIDENTIFICATION)
     image.ImageComments = NOT_FOR_CLINICAL_USE
     image.Laterality = None
+    if report.image.dicom is not None and report.image.dicom.burned_in is not None:
+        image.BurnedInAnnotation = report.image.dicom.burned_in.upper()
     image.Manufacturer = MANUFACTURER
     image.ConversionType = "WSD"
     image.SeriesNumber = series_number("image")

@@ -52,12 +52,14 @@ def uid_of(*parts: str) -> str:
 def own_source(
     report: Report, study_uid: str | None = None, started_at: str | None = None
 ) -> Source:
-    """Our own picture of the report, in the analysis's own study unless a (remapped) one is named.
+    """Our own picture of the report, in the study named, else its (remapped) study, else one of its own.
 
     `started_at` (ISO 8601) dates the study; it is the report's time unless given, and has to be given
     for a later version, so that all versions agree.
     """
-    study_uid = study_uid or uid_of("study", report.analysis_id)
+    if study_uid is None:
+        dicom = report.image.dicom
+        study_uid = dicom.study_uid if dicom else uid_of("study", report.analysis_id)
     frame = "" if report.image.frame is None else str(report.image.frame)
     pseudonym = uuid_of(study_uid).hex[:12].upper()
     when = datetime.fromisoformat(started_at or report.created_at)
