@@ -141,9 +141,12 @@ def serve(
     "ustri analyze scan.png --json | jq .outcome"
 )
 def analyze(
-    image: Annotated[Path, typer.Argument(help="A PNG or JPEG ultrasound image.")],
+    image: Annotated[Path, typer.Argument(help="A PNG, JPEG or DICOM ultrasound image.")],
     exam: Annotated[ExamCode | None, typer.Option(help="The exam; else the router says.")] = None,
     question: Annotated[str | None, typer.Option(help="A question in your words.")] = None,
+    frame: Annotated[
+        int | None, typer.Option(min=0, help="The frame of a multi-frame DICOM file, from 0.")
+    ] = None,
     folder: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for report.json, .html, .txt and evidence/."),
@@ -156,7 +159,7 @@ def analyze(
         from app import offline
         from planner.case import Request
 
-        request = Request(exam=exam, question=(question or "").strip() or None)
+        request = Request(exam=exam, question=(question or "").strip() or None, frame=frame)
         reported = offline.analyze(image.read_bytes(), request, _settings(data_dir))
         if folder is not None:
             offline.write_all(reported, folder)

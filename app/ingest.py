@@ -5,6 +5,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +13,21 @@ import PIL.Image
 from PIL import ImageOps
 
 from app.colour import colour_of
-from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported
-from reports.model import Colour, ImageInfo, PixelAspect
+from app.dicom import Frame, is_dicom, read_dicom
+from app.dicom_calibration import Calibrated, calibrate
+from app.dicom_privacy import UidMap
+from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+from reports.model import Colour, DicomSource, ImageInfo, PixelAspect
 from specialists.image import Image
 from specialists.phantom import MARK
 
 SIDE_MIN_PX = 16
 """Below this, nothing that an exam looks for can be seen, and the coarsest feature map has no cell."""
 
-_READ = "PNG and JPEG are read"
+_READ = "PNG, JPEG and DICOM are read"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _NAMED: tuple[tuple[int, bytes, str], ...] = (
-    (128, b"DICM", f"DICOM is not read in this version; {_READ}."),
     (0, b"GIF8", f"This is a GIF; {_READ}."),
     (0, b"II*\x00", f"This is a TIFF; {_READ}."),
     (0, b"MM\x00*", f"This is a TIFF; {_READ}."),
@@ -35,6 +38,7 @@ _NAMED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", f"This is a PDF; {_READ}."),
 )
 _EXIF_ORIENTATION = 0x0112
+_STATED: dict[str | None, Literal["yes", "no"] | None] = {"YES": "yes", "NO": "no", None: None}
 _DEPTHS = (8, 10, 12, 14, 16)
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
@@ -48,15 +52,26 @@ class Ingested:
     key: str
 
 
-def ingest(data: bytes, limit_pixels: int) -> Ingested:
+def ingest(
+    data: bytes, limit_pixels: int, frame: int | None = None, uids: UidMap | None = None
+) -> Ingested:
     """The image in those bytes: turned upright, 8 bits, without metadata, grey unless colour matters.
 
+    `frame` counts from 0 and is needed for a DICOM file of several; without `uids`, the UIDs of a DICOM
+    file are mapped under a key that nobody keeps.
+
     Raises:
-        ImageUnsupported: the bytes are not one PNG or JPEG picture.
+        ImageUnsupported: the bytes are not one PNG or JPEG picture, nor a DICOM ultrasound image.
         ImageTooLarge: the header states more than `limit_pixels` pixels.
         ImageUnreadable: the file is empty, damaged, too small, or in the colours of print.
+        RequestRejected: the frame is not there, or not chosen where there are several.
+        NotReady: the process that reads DICOM does not start.
     """
+    if is_dicom(data):
+        return _from_dicom(data, read_dicom(data, limit_pixels, frame), uids or UidMap.forgotten())
     _check_kind(data)
+    if frame:
+        raise RequestRejected("The image has one frame; frame is counted from 0.")
     picture = _open(data, limit_pixels)
     synthetic = MARK in picture.info
     notes: list[str] = []
@@ -66,13 +81,7 @@ def ingest(data: bytes, limit_pixels: int) -> Ingested:
     except _DECODING_ERRORS as error:
         raise ImageUnreadable("The image is damaged or cut short; send the whole file.") from error
     colour = Colour.GREY if pixels.ndim == 2 else colour_of(pixels)
-    if pixels.ndim == 3 and colour is Colour.GREY:
-        pixels = _grey(pixels)
-        notes.append("RGB converted to grey by luma; no colour that carries meaning was found")
-    elif colour is Colour.TINTED:
-        notes.append("a uniform tint was found; analysed in grey by luma")
-    elif colour is Colour.COLOUR:
-        notes.append("colour was found; the analysed pixels are grey by luma")
+    pixels = _greyed(pixels, colour, notes)
     info = ImageInfo(
         sha256=hashlib.sha256(data).hexdigest(),
         width_px=pixels.shape[1],
@@ -85,7 +94,43 @@ def ingest(data: bytes, limit_pixels: int) -> Ingested:
         conversions=tuple(notes),
         synthetic=synthetic,
     )
-    return Ingested(image=_image(pixels, info), png=_encode(pixels), key=_content_key(pixels))
+    return _kept(pixels, info)
+
+
+def _from_dicom(data: bytes, frame: Frame, uids: UidMap) -> Ingested:
+    """That frame with everything outside its analysed regions blackened, before it is kept or shown."""
+    header, seen = frame.header, calibrate(frame.header)
+    notes = list(header.notes)
+    pixels, masked_px = _masked(frame.pixels, seen, notes)
+    colour = Colour.GREY
+    if pixels.ndim == 3:
+        colour = Colour.COLOUR if seen.colour else colour_of(_shown(pixels, seen))
+    pixels = _greyed(pixels, colour, notes)
+    sha256 = hashlib.sha256(data).hexdigest()
+    info = ImageInfo(
+        sha256=sha256,
+        width_px=header.width_px,
+        height_px=header.height_px,
+        frame=header.frame if header.frames > 1 else None,
+        spacing_mm=seen.spacing_mm,
+        spacing_source=seen.spacing_source,
+        pixel_aspect=seen.pixel_aspect,
+        regions=seen.regions,
+        colour=colour,
+        conversions=tuple(notes),
+        spacing_reason=seen.spacing_reason,
+        not_analysed=seen.refusal,
+        dicom=DicomSource(
+            sop_class_uid=header.sop_class_uid,
+            study_uid=uids.remap(header.study_uid or f"study of {sha256}"),
+            series_uid=uids.remap(header.series_uid or f"series of {sha256}"),
+            instance_uid=uids.remap(header.instance_uid or f"instance {sha256}"),
+            frames=header.frames,
+            burned_in=_STATED[header.burned_in],
+            masked_px=masked_px,
+        ),
+    )
+    return _kept(pixels, info)
 
 
 def load_image(png: bytes, info: ImageInfo) -> Image:
@@ -187,6 +232,51 @@ def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     if pixels.ndim == 2:
         return pixels
     return np.asarray(PIL.Image.fromarray(pixels).convert("L"), dtype=np.uint8)
+
+
+def _greyed(
+    pixels: npt.NDArray[np.uint8], colour: Colour, notes: list[str]
+) -> npt.NDArray[np.uint8]:
+    """The pixels to keep: grey unless their colour matters; what was found is added to `notes`."""
+    if pixels.ndim == 3 and colour is Colour.GREY:
+        alike = (pixels == pixels[..., :1]).all()
+        if alike:
+            return np.ascontiguousarray(pixels[..., 0])
+        notes.append("RGB converted to grey by luma; no colour that carries meaning was found")
+        return _grey(pixels)
+    if colour is Colour.TINTED:
+        notes.append("a uniform tint was found; analysed in grey by luma")
+    elif colour is Colour.COLOUR:
+        notes.append("colour was found; the analysed pixels are grey by luma")
+    return pixels
+
+
+def _masked(
+    pixels: npt.NDArray[np.uint8], seen: Calibrated, notes: list[str]
+) -> tuple[npt.NDArray[np.uint8], int]:
+    """The pixels with all but the analysed regions blackened, and how many were."""
+    if seen.kept is None:
+        return pixels, 0
+    masked_px = int((~seen.kept).sum())
+    kept = seen.kept if pixels.ndim == 2 else seen.kept[..., None]
+    notes.append(
+        f"masked outside the ultrasound regions: {masked_px} pixels, "
+        f"{100 * masked_px / seen.kept.size:.1f} % of the frame"
+    )
+    blackened: npt.NDArray[np.uint8] = np.where(kept, pixels, np.uint8(0))
+    return blackened, masked_px
+
+
+def _shown(pixels: npt.NDArray[np.uint8], seen: Calibrated) -> npt.NDArray[np.uint8]:
+    """The part of the picture that was not masked, so that a large margin hides no colour."""
+    if seen.kept is None or not seen.kept.any():
+        return pixels
+    rows, columns = (np.flatnonzero(seen.kept.any(axis=axis)) for axis in (1, 0))
+    return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _kept(pixels: npt.NDArray[np.uint8], info: ImageInfo) -> Ingested:
+    return Ingested(image=_image(pixels, info), png=_encode(pixels), key=_content_key(pixels))
 
 
 def _image(pixels: npt.NDArray[np.uint8], info: ImageInfo) -> Image:

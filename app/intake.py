@@ -8,6 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from app.dicom import is_dicom
+from app.dicom_privacy import UidMap
 from app.errors import ImageUnsupported, RequestRejected
 from app.ingest import Ingested, ingest
 from app.services import services
@@ -17,6 +19,7 @@ from specialists.manifest import Roi, SpecialistEntry
 
 ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id")
 ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
+SPECIALIST_FIELDS = (*ROI_FIELDS, "frame")
 QUESTION_LIMIT = 2000
 """Characters; longer than any question to one image, short enough for a planner's context."""
 
@@ -98,8 +101,12 @@ async def read_image(request: Request, form: Form) -> Ingested:
 
     Raises:
         ImageRejected: it cannot be analysed.
+        RequestRejected: the frame is not a number, not there, or not chosen where there are several.
     """
-    return await run_in_threadpool(ingest, form.image, services(request).settings.limit_pixels)
+    settings = services(request).settings
+    frame = _frame(form.fields.get("frame"))
+    uids = UidMap.of(settings.data_dir) if is_dicom(form.image) else None
+    return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
 
 
 def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
@@ -166,9 +173,7 @@ def _frame(text: str | None) -> int | None:
         return None
     if not re.fullmatch(r"\d{1,9}", text):
         raise RequestRejected("frame takes a whole number, counted from 0.")
-    if int(text) != 0:
-        raise RequestRejected("The image has one frame; frame is counted from 0.")
-    return 0
+    return int(text)
 
 
 def _number(name: str, text: str) -> float:

@@ -5,6 +5,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.dicom_privacy import UidMap
 from app.drawing import draw
 from app.ingest import ingest
 from app.settings import Settings, code_version
@@ -43,9 +44,10 @@ def analyze(
 
     Raises:
         ImageRejected: the bytes are not an image that is read.
+        RequestRejected: the frame is not there, or not chosen where there are several.
         WeightsError: a manifest or a weights file is missing, truncated or altered.
     """
-    ingested = ingest(data, settings.limit_pixels)
+    ingested = ingest(data, settings.limit_pixels, request.frame, UidMap.of(settings.data_dir))
     tools = tools or load_tools(settings)
     case = run(ingested.image, request, tools, Rules(read_protocols()), _Forgetful())
     identity = Identity(

@@ -14,7 +14,7 @@ from app import progress
 from app.drawing import draw
 from app.errors import AnalysisFailed, NotFound, NotReady
 from app.forms import ReportForm, negotiated, report_response
-from app.intake import ROI_FIELDS, accept, read_form, read_image, region
+from app.intake import SPECIALIST_FIELDS, accept, read_form, read_image, region
 from app.progress import Standing, path_of, standing
 from app.responses import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
@@ -177,7 +177,7 @@ async def ask_specialist(specialist_id: str, request: Request, served: Served) -
         raise NotFound(
             f"There is no specialist {specialist_id[:60]!r}; GET /specialists lists them."
         )
-    form = await read_form(request, ROI_FIELDS)
+    form = await read_form(request, SPECIALIST_FIELDS)
     ingested = await read_image(request, form)
     roi = region(form, entry, ingested)
     if not entry.installed:

@@ -8,7 +8,12 @@ from reports.model import ExamCode
 _IMAGE = {
     "type": "string",
     "format": "binary",
-    "description": "One PNG or JPEG picture; its bytes decide, not its name.",
+    "description": "One PNG or JPEG picture, or a DICOM ultrasound image; its bytes decide, not its name.",
+}
+_FRAME = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "Counted from 0; needed when a DICOM file has several frames.",
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -42,7 +47,7 @@ ANALYSIS_BODY = _multipart(
             "type": "string",
             "description": "What you want to know; erased when the analysis ends.",
         },
-        "frame": {"type": "integer", "minimum": 0, "description": "Counted from 0."},
+        "frame": _FRAME,
         "external_id": {
             "type": "string",
             "description": "Your own opaque id, shown in the report; never a patient's.",
@@ -62,4 +67,5 @@ SPECIALIST_BODY = _multipart(
         name: {"type": "number", "description": "The region of interest, in image pixels."}
         for name in ("x_min", "y_min", "x_max", "y_max")
     }
+    | {"frame": _FRAME}
 )

@@ -42,6 +42,9 @@ def check_thresholds(manifest: Manifest, router: str) -> None:
 
 def decide_exam(case: Case) -> ExamDecision:
     """The exam of the case, as far as its records tell."""
+    if case.image.not_analysed is not None:
+        info = _exam_info(case, case.request.exam, None)
+        return ExamDecision(info=info, refusal=case.image.not_analysed)
     if case.image.colour is Colour.COLOUR:
         return ExamDecision(info=_exam_info(case, case.request.exam, None), refusal=COLOUR_REFUSED)
     decision = _route(case)

@@ -54,7 +54,6 @@ REJECTED: dict[str, tuple[bytes, type[ImageRejected]]] = {
     "GIF": (encoded(a_picture(), "GIF"), ImageUnsupported),
     "multi-page TIFF": (animated("TIFF"), ImageUnsupported),
     "WebP": (encoded(a_picture(), "WEBP"), ImageUnsupported),
-    "DICOM": (b"\0" * 128 + b"DICM" + b"\2\0\0\0", ImageUnsupported),
     "CMYK JPEG": (encoded(a_picture("CMYK"), "JPEG"), ImageUnreadable),
 }
 
@@ -66,11 +65,6 @@ def test_bytes_that_cannot_be_analysed_are_rejected_for_what_they_are(name: str)
         ingest(data, LIMIT_PIXELS)
     assert type(caught.value) is error
     assert str(caught.value).endswith(".")
-
-
-def test_dicom_is_named_as_not_read_in_this_version() -> None:
-    with pytest.raises(ImageUnsupported, match="DICOM is not read in this version"):
-        ingest(REJECTED["DICOM"][0], LIMIT_PIXELS)
 
 
 def test_a_grey_png_is_analysed_as_it_is() -> None:

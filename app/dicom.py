@@ -1,0 +1,175 @@
+"""A DICOM file's bytes → one frame and what its file says of it, read in a process of its own."""
+
+import atexit
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from app.dicom_wire import Answer, Ask, Header, receive, send
+from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, NotReady, RequestRejected
+
+log = logging.getLogger(__name__)
+
+START_S = 60.0
+"""How long the reader may take to start, on a machine that is busy."""
+
+READ_S = 6.0
+"""How long one file may take; a large frame takes a fraction of a second."""
+
+FILES_MAX = 200
+"""Files that one reader reads; then a fresh one takes over, so that nothing it leaked stays."""
+
+_HEADER_MAX_BYTES = 1 << 20
+_ROOT = Path(__file__).resolve().parent.parent
+_ERRORS: dict[str, type[Exception]] = {
+    error.__name__: error
+    for error in (ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected)
+}
+_GAVE_UP = (
+    "The DICOM file could not be read within the memory and time that one file may take; "
+    "it is damaged, or not what it says."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One decoded frame: `pixels` is (H, W) or (H, W, 3) uint8."""
+
+    header: Header
+    pixels: npt.NDArray[np.uint8]
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether those bytes begin as a DICOM file does (PS3.10 7.1)."""
+    return data[128:132] == b"DICM"
+
+
+def read_dicom(data: bytes, limit_pixels: int, frame: int | None = None) -> Frame:
+    """That frame of the file, counted from 0; it may be left open when there is only one.
+
+    Raises:
+        ImageUnsupported: it is no ultrasound image, in a syntax that is not decoded, or pydicom is missing.
+        ImageTooLarge: its header states more than is read, or reading it takes more memory than is allowed.
+        ImageUnreadable: it is damaged, or takes too long.
+        RequestRejected: the frame is not chosen, or not there.
+        NotReady: the reader process does not start.
+    """
+    if importlib.util.find_spec("pydicom") is None:
+        raise ImageUnsupported(
+            "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
+        )
+    return _READER.read(data, Ask(frame=frame, limit_pixels=limit_pixels))
+
+
+class _Reader:
+    """A reader process that is started when needed, and replaced when it is old or was ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._files = 0
+
+    def read(self, data: bytes, ask: Ask) -> Frame:
+        """One file's frame; files wait for one another, so that their memory does not add up."""
+        with self._lock:
+            process = self._ready()
+            self._files += 1
+            reply = _exchange(process, data, ask)
+            if reply is None or self._files >= FILES_MAX:
+                self._end()
+        if reply is None:
+            log.warning("A DICOM file was given up: its reader ended or took too long.")
+            raise ImageUnreadable(_GAVE_UP)
+        return _frame(*reply, ask)
+
+    def close(self) -> None:
+        """Nothing; ends the process."""
+        with self._lock:
+            self._end()
+
+    def _ready(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._end()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("USTRI_")}
+        limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", "app.dicom_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=kept | limits | {"PYTHONPATH": str(_ROOT)},
+            cwd=_ROOT,
+            start_new_session=True,
+        )
+        self._files = 0
+        timer = threading.Timer(START_S, process.kill)
+        timer.start()
+        try:
+            greeting = process.stdout and receive(process.stdout, _HEADER_MAX_BYTES)
+        finally:
+            timer.cancel()
+        if not greeting:
+            self._end()
+            raise NotReady("The process that reads DICOM files does not start; see the log.")
+        return process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    log.debug("The reader ended before its pipe was emptied.")
+        process.wait()
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], data: bytes, ask: Ask
+) -> tuple[bytes, bytes] | None:
+    """The reply to that file; None when the process ended or was ended for its time."""
+    if process.stdin is None or process.stdout is None:
+        return None
+    timer = threading.Timer(READ_S, process.kill)
+    timer.start()
+    try:
+        send(process.stdin, ask, data)
+        return receive(process.stdout, 3 * ask.limit_pixels + _HEADER_MAX_BYTES)
+    except OSError:
+        return None
+    finally:
+        timer.cancel()
+
+
+def _frame(words: bytes, payload: bytes, ask: Ask) -> Frame:
+    try:
+        answer = Answer.model_validate_json(words)
+    except ValidationError:
+        raise ImageUnreadable(_GAVE_UP) from None
+    if answer.refusal is not None:
+        raise _ERRORS.get(answer.refusal.error, ImageUnreadable)(answer.refusal.sentence)
+    header = answer.header
+    if header is None:
+        raise ImageUnreadable(_GAVE_UP)
+    size = (header.height_px, header.width_px)
+    shape = size if header.channels == 1 else (*size, 3)
+    if min(size) < 1 or int(np.prod(shape)) != len(payload):
+        raise ImageUnreadable(_GAVE_UP)
+    return Frame(header=header, pixels=np.frombuffer(payload, dtype=np.uint8).reshape(shape))
+
+
+_READER = _Reader()
+atexit.register(_READER.close)

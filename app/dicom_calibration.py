@@ -1,0 +1,198 @@
+"""What a DICOM file says of its regions → which part of the frame is analysed, and how large a pixel is there.
+
+Written because public viewers take the first region's spacing for the whole frame, or one axis for both.
+Sections are of DICOM PS3.3.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.dicom_wire import Header, RawRegion
+from reports.model import Box, PixelAspect, Region, Spacing
+
+REGIONS_SOURCE = "SequenceOfUltrasoundRegions"
+SPACING_SOURCE = "PixelSpacing"
+
+CM = 3
+"""PhysicalUnitsXDirection and Y: the only code of a length (C.8.5.5.1.15)."""
+
+NO_UNIT = 0
+TWO_D = 1
+"""RegionSpatialFormat of a 2D image (C.8.5.5.1.1)."""
+
+TISSUE, COLOUR_FLOW = 1, 2
+"""RegionDataType (C.8.5.5.1.2)."""
+
+PIXEL_MIN_MM, PIXEL_MAX_MM = 0.002, 2.0
+"""A pixel below a third of the finest wavelength in use (50 MHz), or one that hides a pea, is a mistake."""
+
+OVERRUN_MAX_PX = 1
+"""Devices count a region's last column from 0 or from 1; a larger overrun means other pixels than were calibrated."""
+
+_FORMATS = {2: "M-mode", 3: "spectral", 4: "a waveform", 5: "graphics"}
+_DATA = {COLOUR_FLOW: "colour flow", 3: "PW spectral Doppler", 4: "CW spectral Doppler"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """The analysed part of a frame; `spacing_reason` says why it has no mm, `refusal` why it is not analysed."""
+
+    regions: tuple[Region, ...]
+    spacing_mm: Spacing | None
+    spacing_source: str | None
+    spacing_reason: str | None
+    pixel_aspect: PixelAspect
+    kept: npt.NDArray[np.bool_] | None
+    """(H, W): the pixels that stay; None when the file states no region, and all stay."""
+    colour: bool
+    """Whether a colour flow region lies over analysed tissue."""
+    refusal: str | None
+
+
+def calibrate(header: Header) -> Calibrated:
+    """Which part of that frame is analysed, and its millimetres where they are proven."""
+    if not header.regions:
+        return _whole_frame(header)
+    tissue = [region for region in header.regions if _is_tissue(region)]
+    boxes = {index: _box(region, header) for index, region in enumerate(tissue)}
+    shown = [(tissue[index], box) for index, box in boxes.items() if box is not None]
+    if not shown:
+        return _nothing_to_analyse(header)
+    overrun = next((text for text in (_overrun(r, header) for r in header.regions) if text), None)
+    regions: list[Region] = []
+    reasons: list[str] = []
+    for raw, box in shown:
+        spacing, reason = (None, overrun) if overrun else _spacing(raw)
+        regions.append(Region(box=box, spacing_mm=spacing))
+        if reason and reason not in reasons:
+            reasons.append(reason)
+    kept = _kept(header, [box for _, box in shown])
+    if not kept.any():
+        return _nothing_to_analyse(header)
+    spacings = {region.spacing_mm for region in regions}
+    one = spacings.pop() if len(spacings) == 1 else None
+    known = any(region.spacing_mm is not None for region in regions)
+    all_known = all(region.spacing_mm is not None for region in regions)
+    return Calibrated(
+        regions=tuple(regions),
+        spacing_mm=one,
+        spacing_source=REGIONS_SOURCE if known else None,
+        spacing_reason="; ".join(reasons) or None,
+        pixel_aspect=PixelAspect.KNOWN if all_known else PixelAspect.ASSUMED_SQUARE,
+        kept=kept,
+        colour=_colour_over(header, kept),
+        refusal=None,
+    )
+
+
+def _whole_frame(header: Header) -> Calibrated:
+    spacing: Spacing | None = None
+    reason: str | None = "the DICOM file states no calibrated region"
+    if header.pixel_spacing is not None:
+        between_rows, between_columns = header.pixel_spacing  # (10.7.1.3)
+        spacing, reason = _checked(between_columns, between_rows, SPACING_SOURCE)
+    square = header.pixel_aspect is not None and header.pixel_aspect[0] == header.pixel_aspect[1]
+    known = spacing is not None or square
+    return Calibrated(
+        regions=(),
+        spacing_mm=spacing,
+        spacing_source=SPACING_SOURCE if spacing is not None else None,
+        spacing_reason=reason,
+        pixel_aspect=PixelAspect.KNOWN if known else PixelAspect.ASSUMED_SQUARE,
+        kept=None,
+        colour=False,
+        refusal=None,
+    )
+
+
+def _nothing_to_analyse(header: Header) -> Calibrated:
+    kinds = sorted({_kind(region) for region in header.regions})
+    return Calibrated(
+        regions=(),
+        spacing_mm=None,
+        spacing_source=None,
+        spacing_reason="no region of the frame shows 2D tissue",
+        pixel_aspect=PixelAspect.ASSUMED_SQUARE,
+        kept=_inside(header, [_box(region, header) for region in header.regions]),
+        colour=False,
+        refusal=(
+            f"No region of the image shows 2D tissue with spatial units; what it shows is {', '.join(kinds)}. "
+            "Only 2D grey-scale tissue is analysed."
+        ),
+    )
+
+
+def _is_tissue(region: RawRegion) -> bool:
+    """Whether it shows 2D tissue over two lengths; a unit that is not stated is not taken for another one."""
+    units = {region.unit_x, region.unit_y} - {None, NO_UNIT, CM}
+    return region.spatial_format == TWO_D and region.data_type == TISSUE and not units
+
+
+def _kind(region: RawRegion) -> str:
+    named = _FORMATS.get(region.spatial_format or 0) or _DATA.get(region.data_type or 0)
+    if named is None and region.spatial_format == TWO_D and region.data_type == TISSUE:
+        return "tissue outside the frame or without lengths as units"
+    return named or "of another kind"
+
+
+def _spacing(region: RawRegion) -> tuple[Spacing | None, str | None]:
+    """The region's millimetres per pixel, or why there are none."""
+    if region.unit_x != CM or region.unit_y != CM:
+        return None, "the region of the image states no unit of length for both axes"
+    if region.delta_x is None or region.delta_y is None:
+        return None, "the region of the image states no size of a pixel"
+    # A delta's sign says which way an axis points, not how large a pixel is.
+    return _checked(10.0 * abs(region.delta_x), 10.0 * abs(region.delta_y), REGIONS_SOURCE)
+
+
+def _checked(x_mm: float, y_mm: float, source: str) -> tuple[Spacing | None, str | None]:
+    if all(PIXEL_MIN_MM <= side_mm <= PIXEL_MAX_MM for side_mm in (x_mm, y_mm)):
+        return Spacing(x=x_mm, y=y_mm), None
+    return None, (
+        f"{source} states pixels of {x_mm:.4g} × {y_mm:.4g} mm, which no ultrasound image has"
+    )
+
+
+def _overrun(region: RawRegion, header: Header) -> str | None:
+    """Why no calibration of this frame can be trusted, when this region does not fit its pixels."""
+    over = max(region.x1 + 1 - header.width_px, region.y1 + 1 - header.height_px)
+    if over <= OVERRUN_MAX_PX:
+        return None
+    return (
+        f"a calibrated region overruns the image by {over} pixels, so that the image was resized or "
+        "cropped after its calibration, which no longer holds"
+    )
+
+
+def _box(region: RawRegion, header: Header) -> Box | None:
+    """The region in the frame; its stated corners are both inside it (C.8.5.5.1.14)."""
+    x_min, y_min = min(region.x0, header.width_px), min(region.y0, header.height_px)
+    x_max = min(region.x1 + 1, header.width_px)
+    y_max = min(region.y1 + 1, header.height_px)
+    return (x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None
+
+
+def _kept(header: Header, tissue: list[Box]) -> npt.NDArray[np.bool_]:
+    """Tissue less what else is shown over it; colour flow is judged by itself."""
+    other = [
+        _box(region, header)
+        for region in header.regions
+        if not _is_tissue(region) and region.data_type != COLOUR_FLOW
+    ]
+    return _inside(header, list(tissue)) & ~_inside(header, other)
+
+
+def _colour_over(header: Header, kept: npt.NDArray[np.bool_]) -> bool:
+    flow = [_box(region, header) for region in header.regions if region.data_type == COLOUR_FLOW]
+    return bool((_inside(header, flow) & kept).any())
+
+
+def _inside(header: Header, boxes: list[Box] | list[Box | None]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros((header.height_px, header.width_px), dtype=np.bool_)
+    for box in boxes:
+        if box is not None:
+            x_min, y_min, x_max, y_max = (int(side) for side in box)
+            mask[y_min:y_max, x_min:x_max] = True
+    return mask

@@ -1,0 +1,271 @@
+"""A DICOM file → its header and one frame; runs in the reader process, never in the service."""
+
+import io
+import math
+import re
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
+
+from app.dicom_pixels import decode, native_bytes
+from app.dicom_scan import Scanned, scan
+from app.dicom_wire import Ask, Header, RawRegion
+from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+
+SIDE_MIN_PX = 16
+FRAMES_PIXELS_MAX = 200
+"""Rows × Columns × NumberOfFrames may reach this many times the limit of one frame."""
+
+REGIONS_MAX = 64
+
+US_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.6.1": "US Image",
+    "1.2.840.10008.5.1.4.1.1.3.1": "US Multi-frame Image",
+    "1.2.840.10008.5.1.4.1.1.6": "US Image (retired)",
+    "1.2.840.10008.5.1.4.1.1.3": "US Multi-frame Image (retired)",
+}
+CAPTURE_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.7": "Secondary Capture",
+    "1.2.840.10008.5.1.4.1.1.7.2": "Multi-frame Grayscale Byte Secondary Capture",
+    "1.2.840.10008.5.1.4.1.1.7.4": "Multi-frame True Color Secondary Capture",
+}
+"""Read when their Modality is US; their IODs have PixelSpacing (PS3.3 C.8.6.1), those of US do not (A.6, A.7)."""
+
+NATIVE = {
+    "1.2.840.10008.1.2",
+    "1.2.840.10008.1.2.1",
+    "1.2.840.10008.1.2.1.99",
+    "1.2.840.10008.1.2.2",
+}
+ENCAPSULATED = {
+    "1.2.840.10008.1.2.5",
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
+}
+"""RLE; JPEG baseline, extended and lossless; JPEG-LS; JPEG 2000 and its high-throughput form."""
+
+_KEYWORDS = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PlanarConfiguration"),
+    *("PixelSpacing", "PixelAspectRatio", "SequenceOfUltrasoundRegions", "BurnedInAnnotation"),
+    *(
+        f"{colour}PaletteColorLookupTable{what}"
+        for colour in ("Red", "Green", "Blue")
+        for what in ("Descriptor", "Data")
+    ),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
+    *("WindowCenter", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+)
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+
+def read(data: bytes, ask: Ask) -> tuple[Header, npt.NDArray[np.uint8]]:
+    """What the file says, and the frame asked for: (H, W) or (H, W, 3) of 8 bits.
+
+    Raises:
+        ImageUnsupported: it is no ultrasound image, or in a transfer syntax that is not decoded.
+        ImageTooLarge: its header states more pixels than are read.
+        ImageUnreadable: it is damaged, or lies about its size.
+        RequestRejected: it has several frames and none is chosen, or not the one that is.
+    """
+    scanned = scan(data)
+    dataset = _parsed(scanned)
+    _check_class(dataset, scanned.transfer_syntax)
+    frames = _check_size(dataset, ask.limit_pixels)
+    _check_pixel_data(dataset, scanned.transfer_syntax, frames)
+    frame = _chosen(ask.frame, frames)
+    notes: list[str] = []
+    pixels = decode(dataset, frame, notes)
+    return _header(dataset, pixels, (frame, frames), notes), pixels
+
+
+def _parsed(scanned: Scanned) -> Dataset:
+    """The elements that are used, and no others: names and dates are never read."""
+    tags = [_tag(keyword) for keyword in _KEYWORDS]
+    dataset = read_dataset(
+        io.BytesIO(scanned.body),
+        is_implicit_VR=scanned.implicit,
+        is_little_endian=scanned.little,
+        specific_tags=list[BaseTag | int](tags),
+    )
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(scanned.transfer_syntax)
+    return dataset
+
+
+def _tag(keyword: str) -> BaseTag:
+    number = tag_for_keyword(keyword)
+    if number is None:
+        raise KeyError(keyword)
+    return Tag(number)
+
+
+def _check_class(dataset: Dataset, syntax: str) -> None:
+    sop_class = str(dataset.get("SOPClassUID", ""))
+    capture = sop_class in CAPTURE_CLASSES and dataset.get("Modality") == "US"
+    if sop_class not in US_CLASSES and not capture:
+        name = UID(sop_class).name if _UID.fullmatch(sop_class) else ""
+        what = f"This is a DICOM object of another kind ({name})" if name else "It states no kind"
+        raise ImageUnsupported(
+            f"{what}; ultrasound images are read: US Image, US Multi-frame Image, and Secondary "
+            "Capture of modality US."
+        )
+    if syntax not in NATIVE | ENCAPSULATED:
+        name = UID(syntax).name
+        raise ImageUnsupported(
+            f"The DICOM file's transfer syntax is {name}{'' if name == syntax else f' ({syntax})'}, "
+            "which is not decoded here; send it as Explicit VR Little Endian, RLE, JPEG, JPEG-LS "
+            "or JPEG 2000."
+        )
+
+
+def _check_size(dataset: Dataset, limit_pixels: int) -> int:
+    """How many frames there are, once the stated size is one that is read."""
+    rows, columns = (_whole(dataset, keyword) for keyword in ("Rows", "Columns"))
+    frames = _whole(dataset, "NumberOfFrames", 1)
+    if min(rows, columns) < SIDE_MIN_PX:
+        raise ImageUnreadable(
+            f"The image is {columns} × {rows} pixels; each side needs at least {SIDE_MIN_PX}."
+        )
+    if rows * columns > limit_pixels:
+        raise ImageTooLarge(f"The image has more than {limit_pixels} pixels; send a smaller one.")
+    if rows * columns * frames > FRAMES_PIXELS_MAX * limit_pixels:
+        raise ImageTooLarge(
+            f"The file states {frames} frames of {columns} × {rows} pixels, more than are read; "
+            "send fewer frames."
+        )
+    return frames
+
+
+def _check_pixel_data(dataset: Dataset, syntax: str, frames: int) -> None:
+    if "PixelData" not in dataset or not dataset["PixelData"].value:
+        raise ImageUnreadable("The DICOM file has no PixelData; send one that holds its image.")
+    if syntax not in NATIVE:
+        return
+    needed = frames * native_bytes(dataset)
+    if len(dataset.PixelData) < needed:
+        raise ImageUnreadable(
+            f"PixelData holds {len(dataset.PixelData)} bytes, and the stated size needs {needed}; "
+            "the file is cut short or its header is wrong."
+        )
+
+
+def _chosen(frame: int | None, frames: int) -> int:
+    if frame is None:
+        if frames == 1:
+            return 0
+        raise RequestRejected(
+            f"The file has {frames} frames; choose one with the field frame, from 0 to {frames - 1}."
+        )
+    if frame >= frames:
+        count = "one frame" if frames == 1 else f"{frames} frames"
+        raise RequestRejected(f"The image has {count}; frame is counted from 0.")
+    return frame
+
+
+def _header(
+    dataset: Dataset, pixels: npt.NDArray[np.uint8], place: tuple[int, int], notes: list[str]
+) -> Header:
+    sop_class = str(dataset.SOPClassUID)
+    spacing = _pair(dataset, "PixelSpacing")
+    if spacing is not None and sop_class not in CAPTURE_CLASSES:
+        notes.append("PixelSpacing is not used: the IOD of ultrasound images does not have it")
+        spacing = None
+    burned_in = str(dataset.get("BurnedInAnnotation") or "").upper()
+    stated: Literal["YES", "NO"] | None = None
+    if burned_in == "YES":
+        stated = "YES"
+    elif burned_in == "NO":
+        stated = "NO"
+    return Header(
+        height_px=pixels.shape[0],
+        width_px=pixels.shape[1],
+        channels=3 if pixels.ndim == 3 else 1,
+        frame=place[0],
+        frames=place[1],
+        sop_class_uid=sop_class,
+        study_uid=_uid(dataset, "StudyInstanceUID"),
+        series_uid=_uid(dataset, "SeriesInstanceUID"),
+        instance_uid=_uid(dataset, "SOPInstanceUID"),
+        regions=_regions(dataset),
+        pixel_spacing=spacing,
+        pixel_aspect=_pair(dataset, "PixelAspectRatio"),
+        burned_in=stated,
+        notes=tuple(notes),
+    )
+
+
+def _regions(dataset: Dataset) -> tuple[RawRegion, ...]:
+    items = dataset.get("SequenceOfUltrasoundRegions") or ()
+    if len(items) > REGIONS_MAX:
+        raise ImageUnreadable(f"The file states {len(items)} regions; {REGIONS_MAX} are read.")
+    return tuple(
+        RawRegion(
+            x0=_whole(item, "RegionLocationMinX0", least=0),
+            y0=_whole(item, "RegionLocationMinY0", least=0),
+            x1=_whole(item, "RegionLocationMaxX1", least=0),
+            y1=_whole(item, "RegionLocationMaxY1", least=0),
+            spatial_format=_code(item, "RegionSpatialFormat"),
+            data_type=_code(item, "RegionDataType"),
+            unit_x=_code(item, "PhysicalUnitsXDirection"),
+            unit_y=_code(item, "PhysicalUnitsYDirection"),
+            delta_x=_real(item.get("PhysicalDeltaX")),
+            delta_y=_real(item.get("PhysicalDeltaY")),
+        )
+        for item in items
+    )
+
+
+def _whole(dataset: Dataset, keyword: str, default: int | None = None, least: int = 1) -> int:
+    """That element as a whole number.
+
+    Raises:
+        ImageUnreadable: it is missing, or no whole number from `least` on.
+    """
+    value = dataset.get(keyword)
+    if (value is None or value == "") and default is not None:
+        return default
+    number = _real(value)
+    if number is None or number != int(number) or not least <= number < 2**32:
+        raise ImageUnreadable(f"The DICOM file states no valid {keyword}.")
+    return int(number)
+
+
+def _code(dataset: Dataset, keyword: str) -> int | None:
+    number = _real(dataset.get(keyword))
+    return None if number is None or number != int(number) else int(number)
+
+
+def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Two numbers, or None for anything else; a value that is neither absent nor two numbers is none."""
+    value = dataset.get(keyword)
+    if value is None or isinstance(value, str | int | float) or len(value) != 2:
+        return None
+    first, second = (_real(part) for part in value)
+    return None if first is None or second is None else (first, second)
+
+
+def _real(value: object) -> float | None:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except (OverflowError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _uid(dataset: Dataset, keyword: str) -> str | None:
+    text = str(dataset.get(keyword) or "")
+    return text if len(text) <= 64 and _UID.fullmatch(text) else None

@@ -1,0 +1,94 @@
+"""What the service and its DICOM reader process say to each other; no identifying attribute but UIDs has a field."""
+
+import struct
+from typing import IO, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+HEAD = struct.Struct(">IQ")
+"""Bytes of the JSON that follows, then of the payload after it."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Ask(_Message):
+    """Read that file; `frame` counts from 0, and only a file of one frame may leave it open."""
+
+    frame: int | None
+    limit_pixels: int
+
+
+class RawRegion(_Message):
+    """An item of SequenceOfUltrasoundRegions as it stands; null where it says nothing usable."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    spatial_format: int | None
+    data_type: int | None
+    unit_x: int | None
+    unit_y: int | None
+    delta_x: float | None
+    delta_y: float | None
+
+
+class Header(_Message):
+    """One frame's size and what its file says about it; the payload is its (H, W) or (H, W, 3) bytes."""
+
+    height_px: int
+    width_px: int
+    channels: Literal[1, 3]
+    frame: int
+    frames: int
+    sop_class_uid: str
+    study_uid: str | None
+    series_uid: str | None
+    instance_uid: str | None
+    regions: tuple[RawRegion, ...]
+    pixel_spacing: tuple[float, float] | None
+    pixel_aspect: tuple[float, float] | None
+    burned_in: Literal["YES", "NO"] | None
+    notes: tuple[str, ...]
+
+
+class Refusal(_Message):
+    """Why the file is not read: the name of an error of app.errors and its sentence."""
+
+    error: str
+    sentence: str
+
+
+class Answer(_Message):
+    """A frame, or why there is none."""
+
+    header: Header | None = None
+    refusal: Refusal | None = None
+
+
+def send(stream: IO[bytes], message: BaseModel, payload: bytes | memoryview = b"") -> None:
+    """Nothing; writes the message and its payload.
+
+    Raises:
+        OSError: the other side is gone.
+    """
+    words = message.model_dump_json().encode()
+    stream.write(HEAD.pack(len(words), len(payload)))
+    stream.write(words)
+    stream.write(payload)
+    stream.flush()
+
+
+def receive(stream: IO[bytes], limit_bytes: int) -> tuple[bytes, bytes] | None:
+    """The next message's JSON and payload; None when the other side is gone, or says more than the limit."""
+    head = stream.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    words, payload = HEAD.unpack(head)
+    if words + payload > limit_bytes:
+        return None
+    message = stream.read(words), stream.read(payload)
+    whole = len(message[0]) == words and len(message[1]) == payload
+    return message if whole else None
