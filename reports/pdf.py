@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from reportlab.lib.colors import black
 from reportlab.lib.pagesizes import A4
@@ -35,7 +36,10 @@ SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
 
 _MARGIN = 16 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
-_PICTURE_HEIGHT = 88 * mm
+_FRAME_PADDING = 6
+"""What reportlab keeps free inside a frame, in points."""
+
+_PICTURE_HEIGHT = 78 * mm
 _STATES = {
     FindingState.FOUND: "Found",
     FindingState.NOT_FOUND: "Not found",
@@ -67,8 +71,8 @@ def _build(report: Report, png: bytes, on_page: Callable[..., None]) -> bytes:
     document = SimpleDocTemplate(
         buffer,
         pagesize=A4,
-        leftMargin=_MARGIN,
-        rightMargin=_MARGIN,
+        leftMargin=_MARGIN - _FRAME_PADDING,
+        rightMargin=_MARGIN - _FRAME_PADDING,
         topMargin=25 * mm if report.image.synthetic else 18 * mm,
         bottomMargin=18 * mm,
         title=f"{report.exam.title}, report {report.report_id}",
@@ -97,11 +101,10 @@ def _story(report: Report, png: bytes) -> _Flow:
     ]
 
 
-def _furniture(canvas: object, document: SimpleDocTemplate, *, report: Report, of: int) -> None:
+def _furniture(canvas: Any, document: SimpleDocTemplate, *, report: Report, of: int) -> None:
     """What stands on every page: whose report, which page, and what it is not."""
     width, height = A4
-    page: object = canvas
-    draw = _Pen(page)
+    draw = _Pen(canvas)
     if report.image.synthetic:
         draw.band(height - 13 * mm, 8 * mm, SYNTHETIC)
     top = height - (18 if report.image.synthetic else 11) * mm
@@ -117,7 +120,7 @@ def _furniture(canvas: object, document: SimpleDocTemplate, *, report: Report, o
 class _Pen:
     """The few strokes of a page's furniture."""
 
-    def __init__(self, canvas: object) -> None:
+    def __init__(self, canvas: Any) -> None:
         self._canvas = canvas
 
     def text(self, x: float, y: float, text: str, font: str, size: float, ink: object) -> None:
@@ -159,6 +162,8 @@ def _head(report: Report) -> _Flow:
         ("Report made", report.created_at),
         ("Exam", f"{report.exam.code or 'not recognised'} ({chosen}{score})"),
         ("External id", report.external_id or "none given"),
+        ("Patient", "not held by this software: file by the external id or the analysis"),
+        ("Analysis", report.analysis_id),
         ("Image", f"{image.width_px} × {image.height_px} px{frame}"),
         ("Pixel spacing", spacing),
     ]
@@ -217,14 +222,14 @@ def _picture(report: Report, png: bytes) -> _Flow:
     legend = [
         words
         for kind, words in (
-            ("mask", "cyan line: outline"),
-            ("box", "amber dashes: detector's box"),
-            ("points", "yellow-green crosses: points and axes"),
+            ("mask", "cyan line, outline"),
+            ("box", "amber dashes, detector's box"),
+            ("points", "yellow-green crosses, points and axes"),
         )
         if kind in kinds
     ]
-    caption = "The analysed frame. " + (
-        "; ".join(legend) + "." if legend else "Nothing is drawn on it."
+    caption = "The analysed frame: " + (
+        "; ".join(legend) + "." if legend else "nothing is drawn on it."
     )
     small = look.style(6.8, ink=look.SOFT)
     small.alignment = 1

@@ -1,0 +1,38 @@
+"""Outside tools that check what we write: absent ones skip a test, or fail it where they are promised."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+PRIVATE_SCHEME_WARNING = (
+    "Warning - Unrecognized defined term <99USTRI> for value 1 of attribute "
+    "<Coding Scheme Designator>"
+)
+"""The one complaint of dciodvfy about an SR that is not a fault: it does not know our code scheme."""
+
+
+def missing(reason: str) -> NoReturn:
+    """Skips the test for that reason, or fails it where USTRI_REQUIRE_TOOLS is 1."""
+    import pytest
+
+    if os.environ.get("USTRI_REQUIRE_TOOLS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def require(tool: str, how: str) -> str:
+    """The path of that program."""
+    path = shutil.which(tool)
+    return path or missing(f"{tool} is not installed ({how}).")
+
+
+def complaints(data: bytes, folder: Path) -> list[str]:
+    """Every error and warning of dciodvfy about a DICOM file."""
+    program = require("dciodvfy", "apt-get install dicom3tools")
+    path = folder / "checked.dcm"
+    path.write_bytes(data)
+    ran = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+    lines = (ran.stdout + ran.stderr).splitlines()
+    return [line for line in lines if line.startswith(("Error", "Warning"))]
