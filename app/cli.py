@@ -149,7 +149,7 @@ def analyze(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for report.json, .html, .txt and evidence/."),
+        typer.Option("--out", help="Folder for the report in every form, and evidence/."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     data_dir: DataDir = None,
@@ -162,7 +162,8 @@ def analyze(
         request = Request(exam=exam, question=(question or "").strip() or None, frame=frame)
         reported = offline.analyze(image.read_bytes(), request, _settings(data_dir))
         if folder is not None:
-            offline.write_all(reported, folder)
+            for line in offline.write_all(reported, folder):
+                typer.echo(line, err=True)
         report = reported.report
         typer.echo(to_json(report).decode() if as_json else to_text(report))
     if report.outcome is Outcome.REFUSED:

@@ -1,30 +1,15 @@
-"""The forms of a report, and which of them a request gets."""
-
-from enum import StrEnum
+"""The forms of a report over HTTP, and which of them a request gets."""
 
 from fastapi.responses import Response
 
 from app.errors import NotAcceptable
+from app.rendering import MEDIA, ReportForm, Subject, render
 from app.responses import OK, page
 from app.store import Store
-from reports.html import to_html
 from reports.model import Report
-from reports.text import to_text
 
-
-class ReportForm(StrEnum):
-    """A form of the report, by its suffix."""
-
-    JSON = "json"
-    HTML = "html"
-    TXT = "txt"
-
-
-_MEDIA = {
-    ReportForm.JSON: "application/json",
-    ReportForm.HTML: "text/html",
-    ReportForm.TXT: "text/plain",
-}
+_TEXT = frozenset({ReportForm.JSON, ReportForm.HTML, ReportForm.TXT})
+"""What is made without the picture."""
 
 
 def negotiated(accept: str | None) -> ReportForm:
@@ -35,29 +20,51 @@ def negotiated(accept: str | None) -> ReportForm:
     """
     weights = _weights(accept or "*/*")
     best, weight = max(
-        ((form, _weight(media, weights)) for form, media in _MEDIA.items()),
+        ((form, _weight(media, weights)) for form, media in MEDIA.items()),
         key=lambda pair: pair[1],
     )
     if weight <= 0:
-        raise NotAcceptable(f"The report exists as {', '.join(_MEDIA.values())}.")
+        raise NotAcceptable(f"The report exists as {', '.join(dict.fromkeys(MEDIA.values()))}.")
     return best
 
 
 def report_response(store: Store, analysis_id: str, form: ReportForm) -> Response | None:
-    """The newest report in that form; None while there is none."""
+    """The newest report in that form; None while there is none.
+
+    Raises:
+        NotFound: the report has nothing of which the form is made.
+        NotAcceptable: this installation lacks what makes the form.
+    """
     body = store.report_json(analysis_id)
     if body is None:
         return None
     if form is ReportForm.JSON:
         response = Response(body, status_code=OK, media_type="application/json")
     else:
-        report = Report.model_validate_json(body)
-        if form is ReportForm.HTML:
-            response = page(to_html(report, f"/analyses/{analysis_id}/image.png"))
-        else:
-            response = Response(to_text(report), media_type="text/plain; charset=utf-8")
+        response = _rendered(store, analysis_id, form, Report.model_validate_json(body))
     response.headers["Content-Location"] = f"/analyses/{analysis_id}/report.{form}"
     response.headers["Vary"] = "Accept"
+    return response
+
+
+def _rendered(store: Store, analysis_id: str, form: ReportForm, report: Report) -> Response:
+    analysis = store.analysis(analysis_id)
+    made = render(
+        form,
+        Subject(
+            report=report,
+            png=b"" if form in _TEXT else store.png(analysis.image_key),
+            image_href=f"/analyses/{analysis_id}/image.png",
+            started_at=analysis.created_at,
+        ),
+    )
+    if form is ReportForm.HTML:
+        return page(made.decode())
+    charset = "; charset=utf-8" if form is ReportForm.TXT else ""
+    response = Response(made, media_type=MEDIA[form] + charset)
+    if MEDIA[form] == "application/dicom":
+        name = f"{report.report_id}.{form}"
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 

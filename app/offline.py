@@ -1,13 +1,14 @@
 """One image to its report in this process: the way of the service without its store, queue and HTTP."""
 
-import base64
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.dicom_privacy import UidMap
 from app.drawing import draw
+from app.errors import NotAcceptable, NotFound
 from app.ingest import ingest
+from app.rendering import ReportForm, Subject, render
 from app.settings import Settings, code_version
 from app.store import utc_now
 from app.worker import load_tools
@@ -16,10 +17,7 @@ from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import Tools, run
-from reports.content import to_json
-from reports.html import to_html
 from reports.model import Report
-from reports.text import to_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +61,8 @@ def analyze(
     return Reported(report=conclude(case, identity), png=ingested.png)
 
 
-def write_all(reported: Reported, folder: Path) -> None:
-    """Nothing; writes report.json, .txt, .html (complete in itself) and evidence/ID.png into the folder.
+def write_all(reported: Reported, folder: Path) -> tuple[str, ...]:
+    """Why forms were left out; writes report.* (HTML complete in itself) and evidence/ID.png into the folder.
 
     Raises:
         OSError: the folder cannot be made or written.
@@ -73,7 +71,11 @@ def write_all(reported: Reported, folder: Path) -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     for item in reported.report.evidence:
         (pictures / f"{item.id}.png").write_bytes(draw(item, reported.png))
-    picture = "data:image/png;base64," + base64.b64encode(reported.png).decode()
-    (folder / "report.json").write_bytes(to_json(reported.report))
-    (folder / "report.txt").write_text(to_text(reported.report), encoding="utf-8")
-    (folder / "report.html").write_text(to_html(reported.report, picture), encoding="utf-8")
+    subject = Subject(report=reported.report, png=reported.png)
+    left_out = []
+    for form in ReportForm:
+        try:
+            (folder / f"report.{form}").write_bytes(render(form, subject))
+        except (NotFound, NotAcceptable) as error:
+            left_out.append(f"Not written, report.{form}: {error}")
+    return tuple(left_out)

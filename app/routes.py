@@ -13,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from app import progress
 from app.drawing import draw
 from app.errors import AnalysisFailed, NotFound, NotReady
-from app.forms import ReportForm, negotiated, report_response
+from app.forms import negotiated, report_response
 from app.intake import SPECIALIST_FIELDS, accept, read_form, read_image, region
 from app.progress import Standing, path_of, standing
+from app.rendering import ReportForm
 from app.responses import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
 from app.services import Services, services
@@ -136,7 +137,10 @@ def show_report(
 
 @router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report)
 def show_report_form(analysis_id: str, suffix: str, served: Served) -> Response:
-    """Its newest report, in the form that the suffix names: json, html or txt."""
+    """Its newest report, in the form that the suffix names: json, html, txt, pdf, dcm (SR), seg.dcm, fhir.json.
+
+    The SR and the SEG refer to the picture in image.dcm.
+    """
     try:
         form = ReportForm(suffix)
     except ValueError:

@@ -1,10 +1,13 @@
 """Outside tools that check what we write: absent ones skip a test, or fail it where they are promised."""
 
+import importlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import pytest
 
 PRIVATE_SCHEME_WARNING = (
     "Warning - Unrecognized defined term <99USTRI> for value 1 of attribute "
@@ -14,18 +17,24 @@ PRIVATE_SCHEME_WARNING = (
 
 
 def missing(reason: str) -> NoReturn:
-    """Skips the test for that reason, or fails it where USTRI_REQUIRE_TOOLS is 1."""
-    import pytest
-
+    """Skips the test or the module for that reason, or fails it where USTRI_REQUIRE_TOOLS is 1."""
     if os.environ.get("USTRI_REQUIRE_TOOLS") == "1":
         pytest.fail(reason)
-    pytest.skip(reason)
+    pytest.skip(reason, allow_module_level=True)
 
 
 def require(tool: str, how: str) -> str:
     """The path of that program."""
     path = shutil.which(tool)
     return path or missing(f"{tool} is not installed ({how}).")
+
+
+def module(name: str, how: str) -> Any:
+    """That Python module."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        missing(f"{name} is not installed ({how}).")
 
 
 def complaints(data: bytes, folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 from app.cli import Exit, app
 from app.demo import as_table, compare
 from app.offline import analyze, write_all
+from app.rendering import ReportForm
 from app.settings import Settings
 from planner.case import Request
 from reports.model import ExamCode
@@ -132,10 +133,10 @@ def test_an_analysis_in_this_process_is_written_in_all_forms(tmp_path: Path) -> 
     reported = analyze(
         png_bytes(phantom), request, Settings(data_dir=tmp_path), truthful_tools(phantom)
     )
-    write_all(reported, tmp_path / "out")
+    assert write_all(reported, tmp_path / "out") == ()
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     pictures = {f"evidence/{item.id}.png" for item in reported.report.evidence}
-    assert written == {"report.json", "report.html", "report.txt"} | pictures
+    assert written == {f"report.{form}" for form in ReportForm} | pictures
     assert "data:image/png;base64," in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert not (tmp_path / "ustri.db").exists()
 

@@ -56,9 +56,9 @@ async def test_the_report_comes_in_the_form_that_is_asked_for(client: httpx.Asyn
         assert negotiated.status_code == named.status_code == 200
         assert negotiated.content == named.content
         assert negotiated.headers["content-type"] == named.headers["content-type"]
-    refused = await client.get(f"{here}/report", headers={"Accept": "application/pdf"})
+    refused = await client.get(f"{here}/report", headers={"Accept": "image/png"})
     assert refused.status_code == 406
-    assert (await client.get(f"{here}/report.pdf")).status_code == 404
+    assert (await client.get(f"{here}/report.docx")).status_code == 404
 
 
 async def test_a_browser_may_show_the_report_page_under_its_policy(

@@ -11,10 +11,10 @@ from reports.geometry import rasterize
 from reports.model import DicomSource, MaskEvidence, Report
 from tests.builders import a_calibrated_image_info, a_worded_report, an_ellipse, an_image_info
 from tests.reports.forms import HOLE, REPORTS, RING, frame_png
-from tests.tools import complaints
+from tests.tools import complaints, module
 
-pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
-highdicom = pytest.importorskip("highdicom", reason="the dicom extra is not installed")
+pydicom = module("pydicom", "pip install 'ustri[dicom]'")
+highdicom = module("highdicom", "pip install 'ustri[dicom]'")
 
 from reports.dicom_image import to_image  # noqa: E402
 from reports.dicom_seg import to_seg  # noqa: E402

@@ -9,10 +9,10 @@ import pytest
 from reports.model import MaskEvidence, Report, Status
 from tests.builders import LESION_BOX, a_worded_report, an_ellipse
 from tests.reports.forms import HOLE, REPORTS, a_fetal_report, frame_png
-from tests.tools import PRIVATE_SCHEME_WARNING, complaints
+from tests.tools import PRIVATE_SCHEME_WARNING, complaints, module
 
-pydicom = pytest.importorskip("pydicom", reason="the dicom extra is not installed")
-pytest.importorskip("highdicom", reason="the dicom extra is not installed")
+pydicom = module("pydicom", "pip install 'ustri[dicom]'")
+module("highdicom", "pip install 'ustri[dicom]'")
 
 from highdicom import sr  # noqa: E402
 from pydicom import Dataset  # noqa: E402
