@@ -84,12 +84,12 @@ class _Reader:
             process = self._ready()
             self._files += 1
             reply = _exchange(process, data, ask)
-            if reply is None or self._files >= FILES_MAX:
+            if reply is None or reply[0].last or self._files >= FILES_MAX:
                 self._end()
         if reply is None:
             log.warning("A DICOM file was given up: its reader ended or took too long.")
             raise ImageUnreadable(_GAVE_UP)
-        return _frame(*reply, ask)
+        return _frame(*reply)
 
     def close(self) -> None:
         """Nothing; ends the process."""
@@ -139,26 +139,23 @@ class _Reader:
 
 def _exchange(
     process: subprocess.Popen[bytes], data: bytes, ask: Ask
-) -> tuple[bytes, bytes] | None:
-    """The reply to that file; None when the process ended or was ended for its time."""
+) -> tuple[Answer, bytes] | None:
+    """The reply to that file; None when the process ended, was ended for its time, or spoke nonsense."""
     if process.stdin is None or process.stdout is None:
         return None
     timer = threading.Timer(READ_S, process.kill)
     timer.start()
     try:
         send(process.stdin, ask, data)
-        return receive(process.stdout, 3 * ask.limit_pixels + _HEADER_MAX_BYTES)
-    except OSError:
+        reply = receive(process.stdout, 3 * ask.limit_pixels + _HEADER_MAX_BYTES)
+        return reply and (Answer.model_validate_json(reply[0]), reply[1])
+    except (OSError, ValidationError):
         return None
     finally:
         timer.cancel()
 
 
-def _frame(words: bytes, payload: bytes, ask: Ask) -> Frame:
-    try:
-        answer = Answer.model_validate_json(words)
-    except ValidationError:
-        raise ImageUnreadable(_GAVE_UP) from None
+def _frame(answer: Answer, payload: bytes) -> Frame:
     if answer.refusal is not None:
         raise _ERRORS.get(answer.refusal.error, ImageUnreadable)(answer.refusal.sentence)
     header = answer.header

@@ -9,7 +9,6 @@ import resource
 import sys
 import warnings
 from pathlib import Path
-from typing import IO
 
 from pydicom import config
 
@@ -19,6 +18,9 @@ from app.errors import ImageRejected, RequestRejected
 
 HEADROOM_BYTES = 448 * 2**20
 """Memory that reading may take beyond the started process; an image of 25 million pixels fits."""
+
+LEFT_MAX_BYTES = 64 * 2**20
+"""Memory that may stay allocated after a file before a fresh process takes over."""
 
 CPU_MAX_S = 600
 """Processor time of one process; an orphan that hangs ends by it."""
@@ -41,36 +43,42 @@ def main() -> None:
     config.settings.reading_validation_mode = config.IGNORE
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # A library that prints must not write answers.
-    _limit()
+    started_bytes = _address_space()
+    _limit(started_bytes)
     send(answers, Answer())
     while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
-        ask = Ask.model_validate_json(request[0])
-        if not _answered(answers, ask, request[1]):
+        answer, payload = _answer(Ask.model_validate_json(request[0]), request[1])
+        del request
+        # What a file left allocated is not there for the next one: a fresh process takes that.
+        last = answer.last or _address_space() - len(payload) > started_bytes + LEFT_MAX_BYTES
+        send(answers, answer.model_copy(update={"last": last}), payload)
+        if last:
             return
 
 
-def _answered(answers: IO[bytes], ask: Ask, data: bytes) -> bool:
-    """Whether this process may read another file."""
+def _answer(ask: Ask, data: bytes) -> tuple[Answer, bytes]:
+    """The frame asked for, or why there is none."""
     try:
         header, pixels = read(data, ask)
+        return Answer(header=header), pixels.tobytes()
     except (ImageRejected, RequestRejected) as error:
-        send(answers, Answer(refusal=Refusal(error=type(error).__name__, sentence=str(error))))
+        return Answer(refusal=Refusal(error=type(error).__name__, sentence=str(error))), b""
     except MemoryError:
-        send(answers, Answer(refusal=_TOO_LARGE))
-        return False
+        return Answer(refusal=_TOO_LARGE, last=True), b""
     except Exception:  # noqa: BLE001 - the boundary of a hostile file; decoders raise whatever they like.
-        send(answers, Answer(refusal=_DAMAGED))
-    else:
-        send(answers, Answer(header=header), pixels.tobytes())
-    return True
+        return Answer(refusal=_DAMAGED), b""
 
 
-def _limit() -> None:
+def _address_space() -> int:
+    """The bytes that this process has mapped, which is what RLIMIT_AS counts; Linux only."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * resource.getpagesize()
+
+
+def _limit(started_bytes: int) -> None:
     """Lets the kernel hold this process to its memory, its time, and no files at all."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    memory = pages * resource.getpagesize() + HEADROOM_BYTES
     for what, limit in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_AS, started_bytes + HEADROOM_BYTES),
         (resource.RLIMIT_CPU, CPU_MAX_S),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),

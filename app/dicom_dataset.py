@@ -14,7 +14,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from app.dicom_pixels import decode, native_bytes
-from app.dicom_scan import Scanned, scan
+from app.dicom_scan import Scanned, read_meta, scan
 from app.dicom_wire import Ask, Header, RawRegion
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
 
@@ -49,6 +49,13 @@ ENCAPSULATED = {
 }
 """RLE; JPEG baseline, extended and lossless; JPEG-LS; JPEG 2000 and its high-throughput form."""
 
+_NEW_SYNTAXES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Of DICOM 2023 on, and not yet in pydicom's dictionary."""
+
 _KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -74,9 +81,11 @@ def read(data: bytes, ask: Ask) -> tuple[Header, npt.NDArray[np.uint8]]:
         ImageUnreadable: it is damaged, or lies about its size.
         RequestRejected: it has several frames and none is chosen, or not the one that is.
     """
-    scanned = scan(data)
+    meta = read_meta(data)
+    _check_syntax(meta.transfer_syntax)
+    scanned = scan(data, meta)
     dataset = _parsed(scanned)
-    _check_class(dataset, scanned.transfer_syntax)
+    _check_class(dataset)
     frames = _check_size(dataset, ask.limit_pixels)
     _check_pixel_data(dataset, scanned.transfer_syntax, frames)
     frame = _chosen(ask.frame, frames)
@@ -106,18 +115,21 @@ def _tag(keyword: str) -> BaseTag:
     return Tag(number)
 
 
-def _check_class(dataset: Dataset, syntax: str) -> None:
+def _check_class(dataset: Dataset) -> None:
     sop_class = str(dataset.get("SOPClassUID", ""))
     capture = sop_class in CAPTURE_CLASSES and dataset.get("Modality") == "US"
     if sop_class not in US_CLASSES and not capture:
-        name = UID(sop_class).name if _UID.fullmatch(sop_class) else ""
-        what = f"This is a DICOM object of another kind ({name})" if name else "It states no kind"
+        name = UID(sop_class).name if _UID.fullmatch(sop_class) else sop_class
+        kind = "" if name == sop_class else f" ({name})"  # An unknown UID may be anybody's.
         raise ImageUnsupported(
-            f"{what}; ultrasound images are read: US Image, US Multi-frame Image, and Secondary "
+            f"This is a DICOM object of another kind{kind}; ultrasound images are read: US Image, US Multi-frame Image, and Secondary "
             "Capture of modality US."
         )
+
+
+def _check_syntax(syntax: str) -> None:
     if syntax not in NATIVE | ENCAPSULATED:
-        name = UID(syntax).name
+        name = _NEW_SYNTAXES.get(syntax) or UID(syntax).name
         raise ImageUnsupported(
             f"The DICOM file's transfer syntax is {name}{'' if name == syntax else f' ({syntax})'}, "
             "which is not decoded here; send it as Explicit VR Little Endian, RLE, JPEG, JPEG-LS "

@@ -19,6 +19,7 @@ _READ = {
     *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
     *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
 }
+_NOT_READ = {"HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420"}
 _CHANNELS = ("Red", "Green", "Blue")
 
 
@@ -67,11 +68,9 @@ def native_bytes(dataset: Dataset) -> int:
 def _check_form(dataset: Dataset) -> None:
     photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
     if photometric not in _READ:
-        known = (
-            photometric if photometric in ("HSV", "ARGB", "CMYK") or "YBR" in photometric else ""
-        )
+        known = f" {photometric}" if photometric in _NOT_READ else ""
         raise ImageUnsupported(
-            f"The photometric interpretation {known[:20]} is not read; send MONOCHROME, PALETTE COLOR, "
+            f"The photometric interpretation{known} is not read; send MONOCHROME, PALETTE COLOR, "
             "RGB or YBR_FULL."
         )
     samples = 3 if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") else 1

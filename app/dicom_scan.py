@@ -71,20 +71,13 @@ class _Level:
     implicit: bool
 
 
-def scan(data: bytes) -> Scanned:
+def scan(data: bytes, meta: Meta) -> Scanned:
     """The data set of that DICOM file, once its structure is known to be bounded and whole.
 
     Raises:
-        ImageUnsupported: it is a program, a DICOMDIR, or has a syntax that is not one.
         ImageTooLarge: it inflates to more, or holds more elements, than are read.
         ImageUnreadable: it is cut short, nested too deep, or not built as DICOM says.
     """
-    if data.startswith(_PROGRAMS):
-        raise ImageUnsupported(
-            "The DICOM file's preamble is the start of a program or of another document; "
-            "files of two kinds at once are not read."
-        )
-    meta = read_meta(data)
     body = memoryview(data)[meta.offset :]
     if meta.transfer_syntax == DEFLATED:
         body = memoryview(_inflated(body))
@@ -102,9 +95,14 @@ def read_meta(data: bytes) -> Meta:
     """The file meta information after the preamble, which is explicit and little-endian in every file.
 
     Raises:
-        ImageUnsupported: it is a DICOMDIR.
+        ImageUnsupported: it is a DICOMDIR, or a program or another document too.
         ImageUnreadable: it is cut short, or names no transfer syntax.
     """
+    if data.startswith(_PROGRAMS):
+        raise ImageUnsupported(
+            "The DICOM file's preamble is the start of a program or of another document; "
+            "files of two kinds at once are not read."
+        )
     found: dict[int, str] = {}
     at = PREFIX
     while data[at : at + 2] == b"\x02\x00":

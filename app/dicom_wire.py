@@ -62,8 +62,9 @@ class Refusal(_Message):
 
 
 class Answer(_Message):
-    """A frame, or why there is none."""
+    """A frame, or why there is none; `last` when the reader process ends with it."""
 
+    last: bool = False
     header: Header | None = None
     refusal: Refusal | None = None
 
