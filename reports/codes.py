@@ -240,4 +240,6 @@ def _own(prefix: str, label: str, meaning: str | None = None) -> Coded:
     if len(value) > _VALUE_LENGTH or not label.isascii():
         # Cut short, two labels must not become one code.
         value = f"{value[: _VALUE_LENGTH - 7]}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
-    return private(value, " ".join((meaning or label).split())[:_MEANING_LENGTH])
+    # A backslash would part the meaning in two (PS3.5 6.2).
+    text = " ".join((meaning or label).replace("\\", "/").split())
+    return private(value, text[:_MEANING_LENGTH] or "unnamed")

@@ -5,6 +5,7 @@ DICOM: the centre of the first pixel is (0.5, 0.5)); holes are regions of their 
 groups without a region (TID 1501). A number that is missing keeps its place, with the qualifier that says why.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ from reports.model import (
 )
 
 Group = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations
+_RING_POINTS = 8000
+"""What Graphic Data holds in explicit VR (65534 bytes of FL pairs); a longer outline is thinned, and says so."""
+
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
 _INFERRED_FROM = sr.RelationshipTypeValues.INFERRED_FROM
@@ -212,9 +216,10 @@ class _Groups:
         points: Sequence[Point],
         numbers: list[sr.Measurement],
     ) -> Group:
-        closed = [*points, points[0]] if len(points) > 1 else list(points)
-        shape = sr.GraphicTypeValues.POLYLINE if len(points) > 1 else sr.GraphicTypeValues.POINT
-        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        kept = points[:: math.ceil(len(points) / _RING_POINTS)]
+        closed = [*kept, kept[0]] if len(kept) > 1 else list(kept)
+        shape = sr.GraphicTypeValues.POLYLINE if len(kept) > 1 else sr.GraphicTypeValues.POINT
+        group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(track),
             referenced_region=sr.ImageRegion(shape, np.array(closed), self._image()),
             finding_type=coded(finding),
@@ -222,6 +227,9 @@ class _Groups:
             algorithm_id=self._algorithm(item.specialist),
             measurements=numbers or None,
         )
+        if len(kept) == len(points):
+            return group
+        return _commented(group, [f"Of {len(points)} points {len(kept)} are kept."])
 
     def _plain(
         self,

@@ -75,7 +75,7 @@ def to_seg(report: Report, source: Source | None = None) -> bytes:
 def _segment(number: int, item: MaskEvidence, report: Report) -> SegmentDescription:
     return SegmentDescription(
         segment_number=number,
-        segment_label=f"{item.id} {item.label}"[:64],
+        segment_label=f"{item.id} {codes.structure(item.label).meaning}"[:64],
         segmented_property_category=coded(codes.category(item.label)),
         segmented_property_type=coded(codes.structure(item.label)),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,

@@ -39,43 +39,45 @@ def frame_png(colour: bool = False) -> bytes:
     return file.getvalue()
 
 
+_HEAD = MaskEvidence(
+    id="e1",
+    specialist="fetal_head",
+    step=1,
+    score=0.9,
+    label="head",
+    polygons=(an_ellipse(), HOLE),
+)
+_HEAD_ENDS = PointsEvidence(
+    id="e2",
+    specialist="fetal_head_axes",
+    step=2,
+    points=(
+        NamedPoint(name="long axis left end", x=240.25, y=210.5, score=0.7),
+        NamedPoint(name="long axis right end", x=400.75, y=210.5, score=0.6),
+    ),
+)
+_CIRCUMFERENCE = Measurement(
+    id="m1",
+    name="head circumference",
+    state=MeasurementState.MEASURED,
+    value=176.5,
+    unit="mm",
+    interval=(170.0, 184.0),
+    coverage=0.9,
+    formula="ellipse of the segmented head",
+    evidence=("e1",),
+)
+_GAPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "gestational age": ("reported only for 14 to 40 weeks", ()),
+    "biparietal diameter": ("no tangent was met", ("e2",)),
+    "cephalic index": ("the heatmap is flat", ()),
+    "occipitofrontal diameter": ("its specialist is not installed", ()),
+}
+
+
 def a_fetal_report(**changes: Any) -> Report:
     """A head measured in mm with an interval, one number out of range, one failed; an outline with a hole."""
-    mask = MaskEvidence(
-        id="e1",
-        specialist="fetal_head",
-        step=1,
-        score=0.9,
-        label="head",
-        polygons=(an_ellipse(), HOLE),
-    )
-    points = PointsEvidence(
-        id="e2",
-        specialist="fetal_head_axes",
-        step=2,
-        points=(
-            NamedPoint(name="long axis left end", x=240.25, y=210.5, score=0.7),
-            NamedPoint(name="long axis right end", x=400.75, y=210.5, score=0.6),
-        ),
-    )
-    circumference = Measurement(
-        id="m1",
-        name="head circumference",
-        state=MeasurementState.MEASURED,
-        value=176.5,
-        unit="mm",
-        interval=(170.0, 184.0),
-        coverage=0.9,
-        formula="ellipse of the segmented head",
-        evidence=("e1",),
-    )
-    gaps = {
-        "gestational age": ("reported only for 14 to 40 weeks", ()),
-        "biparietal diameter": ("no tangent was met", ("e2",)),
-        "cephalic index": ("the heatmap is flat", ()),
-        "occipitofrontal diameter": ("its specialist is not installed", ()),
-    }
-    missing = tuple(
+    gaps = tuple(
         Measurement(
             id=f"m{index}",
             name=name,
@@ -83,36 +85,33 @@ def a_fetal_report(**changes: Any) -> Report:
             reason=reason,
             evidence=evidence,
         )
-        for index, (name, (reason, evidence)) in enumerate(gaps.items(), start=2)
+        for index, (name, (reason, evidence)) in enumerate(_GAPS.items(), start=2)
     )
-    return word(
-        a_report(
-            **{
-                "outcome": Outcome.PARTIAL,
-                "reason": "Some of the head's numbers were not obtained.",
-                "exam": ExamInfo(
-                    code="fetal_head", title="Fetal head ultrasound", chosen_by="image", score=0.9
-                ),
-                "image": a_calibrated_image_info((0.2, 0.25)),
-                "findings": (
-                    a_finding(label="fetal brain", evidence=("e1",)),
-                    a_finding(
-                        id="f2",
-                        label="cavum septi pellucidi",
-                        state="not_assessed",
-                        reason="its specialist is not installed",
-                        score=None,
-                        evidence=(),
-                    ),
-                    a_finding(id="f3", label="lateral ventricle", state="not_found", evidence=()),
-                ),
-                "measurements": (circumference, *missing),
-                "evidence": (mask, points),
-                "checks": (),
-            }
-            | changes
-        )
+    findings = (
+        a_finding(label="fetal brain", evidence=("e1",)),
+        a_finding(
+            id="f2",
+            label="cavum septi pellucidi",
+            state="not_assessed",
+            reason="its specialist is not installed",
+            score=None,
+            evidence=(),
+        ),
+        a_finding(id="f3", label="lateral ventricle", state="not_found", evidence=()),
     )
+    parts = {
+        "outcome": Outcome.PARTIAL,
+        "reason": "Some of the head's numbers were not obtained.",
+        "exam": ExamInfo(
+            code="fetal_head", title="Fetal head ultrasound", chosen_by="image", score=0.9
+        ),
+        "image": a_calibrated_image_info((0.2, 0.25)),
+        "findings": findings,
+        "measurements": (_CIRCUMFERENCE, *gaps),
+        "evidence": (_HEAD, _HEAD_ENDS),
+        "checks": (),
+    }
+    return word(a_report(**(parts | changes)))
 
 
 def a_landmark_report() -> Report:

@@ -11,11 +11,11 @@ from tests.builders import LESION_BOX, a_worded_report, an_ellipse
 from tests.reports.forms import HOLE, REPORTS, a_fetal_report, frame_png
 from tests.tools import PRIVATE_SCHEME_WARNING, complaints, module
 
-pydicom = module("pydicom", "pip install 'ustri[dicom]'")
+module("pydicom", "pip install 'ustri[dicom]'")
 module("highdicom", "pip install 'ustri[dicom]'")
 
 from highdicom import sr  # noqa: E402
-from pydicom import Dataset  # noqa: E402
+from pydicom import Dataset, dcmread  # noqa: E402
 
 from reports.dicom_image import to_image  # noqa: E402
 from reports.dicom_source import Source, own_source  # noqa: E402
@@ -39,7 +39,7 @@ MULTI_FRAME = Source(
 
 
 def read(data: bytes) -> Dataset:
-    return pydicom.dcmread(io.BytesIO(data))
+    return dcmread(io.BytesIO(data))
 
 
 def items(node: Dataset) -> Iterator[Dataset]:
@@ -60,10 +60,18 @@ def named(report: Report, meaning: str) -> list[Dataset]:
     ]
 
 
+def drawn(group: sr.PlanarROIMeasurementsAndQualitativeEvaluations) -> sr.ImageRegion:
+    """The region of a planar group."""
+    assert isinstance(group.roi, sr.ImageRegion)
+    return group.roi
+
+
 def regions(report: Report) -> dict[str, sr.PlanarROIMeasurementsAndQualitativeEvaluations]:
     content = sr.srread(io.BytesIO(to_sr(report))).content
+    assert isinstance(content, sr.MeasurementReport)
     return {
-        group.tracking_identifier: group for group in content.get_planar_roi_measurement_groups()
+        str(group.tracking_identifier): group
+        for group in content.get_planar_roi_measurement_groups()
     }
 
 
@@ -98,20 +106,22 @@ def test_values_and_units_come_back() -> None:
             )
     for number in REPORTS["breast in mm, synthetic"].measurements:
         unit = {"mm": "mm", "mm²": "mm2", "1": "1"}[str(number.unit)]
-        assert found[number.name.capitalize()] == (pytest.approx(number.value), unit)
+        value, found_unit = found[number.name.capitalize()]
+        assert value == pytest.approx(number.value)
+        assert found_unit == unit
     assert found["Classifier score for malignant; not a risk"] == (0.18, "1")
     assert found["Detector's presence score; not a probability"] == (0.93, "1")
 
 
 def test_boxes_and_contours_come_back_in_the_coordinates_of_the_report() -> None:
     groups = regions(REPORTS["breast"])
-    box = groups["e1"].roi.value
+    box = drawn(groups["e1"]).value
     assert tuple(box.min(axis=0)) + tuple(box.max(axis=0)) == LESION_BOX
-    contour = groups["e2"].roi.value
+    contour = drawn(groups["e2"]).value
     outline = an_ellipse()
     np.testing.assert_allclose(contour, [*outline, outline[0]], atol=1e-4)
     source = own_source(REPORTS["breast"])
-    image = groups["e2"].roi.ContentSequence[0].ReferencedSOPSequence[0]
+    image = drawn(groups["e2"]).ContentSequence[0].ReferencedSOPSequence[0]
     assert image.ReferencedSOPInstanceUID == source.instance_uid
 
 
@@ -253,3 +263,19 @@ def test_tracking_uids_differ_between_items() -> None:
     assert len(set(zip(labels, tracks, strict=True))) == len(set(labels)) == len(set(tracks))
     masks = [item for item in report.evidence if isinstance(item, MaskEvidence)]
     assert {mask.id for mask in masks} <= set(labels)
+
+
+def test_an_outline_of_too_many_points_is_thinned_and_says_so(tmp_path: Path) -> None:
+    long = MaskEvidence(
+        id="e2",
+        specialist="breast_lesion",
+        step=2,
+        label="a \\ strange label",
+        polygons=(an_ellipse(points=20_000),),
+    )
+    report = REPORTS["breast"].model_copy(
+        update={"evidence": (long,), "measurements": (), "findings": ()}
+    )
+    assert len(drawn(regions(report)["e2"]).value) == 6667 + 1
+    assert "6667 are kept" in named(report, "Comment")[0].TextValue
+    assert set(complaints(to_sr(report), tmp_path)) <= {PRIVATE_SCHEME_WARNING}
