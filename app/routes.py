@@ -1,7 +1,7 @@
 """The HTTP interface: what comes in is handed to the store, and what is stored is shown."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Depends, Header, Request
@@ -16,7 +16,7 @@ from app.errors import AnalysisFailed, NotFound, NotReady
 from app.forms import negotiated, report_response
 from app.intake import SPECIALIST_FIELDS, accept, read_form, read_image, region
 from app.progress import Standing, path_of, standing
-from app.rendering import ReportForm
+from app.rendering import MEDIA, ReportForm
 from app.responses import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
 from app.services import Services, services
@@ -28,6 +28,9 @@ from specialists.result import Result
 
 router = APIRouter(responses=PROBLEMS)
 Served = Annotated[Services, Depends(services)]
+_FORMS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {} for media in MEDIA.values()}}
+}
 
 
 class Listed(BaseModel):
@@ -125,7 +128,7 @@ async def follow(
     )
 
 
-@router.get("/analyses/{analysis_id}/report", response_model=Report)
+@router.get("/analyses/{analysis_id}/report", response_model=Report, responses=_FORMS)
 def show_report(
     analysis_id: str,
     served: Served,
@@ -135,7 +138,7 @@ def show_report(
     return _report(served, analysis_id, negotiated(accept_header))
 
 
-@router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report)
+@router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report, responses=_FORMS)
 def show_report_form(analysis_id: str, suffix: str, served: Served) -> Response:
     """Its newest report, in the form that the suffix names: json, html, txt, pdf, dcm (SR), seg.dcm, fhir.json.
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -153,13 +154,13 @@ def _head(report: Report) -> _Flow:
     frame = "" if image.frame is None else f", frame {image.frame} (from 0)"
     spacing = "not known"
     if image.spacing_mm is not None:
-        spacing = f"{image.spacing_mm.x:g} × {image.spacing_mm.y:g} mm per px"
+        spacing = f"{image.spacing_mm.x:.4g} × {image.spacing_mm.y:.4g} mm per px"
         spacing += f" ({image.spacing_source})" if image.spacing_source else ""
     elif any(region.spacing_mm for region in image.regions):
         spacing = f"by region ({image.spacing_source or 'stated by the source'})"
     facts = [
         ("Status", _STATUSES[report.status]),
-        ("Report made", report.created_at),
+        ("Report made", f"{datetime.fromisoformat(report.created_at):%Y-%m-%d %H:%M %Z}"),
         ("Exam", f"{report.exam.code or 'not recognised'} ({chosen}{score})"),
         ("External id", report.external_id or "none given"),
         ("Patient", "not held by this software: file by the external id or the analysis"),
