@@ -53,21 +53,21 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def read_dicom(data: bytes, limit_pixels: int, frame: int | None = None) -> Frame:
-    """That frame of the file, counted from 0; it may be left open when there is only one.
+def read_dicom(data: bytes, limit_pixels: int, frame: int = 0) -> Frame:
+    """That frame of the file, counted from 0; asked for one after the other, the file is sent once.
 
     Raises:
         ImageUnsupported: it is no ultrasound image, in a syntax that is not decoded, or pydicom is missing.
         ImageTooLarge: its header states more than is read, or reading it takes more memory than is allowed.
         ImageUnreadable: it is damaged, or takes too long.
-        RequestRejected: the frame is not chosen, or not there.
+        RequestRejected: it has not that many frames.
         NotReady: the reader process does not start.
     """
     if importlib.util.find_spec("pydicom") is None:
         raise ImageUnsupported(
             "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
         )
-    return _READER.read(data, Ask(frame=frame, limit_pixels=limit_pixels))
+    return _READER.read(data, limit_pixels, frame)
 
 
 class _Reader:
@@ -77,13 +77,16 @@ class _Reader:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._files = 0
+        self._sent: bytes | None = None
 
-    def read(self, data: bytes, ask: Ask) -> Frame:
+    def read(self, data: bytes, limit_pixels: int, frame: int) -> Frame:
         """One file's frame; files wait for one another, so that their memory does not add up."""
         with self._lock:
             process = self._ready()
-            self._files += 1
-            reply = _exchange(process, data, ask)
+            again = self._sent is data
+            ask = Ask(frame=frame, again=again, limit_pixels=limit_pixels)
+            self._sent, self._files = data, self._files + (not again)
+            reply = _exchange(process, b"" if again else data, ask)
             if reply is None or reply[0].last or self._files >= FILES_MAX:
                 self._end()
         if reply is None:
@@ -124,7 +127,7 @@ class _Reader:
         return process
 
     def _end(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self._sent = self._process, None, None
         if process is None:
             return
         process.kill()

@@ -46,11 +46,15 @@ def main() -> None:
     started_bytes = _address_space()
     _limit(started_bytes)
     send(answers, Answer())
+    data = b""
     while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
-        answer, payload = _answer(Ask.model_validate_json(request[0]), request[1])
+        ask = Ask.model_validate_json(request[0])
+        data = data if ask.again else request[1]
         del request
+        answer, payload = _answer(ask, data)
         # What a file left allocated is not there for the next one: a fresh process takes that.
-        last = answer.last or _address_space() - len(payload) > started_bytes + LEFT_MAX_BYTES
+        left_bytes = _address_space() - started_bytes - len(payload) - len(data)
+        last = answer.last or left_bytes > LEFT_MAX_BYTES
         send(answers, answer.model_copy(update={"last": last}), payload)
         if last:
             return

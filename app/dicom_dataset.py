@@ -79,7 +79,7 @@ def read(data: bytes, ask: Ask) -> tuple[Header, npt.NDArray[np.uint8]]:
         ImageUnsupported: it is no ultrasound image, or in a transfer syntax that is not decoded.
         ImageTooLarge: its header states more pixels than are read.
         ImageUnreadable: it is damaged, or lies about its size.
-        RequestRejected: it has several frames and none is chosen, or not the one that is.
+        RequestRejected: it has not that many frames.
     """
     meta = read_meta(data)
     _check_syntax(meta.transfer_syntax)
@@ -88,10 +88,12 @@ def read(data: bytes, ask: Ask) -> tuple[Header, npt.NDArray[np.uint8]]:
     _check_class(dataset)
     frames = _check_size(dataset, ask.limit_pixels)
     _check_pixel_data(dataset, scanned.transfer_syntax, frames)
-    frame = _chosen(ask.frame, frames)
+    if ask.frame >= frames:
+        count = "one frame" if frames == 1 else f"{frames} frames"
+        raise RequestRejected(f"The image has {count}; frame is counted from 0.")
     notes: list[str] = []
-    pixels = decode(dataset, frame, notes)
-    return _header(dataset, pixels, (frame, frames), notes), pixels
+    pixels = decode(dataset, ask.frame, notes)
+    return _header(dataset, pixels, (ask.frame, frames), notes), pixels
 
 
 def _parsed(scanned: Scanned) -> Dataset:
@@ -166,19 +168,6 @@ def _check_pixel_data(dataset: Dataset, syntax: str, frames: int) -> None:
             f"PixelData holds {len(dataset.PixelData)} bytes, and the stated size needs {needed}; "
             "the file is cut short or its header is wrong."
         )
-
-
-def _chosen(frame: int | None, frames: int) -> int:
-    if frame is None:
-        if frames == 1:
-            return 0
-        raise RequestRejected(
-            f"The file has {frames} frames; choose one with the field frame, from 0 to {frames - 1}."
-        )
-    if frame >= frames:
-        count = "one frame" if frames == 1 else f"{frames} frames"
-        raise RequestRejected(f"The image has {count}; frame is counted from 0.")
-    return frame
 
 
 def _header(

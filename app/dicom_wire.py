@@ -14,9 +14,10 @@ class _Message(BaseModel):
 
 
 class Ask(_Message):
-    """Read that file; `frame` counts from 0, and only a file of one frame may leave it open."""
+    """Read that frame, counted from 0, of the file that follows; of the last one when `again`."""
 
-    frame: int | None
+    frame: int
+    again: bool = False
     limit_pixels: int
 
 

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import struct
+import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,15 @@ from specialists.phantom import MARK
 
 SIDE_MIN_PX = 16
 """Below this, nothing that an exam looks for can be seen, and the coarsest feature map has no cell."""
+
+SCREENED_MAX = 256
+"""Frames that are kept and screened when none is chosen: some seconds of cine."""
+
+SCREENED_PIXELS_MAX = 128 * 2**20
+"""Their pixels together; 160 frames of 1024 × 768."""
+
+SCREENED_S = 8.0
+"""How long reading them may take before the sender is asked to choose."""
 
 _READ = "PNG, JPEG and DICOM are read"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -50,6 +60,8 @@ class Ingested:
     image: Image
     png: bytes
     key: str
+    frames: "tuple[Ingested, ...]" = ()
+    """All frames of a file of several of which none is chosen yet; `image` is the first of them."""
 
 
 def ingest(
@@ -68,7 +80,13 @@ def ingest(
         NotReady: the process that reads DICOM does not start.
     """
     if is_dicom(data):
-        return _from_dicom(data, read_dicom(data, limit_pixels, frame), uids or UidMap.forgotten())
+        read = read_dicom(data, limit_pixels, frame or 0)
+        if frame is None and read.header.frames > 1:
+            count = read.header.frames
+            raise RequestRejected(
+                f"The file has {count} frames; choose one with the field frame, from 0 to {count - 1}."
+            )
+        return _from_dicom(data, read, uids or UidMap.forgotten())
     _check_kind(data)
     if frame:
         raise RequestRejected("The image has one frame; frame is counted from 0.")
@@ -95,6 +113,34 @@ def ingest(
         synthetic=synthetic,
     )
     return _kept(pixels, info)
+
+
+def ingest_cine(data: bytes, limit_pixels: int, uids: UidMap | None = None) -> Ingested:
+    """The image in those bytes; of a file of several frames the first, with all of them to choose from.
+
+    Raises:
+        RequestRejected: there are more frames than are screened, or reading them takes too long.
+        ImageUnsupported, ImageTooLarge, ImageUnreadable, NotReady: as `ingest` says.
+    """
+    if not is_dicom(data):
+        return ingest(data, limit_pixels)
+    uids = uids or UidMap.forgotten()
+    first = read_dicom(data, limit_pixels)
+    count, frame_px = first.header.frames, first.header.height_px * first.header.width_px
+    if count == 1:
+        return _from_dicom(data, first, uids)
+    choose = f"choose one of the {count} with the field frame, from 0 to {count - 1}."
+    if count > SCREENED_MAX or count * frame_px > SCREENED_PIXELS_MAX:
+        raise RequestRejected(f"The file has more or larger frames than are screened; {choose}")
+    until = time.monotonic() + SCREENED_S
+    frames = [_from_dicom(data, first, uids)]
+    for index in range(1, count):
+        if time.monotonic() > until:
+            raise RequestRejected(f"Reading every frame takes too long; {choose}")
+        frames.append(_from_dicom(data, read_dicom(data, limit_pixels, index), uids))
+    shown = frames[0]
+    info = shown.image.info.model_copy(update={"frame": None})
+    return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
 
 
 def _from_dicom(data: bytes, frame: Frame, uids: UidMap) -> Ingested:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from app.dicom import is_dicom
 from app.dicom_privacy import UidMap
 from app.errors import ImageUnsupported, RequestRejected
-from app.ingest import Ingested, ingest
+from app.ingest import Ingested, ingest, ingest_cine
 from app.services import services
 from app.store import Accepted, NewAnalysis
 from reports.model import Box, ExamCode
@@ -48,7 +48,7 @@ async def accept(request: Request) -> Accepted:
     served = services(request)
     form = await read_form(request, ANALYSIS_FIELDS)
     new = new_analysis(form, request.headers.get("idempotency-key"))
-    ingested = await read_image(request, form)
+    ingested = await read_image(request, form, cine=True)
     accepted = await run_in_threadpool(
         served.store.accept, ingested, new, served.settings.queue_limit
     )
@@ -96,8 +96,8 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
     return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
 
 
-async def read_image(request: Request, form: Form) -> Ingested:
-    """The form's image, decoded beside the event loop.
+async def read_image(request: Request, form: Form, cine: bool = False) -> Ingested:
+    """The form's image, decoded beside the event loop; with `cine`, all frames of a file where none is named.
 
     Raises:
         ImageRejected: it cannot be analysed.
@@ -106,6 +106,8 @@ async def read_image(request: Request, form: Form) -> Ingested:
     settings = services(request).settings
     frame = _frame(form.fields.get("frame"))
     uids = UidMap.of(settings.data_dir) if is_dicom(form.image) else None
+    if cine and frame is None:
+        return await run_in_threadpool(ingest_cine, form.image, settings.limit_pixels, uids)
     return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
 
 

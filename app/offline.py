@@ -1,13 +1,14 @@
 """One image to its report in this process: the way of the service without its store, queue and HTTP."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.cine import chosen, scores_of
 from app.dicom_privacy import UidMap
 from app.drawing import draw
 from app.errors import NotAcceptable, NotFound
-from app.ingest import ingest
+from app.ingest import Ingested, ingest, ingest_cine
 from app.rendering import ReportForm, Subject, render
 from app.settings import Settings, code_version
 from app.store import utc_now
@@ -45,8 +46,13 @@ def analyze(
         RequestRejected: the frame is not there, or not chosen where there are several.
         WeightsError: a manifest or a weights file is missing, truncated or altered.
     """
-    ingested = ingest(data, settings.limit_pixels, request.frame, UidMap.of(settings.data_dir))
+    uids = UidMap.of(settings.data_dir)
+    if request.frame is None:
+        ingested = ingest_cine(data, settings.limit_pixels, uids)
+    else:
+        ingested = ingest(data, settings.limit_pixels, request.frame, uids)
     tools = tools or load_tools(settings)
+    ingested = _with_a_frame(ingested, request, tools)
     case = run(ingested.image, request, tools, Rules(read_protocols()), _Forgetful())
     identity = Identity(
         report_id=uuid.uuid4().hex,
@@ -59,6 +65,17 @@ def analyze(
         runtime=tools.runtime,
     )
     return Reported(report=conclude(case, identity), png=ingested.png)
+
+
+def _with_a_frame(ingested: Ingested, request: Request, tools: Tools) -> Ingested:
+    """Of several frames the one that the router scores highest; any other image as it is."""
+    if not ingested.frames:
+        return ingested
+    router = read_protocols().router.specialist
+    scores = [scores_of(frame.image, tools, router) for frame in ingested.frames]
+    info = chosen([frame.image.info for frame in ingested.frames], scores, request.exam)
+    frame = ingested.frames[info.frame or 0]
+    return replace(frame, image=replace(frame.image, info=info))
 
 
 def write_all(reported: Reported, folder: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from app.cine import Screening
 from app.errors import RequestRejected
 from app.store import Analysis, Store
 from app.tables import JobState
@@ -47,6 +48,8 @@ class Standing(BaseModel):
     frame: int | None
     external_id: str | None
     image: ImageInfo
+    screening: Screening | None
+    """How many frames of a file of several were screened; null when there was nothing to choose."""
     steps: int
     attempts: int
     outcome: Outcome | None
@@ -79,6 +82,7 @@ def standing(store: Store, analysis_id: str) -> Standing:
         frame=analysis.frame,
         external_id=analysis.external_id,
         image=analysis.image,
+        screening=store.cine.screening(analysis_id),
         steps=len(store.records(analysis_id, analysis.version)),
         attempts=analysis.attempts,
         outcome=analysis.outcome,
@@ -123,8 +127,8 @@ def after(analysis: Analysis, last_event_id: str | None) -> int | None:
 async def events(
     store: Store, analysis_id: str, seen: int, closing: anyio.Event
 ) -> AsyncIterator[ServerSentEvent]:
-    """A `step` per record after `seen`, a `state` when it changes, `done` at the end; none once `closing`."""
-    state: JobState | None = None
+    """A `step` per record after `seen`, a `state` when it or the screening changes, `done` at the end; none once `closing`."""
+    told: tuple[JobState, Screening | None] | None = None
     while not closing.is_set():
         # The state is read before the records, so that none of them can be missed at the end.
         analysis = await run_in_threadpool(store.analysis, analysis_id)
@@ -139,8 +143,8 @@ async def events(
                 here.model_dump_json(), event="done", id=f"{analysis.version}.{END}"
             )
             return
-        if analysis.state is not state:
-            state = analysis.state
+        if (here.state, here.screening) != told:
+            told = (here.state, here.screening)
             yield ServerSentEvent(here.model_dump_json(), event="state")
         with anyio.move_on_after(EVENT_POLL_S):
             await closing.wait()

@@ -13,7 +13,7 @@ _IMAGE = {
 _FRAME = {
     "type": "integer",
     "minimum": 0,
-    "description": "Counted from 0; needed when a DICOM file has several frames.",
+    "description": "Of a DICOM file of several, counted from 0; without it /analyze lets the router choose.",
 }
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {

@@ -13,11 +13,21 @@ from typing import Self
 from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.orm import Session
 
+from app.cine import Cine
 from app.database import flush_log, migrate, open_engine, translated, writer
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
 from app.ingest import Ingested, load_image
 from app.settings import Settings
-from app.tables import AnalysisRow, ImageRow, JobRow, JobState, RecordRow, ReportRow, WorkerRow
+from app.tables import (
+    AnalysisRow,
+    FrameRow,
+    ImageRow,
+    JobRow,
+    JobState,
+    RecordRow,
+    ReportRow,
+    WorkerRow,
+)
 from planner.case import Record
 from reports.model import ExamCode, ImageInfo, Outcome, Report
 from specialists.image import Image
@@ -77,6 +87,7 @@ class Store:
         self._reader = engine
         self._writer = writer(engine)
         self._images_dir = images_dir
+        self.cine = Cine(self)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -156,9 +167,11 @@ class Store:
                 )
             )
             session.flush()
+            _add_frames(session, analysis_id, ingested.frames, now)
             # Inside the transaction: a row without its file cannot be; a file without its row, left
             # by a crash before the commit, is swept at the next start.
-            self._write_picture(ingested)
+            for picture in (ingested, *ingested.frames):
+                self._write_picture(picture)
         return Accepted(analysis_id=analysis_id, replayed=False)
 
     def analysis(self, analysis_id: str) -> Analysis:
@@ -306,6 +319,20 @@ def _add_picture(session: Session, ingested: Ingested, now: str) -> None:
     if session.get(ImageRow, ingested.key) is None:
         session.add(ImageRow(key=ingested.key, size_bytes=len(ingested.png), created_at=now))
         session.flush()
+
+
+def _add_frames(session: Session, analysis_id: str, frames: tuple[Ingested, ...], now: str) -> None:
+    for frame in frames:
+        _add_picture(session, frame, now)
+        session.add(
+            FrameRow(
+                analysis_id=analysis_id,
+                index=frame.image.info.frame,
+                image_key=frame.key,
+                image_info=frame.image.info.model_dump_json(),
+            )
+        )
+    session.flush()
 
 
 def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:

@@ -49,6 +49,18 @@ class AnalysisRow(Base):
     created_at: Mapped[str] = mapped_column(String(32), index=True)
 
 
+class FrameRow(Base):
+    """One frame of a file of several, kept until one is chosen; `scores` are the router's, null before it saw it."""
+
+    __tablename__ = "frames"
+
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"), primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.key"))
+    image_info: Mapped[str] = mapped_column(Text)
+    scores: Mapped[str | None] = mapped_column(Text)
+
+
 class JobRow(Base):
     """The work of one report version; `fencing_token` grows with every claim, and only its holder may write."""
 

@@ -4,10 +4,12 @@ import logging
 import threading
 import uuid
 
+from app.cine import chosen, scores_of
 from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
+from app.ingest import load_image
 from app.jobs import Jobs, Lease, new_owner
 from app.settings import Settings, code_version
-from app.store import Store, utc_now
+from app.store import Analysis, Store, utc_now
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
@@ -42,7 +44,9 @@ class Worker(threading.Thread):
         super().__init__(name="worker", daemon=True)
         self._store = store
         self._tools = _Shared(tools)
-        self._chooser = Rules(read_protocols())
+        protocols = read_protocols()
+        self._chooser = Rules(protocols)
+        self._router = protocols.router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
         self._pulse_s = settings.lease_s / 3
         self._bell = threading.Event()
@@ -146,7 +150,7 @@ class Worker(threading.Thread):
             self._jobs.hand_back(lease, attempted=True)
 
     def _report(self, lease: Lease) -> Report:
-        analysis = self._store.analysis(lease.analysis_id)
+        analysis = self._with_a_frame(self._store.analysis(lease.analysis_id))
         case = run(
             self._store.image(analysis),
             Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
@@ -168,6 +172,30 @@ class Worker(threading.Thread):
                 runtime=self._tools.runtime,
             ),
         )
+
+    def _with_a_frame(self, analysis: Analysis) -> Analysis:
+        """That analysis once one of its frames is chosen; frames that were scored before are not asked again.
+
+        Raises:
+            Draining: the worker is stopping.
+        """
+        cine, scores = self._store.cine, []
+        frames = cine.frames(analysis.id)
+        if not frames or analysis.image.frame is not None:
+            return analysis
+        for frame in frames:
+            if frame.scores is None:
+                if self._stopping.is_set():
+                    raise Draining("The worker is stopping.")
+                image = load_image(self._store.png(frame.key), frame.info)
+                found = scores_of(image, self._tools, self._router)
+                cine.note(analysis.id, frame.index, found)
+            else:
+                found = frame.scores
+            scores.append(found)
+        info = chosen([frame.info for frame in frames], scores, analysis.exam)
+        cine.choose(analysis.id, frames[info.frame or 0].key, info)
+        return self._store.analysis(analysis.id)
 
     def _pulse(self) -> None:
         """Shows that this worker lives, and keeps its lease through a step that takes long."""

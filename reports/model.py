@@ -148,7 +148,8 @@ class DicomSource(_Data):
 class ImageInfo(_Data):
     """The analysed frame, counted from 0 and null for a still; `sha256` is of the uploaded bytes.
 
-    `spacing_reason` says why a DICOM frame has no mm, `not_analysed` why no part of it is analysed.
+    `frame_reason` says why that frame was chosen when the request names none, `spacing_reason` why a
+    DICOM frame has no mm, `not_analysed` why no part of it is analysed.
     """
 
     sha256: str
@@ -162,6 +163,7 @@ class ImageInfo(_Data):
     colour: Colour = Colour.GREY
     conversions: tuple[str, ...] = ()
     synthetic: bool = False
+    frame_reason: str | None = Field(default=None, exclude_if=_is_none)
     spacing_reason: str | None = Field(default=None, exclude_if=_is_none)
     not_analysed: str | None = Field(default=None, exclude_if=_is_none)
     dicom: DicomSource | None = Field(default=None, exclude_if=_is_none)

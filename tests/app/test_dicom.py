@@ -289,8 +289,8 @@ def test_one_image_in_four_syntaxes_is_one_image() -> None:
 
 async def test_the_service_reports_a_dicom_frame_with_its_size(client: httpx.AsyncClient) -> None:
     data = a_dicom(a_cine(), SequenceOfUltrasoundRegions=[a_region()])
-    for fields, status in (({}, 422), ({"frame": "7"}, 422), ({"frame": "2"}, 200)):
-        answer = await client.post("/analyze", files={"image": ("x", data)}, data=fields)
+    for frame, status in (("7", 422), ("first", 422), ("2", 200)):
+        answer = await client.post("/analyze", files={"image": ("x", data)}, data={"frame": frame})
         assert answer.status_code == status, answer.text
     report = answer.json()
     assert report["image"]["frame"] == report["request"]["frame"] == 2

@@ -54,7 +54,7 @@ class Watched:
 
     def upload(self, path: Path, **choices: str) -> None:
         self.page.goto(self.address)
-        self.page.get_by_label("Image (PNG or JPEG)").set_input_files(path)
+        self.page.get_by_label("Image (PNG, JPEG or DICOM)").set_input_files(path)
         if "exam" in choices:
             self.page.get_by_label("Exam").select_option(choices["exam"])
         self.page.get_by_label("Question").fill(choices.get("question", ""))
