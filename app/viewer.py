@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 
-from app.errors import ServiceError
+from app.errors import NotFound, ServiceError
 from app.intake import accept
 from app.responses import OK, SEE_OTHER, Problem, problem_of
 from app.services import Services, services
@@ -124,6 +124,38 @@ def picture(analysis_id: str, served: Served) -> Response:
     analysis = served.store.analysis(analysis_id)
     png = served.store.png(analysis.image_key)
     return Response(png, media_type="image/png", headers=_KEEP)
+
+
+@router.get("/analyses/{analysis_id}/frames/{index}.png")
+def frame_picture(analysis_id: str, index: int, served: Served) -> Response:
+    """One frame of a file of several, as it was kept.
+
+    Raises:
+        NotFound: that frame was not kept.
+    """
+    frames = served.store.cine.frames(analysis_id)
+    if not 0 <= index < len(frames):
+        raise NotFound(f"The analysis keeps no frame {index}.")
+    return Response(served.store.png(frames[index].key), media_type="image/png", headers=_KEEP)
+
+
+@router.get("/analyses/{analysis_id}/frames/{index}")
+def frame_page(analysis_id: str, index: int, served: Served) -> HTMLResponse:
+    """One frame of a file of several with the router's scores for it, and the way to its neighbours."""
+    frames = served.store.cine.frames(analysis_id)
+    if not 0 <= index < len(frames):
+        problem = problem_of(NotFound(f"The analysis keeps no frame {index}."))
+        return _page("problem.html", problem.status, problem=problem)
+    scores = sorted((frames[index].scores or {}).items(), key=lambda item: -item[1])
+    return _page(
+        "cine.html",
+        OK,
+        here=f"/analyses/{analysis_id}",
+        index=index,
+        last=len(frames) - 1,
+        analysed=served.store.analysis(analysis_id).image.frame,
+        scores=[(name.replace("_", " "), f"{score:.2f}") for name, score in scores],
+    )
 
 
 @router.get("/analyses/{analysis_id}/thumbnail.png")

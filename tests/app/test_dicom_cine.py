@@ -84,6 +84,23 @@ async def test_the_frame_of_the_highest_score_is_analysed_and_the_report_says_wh
     assert here["screening"] == {"screened": 4, "frames": 4}
 
 
+async def test_the_frames_can_be_stepped_through(client: httpx.AsyncClient, tools: Router) -> None:
+    tools.know([0.7, 0.8, 0.95])
+    report = (await client.post("/analyze", files={"image": ("x", a_file(3))})).json()
+    here = f"/analyses/{report['analysis_id']}"
+    assert f"{here}/frames/2" in (await client.get(f"{here}/view")).text
+    for index, score in enumerate(("0.70", "0.80", "0.95")):
+        page = (await client.get(f"{here}/frames/{index}")).text
+        assert ("(analysed)" in page) == (index == 2)
+        assert f"breast: {score}" in page
+        assert (f"/frames/{index - 1}" in page) == (index > 0)
+        assert (f"/frames/{index + 1}" in page) == (index < 2)
+        picture = await client.get(f"{here}/frames/{index}.png")
+        assert picture.content == ingest(a_file(3), LIMIT_PIXELS, index).png
+    for beyond in ("3", "-1", "3.png"):
+        assert (await client.get(f"{here}/frames/{beyond}")).status_code == 404
+
+
 async def test_the_requested_exam_decides_which_score_counts(
     client: httpx.AsyncClient, tools: Router
 ) -> None:

@@ -206,20 +206,22 @@ def a_mutant(seed: int) -> bytes:
     """A good file in one of four syntaxes with bytes changed, cut out, doubled, or cut off."""
     chance = random.Random(seed)
     whole = bytearray(ORIGINALS[seed % len(ORIGINALS)])
+    # Most mutants keep their structure, so that they come as far as the decoders.
+    kinds = chance.choice(["byte", "byte", "bytes", "all"])
+    start = chance.choice([132, 132, whole.rindex(b"\xe0\x7f\x10\0") + 12])
     for _ in range(chance.choice([1, 3, 10, 60])):
-        at = chance.randrange(132, min(len(whole), chance.choice([600, 1200, len(whole)])))
-        match chance.randrange(4):
-            case 0:
+        at = chance.randrange(start, len(whole))
+        match kinds if kinds != "all" else chance.choice(["byte", "bytes", "cut", "double"]):
+            case "byte":
                 whole[at] = chance.randrange(256)
-            case 1:
+            case "bytes":
                 whole[at : at + 4] = chance.choice([b"\xff" * 4, b"\0" * 4, chance.randbytes(4)])
-            case 2:
+            case "cut":
                 del whole[at : at + chance.randrange(1, 40)]
             case _:
                 whole[at:at] = whole[at : at + chance.randrange(1, 40)]
-    return bytes(
-        whole[: chance.choice([len(whole), len(whole), chance.randrange(200, len(whole))])]
-    )
+    end = chance.randrange(200, len(whole)) if chance.random() < 0.1 else len(whole)
+    return bytes(whole[:end])
 
 
 ORIGINALS = [
