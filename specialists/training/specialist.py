@@ -76,10 +76,7 @@ def train_heads(
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     model = manifest.models[entries[0].model]
-    nets = {entry.id: SpecialistNet(entry, model, backbone.widths) for entry in entries}
-    if start.decoders is not None:
-        for entry in entries:
-            _start_from(nets[entry.id], entry.kind, read_tensors(start.decoders))
+    nets = _new_nets(entries, model, backbone, start)
     everything = nn.ModuleDict(nets)
     average = Average(everything)
     optimizer = torch.optim.AdamW(
@@ -105,6 +102,16 @@ def train_heads(
             saved = time.monotonic()
     everything.load_state_dict(average.tensors)
     return {name: net.eval() for name, net in nets.items()}
+
+
+def _new_nets(
+    entries: list[SpecialistEntry], model: ModelEntry, backbone: Frozen, start: Start
+) -> dict[str, SpecialistNet]:
+    nets = {entry.id: SpecialistNet(entry, model, backbone.widths) for entry in entries}
+    if start.decoders is not None:
+        for entry in entries:
+            _start_from(nets[entry.id], entry.kind, read_tensors(start.decoders))
+    return nets
 
 
 def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:
