@@ -57,8 +57,12 @@ def serve(
         from app import main as service
 
         settings = settings_with(data_dir, host=host, port=port)
-        out.print(f"USTri on http://{settings.host}:{settings.port}/ — Ctrl-C stops it.")
-        service.serve(settings)
+        with service.listening(settings.host, settings.port) as listener:
+            application = service.create_app(settings)
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            address = f"http://{host}:{listener.getsockname()[1]}/"
+            out.print(f"USTri on {address} — Ctrl-C stops it.", soft_wrap=True)
+            service.serve(application, listener)
 
 
 @app.command(
@@ -180,8 +184,8 @@ def demo(
         with shown.serving(create_app(settings), shown.loopback_socket(port)) as address:
             asked = shown.Asked(name=name, data=data, truth=truth, exam=exam)
             report = shown.show(address, asked, key, out)
-            page = f"{address}/analyses/{report.analysis_id}/view"
-            out.print(f"\nThe report with its evidence: {page}", soft_wrap=True)
             if not once:
+                page = f"{address}/analyses/{report.analysis_id}/view"
+                out.print(f"\nThe report with its evidence: {page}", soft_wrap=True)
                 out.print(f"The worklist: {address}/   Ctrl-C stops the service.")
                 shown.wait_for_interrupt()

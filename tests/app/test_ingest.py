@@ -135,7 +135,7 @@ def test_an_exif_rotated_photograph_is_turned_upright() -> None:
 def test_an_orientation_that_does_not_exist_is_not_said_to_be_applied() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 99
-    ingested = ingest(encoded(a_picture(), "JPEG", exif=exif), LIMIT)
+    ingested = ingest(encoded(a_picture(), "JPEG", exif=exif), LIMIT_PIXELS)
     assert ingested.image.info.conversions == ()
 
 
