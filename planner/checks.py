@@ -59,9 +59,7 @@ def _router_check(case: Case) -> tuple[Check, ...]:
         detail = "The router gave no answer, so the requested exam stands unchecked."
         return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
     code, score = best_exam(result)
-    detail = (
-        f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
-    )
+    detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
     outcome = CheckOutcome.AGREE if code == requested else CheckOutcome.FLAG
     return (Check(name=ROUTER_CHECK, outcome=outcome, detail=detail),)
 
@@ -88,7 +86,10 @@ def _presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdi
     count = len(_components(other, row))
     said = "a box" if one.box is not None else "no box"
     agree = (one.box is not None) == (count > 0)
-    return agree, f"The detector gave {said} (score {score_text(one.score)}); regions outlined: {count}."
+    return (
+        agree,
+        f"The detector gave {said} (score {score_text(one.score)}); regions outlined: {count}.",
+    )
 
 
 def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
@@ -135,7 +136,9 @@ def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> 
         return None
     best = best_class(other)
     said = "a box" if one.box is not None else "no box"
-    detail = f"The detector gave {said}; {other.specialist}: {best} ({score_text(other.scores[best])})."
+    detail = (
+        f"The detector gave {said}; {other.specialist}: {best} ({score_text(other.scores[best])})."
+    )
     return (one.box is None) == (best == row.absent_class), detail
 
 

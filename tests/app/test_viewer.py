@@ -101,7 +101,9 @@ def test_the_report_page_holds_every_statement_and_its_evidence(address: str) ->
 
 def test_a_note_on_the_question_does_not_make_a_report_partial(address: str) -> None:
     analysis_id = analysed(address, question="Is it malignant?")
-    assert httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()["outcome"] == "reported"
+    assert (
+        httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()["outcome"] == "reported"
+    )
     html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
     assert "By its keywords the question asks for" in html
     assert "Reported in part" not in html

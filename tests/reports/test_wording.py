@@ -367,9 +367,19 @@ def test_the_impression_says_a_reason_once() -> None:
 @pytest.mark.parametrize(
     ("code", "chosen_by", "score", "sentence"),
     [
-        ("breast", "request", 0.16, "Exam named in the request; the router's score for it is 0.16."),
+        (
+            "breast",
+            "request",
+            0.16,
+            "Exam named in the request; the router's score for it is 0.16.",
+        ),
         ("breast", "request", None, "Exam named in the request."),
-        ("nerve", "image", 0.97, "Exam recognised from the image; the router's score for it is 0.97."),
+        (
+            "nerve",
+            "image",
+            0.97,
+            "Exam recognised from the image; the router's score for it is 0.97.",
+        ),
         (None, "image", 0.33, "No exam was recognised; the router's best score is 0.33."),
         (None, "image", None, "No exam was recognised."),
     ],
