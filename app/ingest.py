@@ -49,6 +49,9 @@ _NAMED: tuple[tuple[int, bytes, str], ...] = (
 )
 _EXIF_ORIENTATION = 0x0112
 _STATED: dict[str | None, Literal["yes", "no"] | None] = {"YES": "yes", "NO": "no", None: None}
+_TURNED = range(2, 9)
+"""The orientations that turn or mirror; others do not exist and change nothing."""
+
 _DEPTHS = (8, 10, 12, 14, 16)
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
@@ -234,7 +237,7 @@ def _too_many_pixels(limit_pixels: int) -> str:
 def _upright(picture: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
     orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
     upright = ImageOps.exif_transpose(picture)
-    if orientation not in (0, 1):
+    if orientation in _TURNED:
         notes.append(f"EXIF orientation {orientation} applied")
     return upright
 

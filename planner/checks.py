@@ -11,7 +11,7 @@ from planner.legal import Plan
 from planner.protocols import CheckKind, CheckRow
 from reports.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import NOVELTY_CHECK
+from reports.wording import NOVELTY_CHECK, score_text
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"
@@ -59,9 +59,7 @@ def _router_check(case: Case) -> tuple[Check, ...]:
         detail = "The router gave no answer, so the requested exam stands unchecked."
         return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
     code, score = best_exam(result)
-    detail = (
-        f"The request names {requested.value}; the router's best is {code.value} ({score:.2f})."
-    )
+    detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
     outcome = CheckOutcome.AGREE if code == requested else CheckOutcome.FLAG
     return (Check(name=ROUTER_CHECK, outcome=outcome, detail=detail),)
 
@@ -88,7 +86,10 @@ def _presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdi
     count = len(_components(other, row))
     said = "a box" if one.box is not None else "no box"
     agree = (one.box is not None) == (count > 0)
-    return agree, f"The detector gave {said} (score {one.score:.2f}); regions outlined: {count}."
+    return (
+        agree,
+        f"The detector gave {said} (score {score_text(one.score)}); regions outlined: {count}.",
+    )
 
 
 def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
@@ -114,7 +115,8 @@ def _containment(one: Result | None, other: Result | None, row: CheckRow) -> _Ve
         return None
     within = (x + 0.5 >= box[0]) & (x + 0.5 < box[2]) & (y + 0.5 >= box[1]) & (y + 0.5 < box[3])
     outside = 1.0 - float(np.mean(within))
-    detail = f"{outside:.0%} of the outlined area lies outside; flagged above {MOST_OUTSIDE:.0%}."
+    share, most = round(100 * outside), round(100 * MOST_OUTSIDE)
+    detail = f"{share} % of the outlined area lies outside; flagged above {most} %."
     return outside <= MOST_OUTSIDE, detail
 
 
@@ -123,8 +125,8 @@ def _classes(one: Result | None, other: Result | None, row: CheckRow) -> _Verdic
         return None
     best, among = best_class(one), best_class(other)
     detail = (
-        f"{one.specialist}: {best} ({one.scores[best]:.2f}); "
-        f"{other.specialist}: {among} ({other.scores[among]:.2f})."
+        f"{one.specialist}: {best} ({score_text(one.scores[best])}); "
+        f"{other.specialist}: {among} ({score_text(other.scores[among])})."
     )
     return best == among, detail
 
@@ -134,7 +136,9 @@ def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> 
         return None
     best = best_class(other)
     said = "a box" if one.box is not None else "no box"
-    detail = f"The detector gave {said}; {other.specialist}: {best} ({other.scores[best]:.2f})."
+    detail = (
+        f"The detector gave {said}; {other.specialist}: {best} ({score_text(other.scores[best])})."
+    )
     return (one.box is None) == (best == row.absent_class), detail
 
 
