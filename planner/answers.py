@@ -1,6 +1,6 @@
 """Every question of the exam answered: by a finding, by measurements, or by the reason why not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -8,22 +8,32 @@ from planner.case import best_class
 from planner.evidence import evidence_of
 from planner.legal import Plan
 from planner.protocols import Answer, Question
-from reports.measure import lesion_measurements
+from reports.measure import Measured, Number, Seen, assemble, breast_numbers
+from reports.measure_head import head_numbers
+from reports.measure_muscle import muscle_numbers
+from reports.measure_nerve import nerve_numbers
+from reports.measure_progression import progression_numbers
 from reports.model import (
     Evidence,
+    ExamCode,
     Finding,
     FindingState,
     MaskEvidence,
     Measurement,
     MeasurementState,
-    PointsEvidence,
 )
 from specialists.result import ClassifyResult, DetectResult, SegmentResult
 
 NO_FORMULA = "this version has no formula for it"
 
-MEASURED_BY = {"mask:lesion": lesion_measurements}
-"""What measures each outlined component of a slot; a question takes the measurements of its label."""
+MEASURED_BY: dict[ExamCode, Callable[[Seen], Sequence[Number]]] = {
+    ExamCode.BREAST: breast_numbers,
+    ExamCode.FETAL_HEAD: head_numbers,
+    ExamCode.INTRAPARTUM: progression_numbers,
+    ExamCode.NERVE: nerve_numbers,
+    ExamCode.MUSCLE: muscle_numbers,
+}
+"""What measures an exam; a question takes the measurements of its label."""
 
 
 class Resolution(Enum):
@@ -56,7 +66,8 @@ class Answers:
 def answers_of(plan: Plan) -> Answers:
     """Evidence of every result, and an answer or a reason for every question asked of the exam."""
     evidence = evidence_of(plan.case.records)
-    measured, end_points = _measured(plan, evidence)
+    numbers = _measured(plan, evidence)
+    measured = numbers.measurements
     findings: list[Finding] = []
     measurements = list(measured)
     resolved: list[Resolved] = []
@@ -79,31 +90,26 @@ def answers_of(plan: Plan) -> Answers:
             resolved.append(_resolve(plan, question, answered=answered, reason=reason))
     _add_foreign(plan, findings, measurements, resolved)
     return Answers(
-        evidence=(*evidence, *end_points),
+        evidence=(*evidence, *numbers.evidence),
         findings=tuple(findings),
         measurements=tuple(measurements),
         resolved=tuple(resolved),
     )
 
 
-def _measured(
-    plan: Plan, evidence: Sequence[Evidence]
-) -> tuple[list[Measurement], list[PointsEvidence]]:
-    """The measurements of every outlined component, and the end points that they are drawn between."""
-    measurements: list[Measurement] = []
-    end_points: list[PointsEvidence] = []
-    for slot, measure in MEASURED_BY.items():
-        for mask in _of_slot(plan, slot, evidence):
-            if isinstance(mask, MaskEvidence):
-                one = measure(
-                    mask,
-                    plan.case.image,
-                    first_measurement=len(measurements) + 1,
-                    first_evidence=len(evidence) + len(end_points) + 1,
-                )
-                measurements += one.measurements
-                end_points += one.evidence
-    return measurements, end_points
+def _measured(plan: Plan, evidence: Sequence[Evidence]) -> Measured:
+    """The measurements of the exam, and the points that they are drawn through."""
+    code = plan.decision.info.code
+    steps = () if plan.protocol is None else plan.protocol.steps
+    numbers: Sequence[Number] = ()
+    if code is not None:
+        seen = Seen(
+            image=plan.case.image,
+            evidence={step.slot: _of_slot(plan, step.slot, evidence) for step in steps},
+            scanned=plan.case.scanned,
+        )
+        numbers = MEASURED_BY[code](seen)
+    return assemble(numbers, first_measurement=1, first_evidence=len(evidence) + 1)
 
 
 def _of_slot(plan: Plan, slot: str | None, evidence: Sequence[Evidence]) -> list[Evidence]:

@@ -2,6 +2,7 @@
 
 ReportError
 ├── OutlineDegenerate an outline has no area: say "not assessed"
+├── NotMeasurable     what was seen admits no number: say "not assessed" with its message
 ├── EvidenceMissing   a statement names evidence that the report does not hold
 └── ReasonMissing     something was not assessed or refused and nobody said why
 """
@@ -13,6 +14,10 @@ class ReportError(Exception):
 
 class OutlineDegenerate(ReportError):
     """An outline has fewer than three points or no area, so it has no axes."""
+
+
+class NotMeasurable(ReportError):
+    """Results contradict each other, are cut off or too few; the message is the reason to print."""
 
 
 class EvidenceMissing(ReportError):
