@@ -22,7 +22,7 @@ from reports.model import (
     Measurement,
     MeasurementState,
 )
-from specialists.result import ClassifyResult, DetectResult, SegmentResult
+from specialists.result import ClassifyResult, DetectResult, RegressResult, SegmentResult
 
 NO_FORMULA = "this version has no formula for it"
 
@@ -121,7 +121,7 @@ def _finding(
     plan: Plan, question: Question, finding_id: str, evidence: Sequence[Evidence]
 ) -> Finding:
     items = _of_slot(plan, question.slot, evidence)
-    outlines = _of_slot(plan, question.confirmed_by, evidence)
+    outlines = _labelled(_of_slot(plan, question.confirmed_by, evidence), question.outlined_as)
     state, reason = _state(plan, question, len(outlines))
     score, label_set = None, None
     match plan.case.state.result(question.slot):
@@ -129,11 +129,7 @@ def _finding(
             score = result.score
             items = [*items, *outlines]
         case SegmentResult():
-            items = [
-                item
-                for item in items
-                if isinstance(item, MaskEvidence) and question.structure in {None, item.label}
-            ]
+            items = _labelled(items, question.structure)
         case ClassifyResult() as result:
             score = result.scores[question.score_of or best_class(result)]
             label_set = result.label_set
@@ -152,6 +148,11 @@ def _finding(
     )
 
 
+def _labelled(items: Sequence[Evidence], label: str | None) -> list[Evidence]:
+    """The outlines of that label, all of them where it is None."""
+    return [i for i in items if isinstance(i, MaskEvidence) and label in {None, i.label}]
+
+
 def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState, str | None]:
     """Whether the structure is there, as far as its slot and the mask that confirms it tell."""
     regions = f"the segmentation outlined {outlines} region{'s' if outlines > 1 else ''}"
@@ -165,6 +166,8 @@ def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState,
             if any(question.structure in {None, part.label} for part in components):
                 return FindingState.FOUND, None
             return FindingState.NOT_ASSESSED, question.absent or "the segmentation outlined none"
+        case RegressResult(missing=missing) if missing:
+            return FindingState.NOT_ASSESSED, f"not located: {', '.join(missing)}"
         case _:
             return FindingState.FOUND, None
 

@@ -96,13 +96,16 @@ class Seen:
     scanned: Ring | None = None
 
     def masks(self, slot: str, label: str | None = None) -> tuple[MaskEvidence, ...]:
-        """The outlined components of a slot, those of one label if it is given, largest first."""
-        found = [
+        """The outlined components of a slot, those of one label if it is given, in their order."""
+        return tuple(
             item
             for item in self.evidence.get(slot, ())
             if isinstance(item, MaskEvidence) and label in {None, item.label}
-        ]
-        return tuple(sorted(found, key=lambda mask: -area(mask.polygons)))
+        )
+
+    def largest(self, slot: str, label: str | None = None) -> MaskEvidence | None:
+        """The component of them with the greatest area in pixels; None without one."""
+        return max(self.masks(slot, label), key=lambda mask: area(mask.polygons), default=None)
 
     def points(self, slot: str) -> PointsEvidence | None:
         """The landmarks of a slot; None where there are none."""
@@ -145,10 +148,7 @@ def lesion_measurements(
 def breast_numbers(seen: Seen) -> tuple[Number, ...]:
     """The numbers of every outlined lesion component, in the order of the evidence."""
     return tuple(
-        number
-        for mask in seen.evidence.get("mask:lesion", ())
-        if isinstance(mask, MaskEvidence)
-        for number in _lesion_numbers(mask, seen.image)
+        number for mask in seen.masks("mask:lesion") for number in _lesion_numbers(mask, seen.image)
     )
 
 
@@ -266,7 +266,7 @@ def _measurement(measurement_id: str, number: Number, evidence: tuple[str, ...])
         name=number.name,
         state=MeasurementState.MEASURED if measured else MeasurementState.NOT_ASSESSED,
         reason=number.reason,
-        value=round(number.value, _DECIMALS) if number.value is not None else None,
+        value=round(number.value, _DECIMALS) + 0.0 if number.value is not None else None,
         unit=number.unit,
         formula=number.formula,
         evidence=evidence,

@@ -63,14 +63,13 @@ _AGE_FORMULA = "8.96 + 0.540·HC + 0.0003·HC³ weeks, HC in cm (Hadlock 1984, R
 
 def head_numbers(seen: Seen) -> tuple[Number, ...]:
     """HC, BPD, OFD, cephalic index and gestational age of the largest outlined head; none without one."""
-    masks = seen.masks(MASK)
-    if not masks:
+    mask, image, count = seen.largest(MASK), seen.image, len(seen.masks(MASK))
+    if mask is None:
         return ()
-    mask, image = masks[0], seen.image
     calibration = calibration_for(image, mask.polygons[0])
     others = (
-        (f"The segmentation outlined {len(masks)} regions; the largest was measured.",)
-        if len(masks) > 1
+        (f"The segmentation outlined {count} regions; the largest was measured.",)
+        if count > 1
         else ()
     )
     try:

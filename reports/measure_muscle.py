@@ -13,7 +13,7 @@ import numpy.typing as npt
 from reports.ellipse import ellipse_of
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.geometry import Scale, Segment, box_of, rasterize
-from reports.lines import Line, axial_deg, robust_line
+from reports.lines import Line, axial_deg, length, robust_line
 from reports.measure import (
     DEGREES,
     Calibration,
@@ -46,11 +46,17 @@ LEAST_WIDTH = 0.15
 SIDE_BY_SIDE = 0.25
 """Parts that share less than this share of the narrower one's columns are pieces of one layer, not two layers."""
 
+ONE_LAYER = 0.08
+"""Parts this near in depth, as a share of the image's height, are one layer: an aponeurosis may show two sheets."""
+
 LEAST_FRAGMENTS = 3
 """Fewer fascicle fragments say little of a muscle's fascicles, and have no spread to judge them by."""
 
 LEAST_ELONGATION = 2.0
 """Length ÷ width below which a fragment has no direction."""
+
+LEAST_LENGTH = 0.025
+"""A fragment shorter than this share of the image's longer side (11 px of 448) has a direction of its raster."""
 
 MOST_SPREAD_DEG = 10.0
 """Between the quartiles of the fragments' angles; observers differ by 1.2° in a mean angle (data README)."""
@@ -77,6 +83,15 @@ class Layers:
     deep: Line
     superficial_parts: tuple[int, ...]
     deep_parts: tuple[int, ...]
+    outlined: int
+    """How many layers there are; the two uppermost are these."""
+
+    @property
+    def note(self) -> tuple[str, ...]:
+        """The sentence that says so where there are more."""
+        if self.outlined == 2:
+            return ()
+        return (f"{self.outlined} layers were outlined; the two uppermost were taken.",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +144,10 @@ def thickness_between(points: Sequence[NamedPoint], image: ImageInfo) -> Segment
 
 
 def layers_of(outlines: Sequence[Sequence[Ring]], image: ImageInfo, scale: Scale) -> Layers:
-    """The superficial and the deep aponeurosis among outlines, each with the line through its inner edge.
+    """The two uppermost layers among outlines, each with the line through its inner edge.
 
     Raises:
-        NotMeasurable: there are not exactly two layers, or their lines cross in the image.
+        NotMeasurable: there are fewer than two layers, or their lines cross in the image.
     """
     spans = [box_of(rings) for rings in outlines]
     wide = [n for n, (x0, _, x1, _) in enumerate(spans) if x1 - x0 >= LEAST_WIDTH * image.width_px]
@@ -141,21 +156,10 @@ def layers_of(outlines: Sequence[Sequence[Ring]], image: ImageInfo, scale: Scale
             f"{len(wide)} of {len(outlines)} outlines are wide enough for an aponeurosis; two are needed."
         )
     rasters = {n: rasterize(outlines[n], image.width_px, image.height_px) for n in wide}
-    depths = {
-        n: float(np.nonzero(raster)[0].mean()) for n, raster in rasters.items() if raster.any()
-    }
-    order = sorted(depths, key=lambda n: depths[n])
-    gaps = [depths[below] - depths[above] for above, below in zip(order, order[1:], strict=False)]
-    if not gaps:
-        raise NotMeasurable("The outlines of the aponeuroses have no area.")
-    cut = int(np.argmax(gaps)) + 1
-    upper, lower = order[:cut], order[cut:]
-    if _stacked(upper, rasters) or _stacked(lower, rasters):
-        raise NotMeasurable(
-            "More than two layers were outlined: which two bound the muscle is not known."
-        )
-    if not _overlap(_columns(upper, rasters), _columns(lower, rasters)):
-        raise NotMeasurable("The outlines lie side by side: they may be parts of one aponeurosis.")
+    layers = _grouped({n: raster for n, raster in rasters.items() if raster.any()})
+    if len(layers) < 2:
+        raise NotMeasurable("The outlines show one aponeurosis; two are needed.")
+    upper, lower = layers[:2]
     superficial = robust_line(_edge(upper, rasters, lowest=True), scale)
     deep = robust_line(_edge(lower, rasters, lowest=False), scale)
     for x in (0.0, image.width_px * scale[0]):
@@ -166,10 +170,11 @@ def layers_of(outlines: Sequence[Sequence[Ring]], image: ImageInfo, scale: Scale
         deep=deep,
         superficial_parts=tuple(upper),
         deep_parts=tuple(lower),
+        outlined=len(layers),
     )
 
 
-def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers) -> Pennation:
+def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageInfo) -> Pennation:
     """The angle of the fragments that lie between the layers, to the deep one.
 
     Raises:
@@ -184,7 +189,9 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers) -> Pennation:
             continue
         x, y = ellipse.centre[0] * scale[0], ellipse.centre[1] * scale[1]
         between = layers.superficial.depth_at(x) < y < layers.deep.depth_at(x)
-        if between and ellipse.elongation >= LEAST_ELONGATION:
+        long = length(ellipse.long.start, ellipse.long.end)
+        long_enough = long >= LEAST_LENGTH * max(image.width_px, image.height_px)
+        if between and long_enough and ellipse.elongation >= LEAST_ELONGATION:
             (x0, y0), (x1, y1) = ellipse.long.start, ellipse.long.end
             own = np.degrees(np.arctan2((y1 - y0) * scale[1], (x1 - x0) * scale[0]))
             angles.append(axial_deg(float(own) - layers.deep.inclination_deg))
@@ -192,7 +199,7 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers) -> Pennation:
     if len(angles) < LEAST_FRAGMENTS:
         raise NotMeasurable(
             f"{len(angles)} of {len(fragments)} fascicle fragments lie between the aponeuroses and are "
-            f"elongated enough for a direction; {LEAST_FRAGMENTS} are needed."
+            f"long enough for a direction; {LEAST_FRAGMENTS} are needed."
         )
     low, middle, high = (_weighted_quantile(angles, weights, share) for share in (0.25, 0.5, 0.75))
     if high - low > MOST_SPREAD_DEG:
@@ -237,7 +244,7 @@ def _inclinations(
             value=line.inclination_deg if line else None,
             unit=DEGREES,
             formula=_INCLINATION_FORMULA + square_note(calibration),
-            reason=angle_reason(calibration) if line else why,
+            reason=angle_reason(calibration, *(found.note if found else ())) if line else why,
             rests_on=tuple(masks[part] for part in parts),
             drawn=((f"{name}, left", line.ends[0]), (f"{name}, right", line.ends[1]))
             if line
@@ -269,12 +276,13 @@ def _fascicles(
             )
         if found.deep.scale != calibration.scale:
             raise NotMeasurable("The fascicles do not lie in the aponeuroses' calibrated region.")
-        angle = pennation([mask.polygons for mask in fragments], found)
+        angle = pennation([mask.polygons for mask in fragments], found, seen.image)
         value = angle.deg
         reason = angle_reason(
             calibration,
             f"Median of {angle.fragments} fragments, half of them between {angle.low:.1f}° and "
             f"{angle.high:.1f}°.",
+            *found.note,
         )
     except NotMeasurable as error:
         reason = str(error)
@@ -304,10 +312,18 @@ def _overlap(one: _Raster, other: _Raster) -> bool:
     return int((one & other).sum()) >= SIDE_BY_SIDE * narrower
 
 
-def _stacked(parts: Sequence[int], rasters: dict[int, _Raster]) -> bool:
-    """Whether two of the parts lie above each other."""
-    columns = [_columns([part], rasters) for part in parts]
-    return any(_overlap(one, other) for n, one in enumerate(columns) for other in columns[:n])
+def _grouped(rasters: dict[int, _Raster]) -> list[list[int]]:
+    """The parts of each layer, from the top: near ones are one layer, and so are those side by side."""
+    depths = {part: float(np.nonzero(raster)[0].mean()) for part, raster in rasters.items()}
+    layers: list[list[int]] = []
+    for part in sorted(depths, key=lambda part: depths[part]):
+        last = layers[-1] if layers else []
+        near = last and depths[part] - depths[last[-1]] <= ONE_LAYER * len(rasters[part])
+        if last and (near or not _overlap(_columns(last, rasters), _columns([part], rasters))):
+            last.append(part)
+        else:
+            layers.append([part])
+    return layers
 
 
 def _edge(

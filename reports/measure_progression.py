@@ -190,17 +190,17 @@ def _angle(points: PointsEvidence, seen: Seen) -> Number:
 
 def _distance(seen: Seen) -> tuple[Number, ...]:
     """The distance of the largest component of each; none where nothing was outlined."""
-    pubis, skull = seen.masks(MASK, SYMPHYSIS), seen.masks(MASK, HEAD)
-    if not pubis and not skull:
+    pubis, skull = seen.largest(MASK, SYMPHYSIS), seen.largest(MASK, HEAD)
+    both = tuple(mask for mask in (pubis, skull) if mask is not None)
+    if not both:
         return ()
-    both = (*pubis[:1], *skull[:1])
     calibration = calibration_for(seen.image, [p for mask in both for p in mask.polygons[0]])
     line: Segment | None = None
     try:
-        if not pubis or not skull:
+        if pubis is None or skull is None:
             absent = HEAD if pubis else SYMPHYSIS
             raise NotMeasurable(f"The segmentation outlined no {absent}.")
-        line = infrapubic_distance(pubis[0].polygons, skull[0].polygons, calibration.scale)
+        line = infrapubic_distance(pubis.polygons, skull.polygons, calibration.scale)
         if at_image_edge([line.start, line.end], seen.image):
             raise NotMeasurable("It ends at the image's edge, where the outline is cut off.")
         reason = reason_of(calibration)

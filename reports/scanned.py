@@ -22,10 +22,10 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     """
     shown = ndimage.median_filter(pixels, size=3) > DARK
     reach = max(1, round(max(pixels.shape) / 100))  # bridges shadows and the gaps between echoes
-    shown = ndimage.binary_closing(np.pad(shown, reach), iterations=reach)[
-        reach:-reach, reach:-reach
-    ]
-    shown = ndimage.binary_opening(shown, iterations=reach)  # drops ticks, text and the grey bar
+    padded = np.pad(shown, 2 * reach, mode="edge")
+    padded = ndimage.binary_closing(padded, iterations=reach)
+    padded = ndimage.binary_opening(padded, iterations=reach)  # drops ticks, text and the grey bar
+    shown = padded[2 * reach : -2 * reach, 2 * reach : -2 * reach]
     labels, count = ndimage.label(shown)
     if count == 0:
         return None
