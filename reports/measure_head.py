@@ -76,39 +76,28 @@ def head_numbers(seen: Seen) -> tuple[Number, ...]:
         ellipse = head_ellipse(mask.polygons, image)
     except (NotMeasurable, OutlineDegenerate) as error:
         return _gaps(mask, calibration, str(error))
-    unit = calibration.unit
     reason = reason_of(calibration, *others)
-    index = 100 * ellipse.short.length / ellipse.long.length
+
+    def size(
+        name: str, value: float, formula: str, drawn: tuple[tuple[str, Point], ...] = ()
+    ) -> Number:
+        return Number(
+            name=name,
+            value=value,
+            unit=calibration.unit,
+            formula=formula,
+            reason=reason,
+            rests_on=(mask,),
+            drawn=drawn,
+        )
+
     return (
-        Number(
-            name=HC,
-            value=ellipse.circumference,
-            unit=unit,
-            formula=_HC_FORMULA,
-            reason=reason,
-            rests_on=(mask,),
-        ),
-        Number(
-            name=BPD,
-            value=ellipse.short.length,
-            unit=unit,
-            formula=_BPD_FORMULA,
-            reason=reason,
-            rests_on=(mask,),
-            drawn=drawn_line(BPD, ellipse.short),
-        ),
-        Number(
-            name=OFD,
-            value=ellipse.long.length,
-            unit=unit,
-            formula=_OFD_FORMULA,
-            reason=reason,
-            rests_on=(mask,),
-            drawn=drawn_line(OFD, ellipse.long),
-        ),
+        size(HC, ellipse.circumference, _HC_FORMULA),
+        size(BPD, ellipse.short.length, _BPD_FORMULA, drawn_line(BPD, ellipse.short)),
+        size(OFD, ellipse.long.length, _OFD_FORMULA, drawn_line(OFD, ellipse.long)),
         Number(
             name=CEPHALIC_INDEX,
-            value=index,
+            value=100 / ellipse.elongation,
             unit=PERCENT,
             formula=_INDEX_FORMULA + square_note(calibration),
             reason=angle_reason(calibration, *others),

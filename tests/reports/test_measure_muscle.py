@@ -84,12 +84,13 @@ def named(places: dict[str, Point]) -> tuple[NamedPoint, ...]:
 def test_a_drawn_muscle_has_all_its_numbers() -> None:
     points = {UPPER: (60.0, 100.0), LOWER: (62.0, 300.0)}
     found = seen(IMAGE, [TOP, BOTTOM], fragments(-18, -17, -16, -15), points)
-    assert {name: (item.value, item.unit) for name, item in found.items()} == {
-        THICKNESS: (pytest.approx(200), "px"),
-        SUPERFICIAL_INCLINATION: (pytest.approx(0, abs=0.01), "deg"),
-        DEEP_INCLINATION: (pytest.approx(0, abs=0.01), "deg"),
-        FASCICLE_ANGLE: (pytest.approx(16.5, abs=0.1), "deg"),
+    assert {name: item.unit for name, item in found.items()} == {
+        THICKNESS: "px",
+        SUPERFICIAL_INCLINATION: "deg",
+        DEEP_INCLINATION: "deg",
+        FASCICLE_ANGLE: "deg",
     }
+    assert [item.value for item in found.values()] == pytest.approx([200, 0, 0, 16.5], abs=0.1)
     assert found[THICKNESS].drawn == (
         (f"{THICKNESS}, start", (61.0, 100.0)),
         (f"{THICKNESS}, end", (61.0, 300.0)),
@@ -136,6 +137,7 @@ def test_the_angle_is_the_one_to_the_deep_aponeurosis_in_millimetres(
     assert "square" not in found[FASCICLE_ANGLE].formula
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.tuples(st.floats(0.05, 0.5), st.floats(0.05, 0.5)), st.floats(10, 350))
 def test_thickness_is_vertical_and_scaled_by_the_rows(
     scale: tuple[float, float], apart: float
