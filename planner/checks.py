@@ -13,7 +13,7 @@ from planner.protocols import CheckKind, CheckRow
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import clause
+from reports.wording import NOVELTY_CHECK, clause
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"
@@ -25,11 +25,25 @@ section 4.2) counts a detection as correct."""
 
 def checks_of(plan: Plan) -> tuple[Check, ...]:
     """The router's check, where the request names an exam, then the protocol's checks of what was wanted."""
-    checks = _router_check(plan.case)
+    checks = (*_novelty_check(plan.case), *_router_check(plan.case))
     if plan.decision.refusal or plan.protocol is None:
         return checks
     rows = [row for row in plan.protocol.checks if plan.wanted.issuperset(row.slots)]
     return (*checks, *(_check(plan, row) for row in rows))
+
+
+def _novelty_check(case: Case) -> tuple[Check, ...]:
+    """How far the image is from what the backbone was trained on, once a result states it."""
+    results = [record.result for record in case.records if record.result is not None]
+    distance = next((r.novelty for r in results if r.novelty is not None), None)
+    entry = case.manifest.specialists.get(case.protocols.router.specialist)
+    model = None if entry is None else case.manifest.models.get(entry.model)
+    if distance is None or model is None or "novelty" not in model.thresholds:
+        return ()
+    limit = model.thresholds["novelty"].value
+    detail = f"Its distance from them is {distance:.2f}; beyond {limit:.2f} it would be refused."
+    outcome = CheckOutcome.AGREE if distance <= limit else CheckOutcome.FLAG
+    return (Check(name=NOVELTY_CHECK, outcome=outcome, detail=detail),)
 
 
 def _router_check(case: Case) -> tuple[Check, ...]:

@@ -32,6 +32,9 @@ from reports.model import (
 
 NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without review."
 
+NOVELTY_CHECK = "image against training images"
+"""The check that states how far an image is from the training images."""
+
 HEADLINE_CLASS = "malignant"
 """The class whose score a classification's sentence begins with, where it is one of the classes."""
 
@@ -117,6 +120,7 @@ def word(report: Report) -> Report:
                 "limitations.j2",
                 report=worded,
                 not_for_clinical_use=NOT_FOR_CLINICAL_USE,
+                novelty_check=NOVELTY_CHECK,
                 units={m.unit for m in worded.measurements if _measured(m)},
                 uncalibrated=any(m.interval is None for m in worded.measurements if _measured(m)),
                 square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,

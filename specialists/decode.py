@@ -72,10 +72,25 @@ def attention_inside(attention: Tensor, box: Tensor) -> Tensor:
     return (attention.softmax(1) * inside).sum(1)
 
 
+def presence_scores(entry: SpecialistEntry, logits: Tensor, inside: Tensor) -> Tensor:
+    """(B,) what a detector's presence threshold is compared with.
+
+    Args:
+        entry: of a detector; where it has not learned absence, its presence logits say nothing.
+        logits: (B,) of presence.
+        inside: (B,) share of the attention in the box.
+    """
+    if not entry.absence_known:
+        return inside
+    if entry.temperature is None:
+        raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
+    return torch.sigmoid(logits / entry.temperature)
+
+
 def margins(logits: Tensor, side_px: int) -> Tensor:
     """(B, classes - 1, S, S): by how much each foreground class leads all other classes, in [-1, 1]."""
     shares = F.interpolate(
-        logits.float(), (side_px, side_px), mode="bilinear", align_corners=False
+        logits.float(), (side_px, side_px), mode="bicubic", align_corners=False
     ).softmax(1)
     found = []
     for index in range(1, shares.shape[1]):
@@ -127,10 +142,8 @@ def _detect(entry: SpecialistEntry, output: Output, box: Letterbox) -> DetectRes
     if isinstance(output, Tensor):
         raise TypeError(f"{entry.id} gave one tensor")
     found, presence, attention = output
-    if entry.absence_known:
-        score = torch.sigmoid(presence.float() / (entry.temperature or 1.0))
-    else:
-        score = attention_inside(attention.float(), found.float())
+    inside = attention_inside(attention.float(), found.float())
+    score = presence_scores(entry, presence.float(), inside)
     placed = _place_box(found[0].double().numpy() * box.input_px, box)
     present = float(score[0]) >= entry.thresholds["presence"].value
     return DetectResult(

@@ -66,9 +66,11 @@ class Engine:
                 encoded.features, encoded.field, None if region is None else region.to(self.device)
             )
         if isinstance(output, Tensor):
-            return decode(entry, output.cpu(), encoded.box)
-        first, second, third = (part.cpu() for part in output)
-        return decode(entry, (first, second, third), encoded.box)
+            result = decode(entry, output.cpu(), encoded.box)
+        else:
+            first, second, third = (part.cpu() for part in output)
+            result = decode(entry, (first, second, third), encoded.box)
+        return result.model_copy(update={"novelty": encoded.novelty})
 
     def encode(self, image: Image, model: ModelEntry) -> Encoded:
         """The image's features, from the cache where they are kept."""
@@ -93,7 +95,7 @@ class Engine:
             distance = None
             if novelty is not None:
                 on_cpu = {name: level.cpu() for name, level in features.items()}
-                distance = float(novelty.distance(describe(on_cpu, field))[0])
+                distance = round(float(novelty.distance(describe(on_cpu, field))[0]), 4)
         return Encoded(features=features, field=field.to(self.device), box=box, novelty=distance)
 
     def _check_novelty(self, model_id: str, encoded: Encoded) -> None:

@@ -5,8 +5,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from specialists.backbones.transunet import Features, TransUNet
-from specialists.errors import Rejected
+from specialists.backbones.transunet import STRIDES, Features, TransUNet
+from specialists.errors import Rejected, WeightsError
 from specialists.heads.classify import ClassifyHead
 from specialists.heads.detect import DetectHead
 from specialists.heads.regress import RegressHead
@@ -19,11 +19,16 @@ def build_backbone(entry: ModelEntry) -> TransUNet:
     """A backbone of the entry's family and sizes, with random weights.
 
     Raises:
-        Rejected: the family is not known.
+        WeightsError: the manifest entry names an unknown family, or lacks a size of its own.
     """
     if entry.family != "transunet":
-        raise Rejected(f"The model {entry.id} names an unknown family, {entry.family!r}.")
+        raise WeightsError(f"The manifest entry {entry.id} names no known family: {entry.family!r}.")
     config = entry.config
+    for name in ("widths", "decoder_widths", "blocks", "layers", "heads", "mlp_ratio"):
+        if not isinstance(config.get(name), list if name.endswith("widths") else int):
+            raise WeightsError(f"The manifest entry {entry.id} lacks config.{name}.")
+    if len(cast("list[int]", config["widths"])) != len(STRIDES):
+        raise WeightsError(f"The manifest entry {entry.id} needs {len(STRIDES)} config.widths.")
     return TransUNet(
         widths=cast("list[int]", config["widths"]),
         blocks=cast(int, config["blocks"]),

@@ -13,6 +13,8 @@ class _Result(BaseModel):
     specialist: str
     sha256: str
     """SHA-256 of the specialist's weights file."""
+    novelty: float | None = None
+    """Distance of the image from the training images; null where the model has no statistics."""
 
 
 class DetectResult(_Result):

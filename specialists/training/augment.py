@@ -40,7 +40,7 @@ def policy_of(policies: list[GeometryPolicy]) -> GeometryPolicy:
         hflip=all(policy.hflip for policy in policies),
         vflip=all(policy.vflip for policy in policies),
         rotate_deg=min(policy.rotate_deg for policy in policies),
-        x_scale=max(policy.x_scale for policy in policies),
+        x_scale=min(policy.x_scale for policy in policies),
     )
 
 

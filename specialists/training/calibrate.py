@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from reports.geometry import area
 from specialists.decode import margins, outlines
+from specialists.errors import TrainingError
 from specialists.heads.regress import decode_heatmaps
 from specialists.letterbox import Letterbox
 from specialists.manifest import SpecialistEntry, Threshold
@@ -47,7 +48,13 @@ def fit_temperature(logits: Array, truth: npt.NDArray[np.int64]) -> float:
 def calibrate_classifier(
     entry: SpecialistEntry, logits: Array, truth: npt.NDArray[np.int64]
 ) -> Calibration:
-    """A temperature, and for the router when to accept an exam and when to contradict a request."""
+    """A temperature, and for the router when to accept an exam and when to contradict a request.
+
+    Raises:
+        TrainingError: val holds fewer than two classes.
+    """
+    if len(np.unique(truth)) < 2:
+        raise TrainingError(f"{entry.id} cannot be calibrated: val holds fewer than two classes.")
     temperature = fit_temperature(logits, truth)
     thresholds: dict[str, Threshold] = {}
     if "scores:exam" in entry.provides:
@@ -69,8 +76,17 @@ def calibrate_classifier(
     return Calibration(temperature=temperature, thresholds=thresholds)
 
 
-def calibrate_presence(logits: Array, there: npt.NDArray[np.bool_]) -> Calibration:
-    """The presence threshold that keeps the stated share of the structures that are there."""
+def calibrate_presence(task: str, logits: Array, there: npt.NDArray[np.bool_]) -> Calibration:
+    """The presence threshold that keeps the stated share of the structures that are there.
+
+    Raises:
+        TrainingError: in val it is there in every image, or in none.
+    """
+    for missing, lacking in (("with", ~there), ("without", there)):
+        if lacking.all():
+            raise TrainingError(
+                f"{task} cannot be calibrated: no image of val is {missing} the structure."
+            )
     two = np.stack([np.zeros_like(logits), logits], axis=1)
     temperature = fit_temperature(two, there.astype(np.int64))
     scores = 1 / (1 + np.exp(-logits / temperature))
@@ -86,8 +102,18 @@ def calibrate_presence(logits: Array, there: npt.NDArray[np.bool_]) -> Calibrati
     )
 
 
-def presence_without_negatives(scores: Array) -> Calibration:
-    """A floor on the share of attention inside the box, where training had no negatives."""
+def presence_without_negatives(task: str, scores: Array) -> Calibration:
+    """A floor on the share of attention inside the box, where training had no negatives.
+
+    Args:
+        task: the specialist's id.
+        scores: of the images of val with the structure.
+
+    Raises:
+        TrainingError: there are none.
+    """
+    if not len(scores):
+        raise TrainingError(f"{task} cannot be calibrated: no image of val is with the structure.")
     value = float(np.quantile(scores, 0.01, method="lower"))
     source = f"first percentile of {len(scores)} val images, all with the structure"
     return Calibration(
@@ -96,6 +122,7 @@ def presence_without_negatives(scores: Array) -> Calibration:
 
 
 def calibrate_mask(
+    task: str,
     logits: Sequence[torch.Tensor],
     truths: Sequence[npt.NDArray[np.uint8]],
     smallest_share: float,
@@ -103,10 +130,16 @@ def calibrate_mask(
     """The mask level with the best mean Dice over images that hold the class, at network size.
 
     Args:
+        task: the specialist's id.
         logits: (1, classes, h, w) per image.
         truths: (S, S) label maps per image.
         smallest_share: share of the image below which no component of the training labels lies.
+
+    Raises:
+        TrainingError: no mask of val holds a class.
     """
+    if not any(truth.any() for truth in truths):
+        raise TrainingError(f"{task} cannot be calibrated: no mask of val holds a class.")
     best, best_dice = 0.5, -1.0
     maps = [
         margins(logit, truth.shape[0])[0].numpy()
@@ -136,9 +169,15 @@ def calibrate_mask(
 
 
 def smallest_component(
-    truths: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Letterbox]
+    task: str, truths: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Letterbox]
 ) -> float:
-    """Half the first percentile of each training mask's largest component, as share of its image."""
+    """Half the first percentile of each training mask's largest component, as share of its image.
+
+    Raises:
+        TrainingError: no mask of train holds a class.
+    """
+    if not any(truth.any() for truth in truths):
+        raise TrainingError(f"{task} cannot be calibrated: no mask of train holds a class.")
     shares = [
         max(area(rings) for rings in outlines((truth == index) * 2.0 - 1.0, 0.0, box))
         / (box.width_px * box.height_px)
@@ -148,11 +187,24 @@ def smallest_component(
     return float(np.quantile(shares, 0.01)) / 2
 
 
-def calibrate_peak(heatmaps: torch.Tensor) -> Calibration:
-    """The heatmap peak below which a landmark was not seen, of (n, L, h, w) maps of val."""
+def calibrate_peak(
+    task: str, heatmaps: torch.Tensor, marked: npt.NDArray[np.bool_]
+) -> Calibration:
+    """The heatmap peak below which a landmark was not seen.
+
+    Args:
+        task: the specialist's id.
+        heatmaps: (n, L, h, w) of val.
+        marked: (n, L), whether the image's labels hold the landmark; what nobody marked may not be there.
+
+    Raises:
+        TrainingError: no landmark of val is marked.
+    """
+    if not marked.any():
+        raise TrainingError(f"{task} cannot be calibrated: no landmark of val is marked.")
     _, peaks = decode_heatmaps(heatmaps.float())
-    value = float(np.quantile(peaks.numpy(), 0.01, method="lower"))
-    source = f"first percentile of {peaks.numel()} val landmarks, all visible"
+    value = float(np.quantile(peaks.numpy()[marked], 0.01, method="lower"))
+    source = f"first percentile of the {int(marked.sum())} landmarks that are marked in val"
     return Calibration(
         temperature=None,
         thresholds={"peak": Threshold(value=round(max(value, 0.02), 4), source=source)},

@@ -1,6 +1,8 @@
 """What the training commands of `ustri` do."""
 
+import hashlib
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -23,11 +25,13 @@ from specialists.training.predict import (
 )
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
-from specialists.training.specialist import SpecialistConfig, train_heads
+from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.synthetic import SHARE, phantom_samples
 from specialists.training.tables import Sample, read_samples
 
 BACKBONE = "usgen"
+LONGEST_NAME = 100
+"""Letters of a state folder's name; a file system takes no more than 255."""
 
 
 def train_generalist(data: Path, out: Path, config: Path | None, *, resume: bool) -> Path:
@@ -88,18 +92,20 @@ def install_backbone(
 
 
 def train_specialist(
-    ids: list[str], data: Path, out: Path, config: SpecialistConfig
+    ids: list[str], data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
 ) -> list[SpecialistEntry]:
     """The entries of specialists trained on the frozen backbone, calibrated, and written to `out`.
 
-    The backbone is the one in `out` where a Stage I run left one there, else the installed one.
+    The backbone is the one in `out` where a Stage I run left one there, else the installed one. The state
+    of the training lies in `out` until the specialists are installed.
 
     Raises:
-        Rejected: no specialist has one of the ids.
-        TrainingError: the data cannot be used, or the ids have different backbones.
+        TrainingError: an id is in no manifest, the data cannot be used, the ids have different backbones,
+            or there is nothing to resume.
     """
     manifest = read_manifest(out)
-    entries = [manifest.specialist(specialist_id) for specialist_id in ids]
+    ids = sorted(set(ids))  # in any order the same training
+    entries = [_listed(manifest, specialist_id) for specialist_id in ids]
     if len({entry.model for entry in entries}) != 1:
         raise TrainingError("Specialists that are trained together must share a backbone.")
     model = manifest.models[entries[0].model]
@@ -111,10 +117,22 @@ def train_specialist(
     packs = (build_pack(training, config.pack_px), build_pack(validation, model.input_px))
     drawn = _with_phantoms(packs[0], training, entries, out, config)
     decoders = None if model.decoders is None else model.directory / model.decoders
-    nets = train_heads(manifest, entries, backbone, drawn, config, decoders)
+    state = state_folder(out, ids)
+    start = Start(decoders=decoders, folder=state, resume=resume)
+    nets = train_heads(manifest, entries, backbone, drawn, config, start)
     command = f"ustri train specialist {' '.join(ids)} --data {data.name}"
     run = Run(command=command, config=asdict(config), data=data, out=out)
-    return install(manifest, nets, backbone, packs, run)
+    installed = install(manifest, nets, backbone, packs, run)
+    shutil.rmtree(state)
+    return installed
+
+
+def state_folder(out: Path, ids: list[str]) -> Path:
+    """Where the Stage II run of those specialists keeps its state; a hash stands for many names."""
+    name = "+".join(sorted(set(ids)))
+    if len(name) > LONGEST_NAME:
+        name = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return out / f"stage2-{name}"
 
 
 def ship(ids: list[str], source: Path) -> list[Path]:
@@ -184,6 +202,17 @@ def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry
 def _was_predicted(entry: SpecialistEntry, predictions: Path) -> bool:
     tasks = json.loads((predictions / "tasks.json").read_text(encoding="utf-8"))
     return entry.task_id in tasks
+
+
+def _listed(manifest: Manifest, specialist_id: str) -> SpecialistEntry:
+    """The entry to train; nothing but the manifest says what kind a new one would be."""
+    entry = manifest.specialists.get(specialist_id)
+    if entry is None:
+        raise TrainingError(
+            f"No manifest lists a specialist {specialist_id!r}, so that it cannot be trained; "
+            "`ustri specialists` shows those that can."
+        )
+    return entry
 
 
 def _region_sources(manifest: Manifest, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:

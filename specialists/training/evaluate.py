@@ -40,7 +40,7 @@ def score_task(
         case Kind.DETECT:
             return _detection(entry, rows, predictions, split)
         case Kind.REGRESS:
-            return _regression(entry, rows, predictions, data_root, split)
+            return _regression(entry, rows, predictions, split)
 
 
 class _Scorer:
@@ -53,6 +53,8 @@ class _Scorer:
 
     def add(self, name: str, statistic: Callable[[Rows], float]) -> None:
         """Adds one metric; one that is not defined on these rows is left out."""
+        if not self.groups:
+            return
         value = statistic(np.arange(len(self.groups)))
         if not np.isfinite(value):
             return
@@ -155,24 +157,23 @@ def _detection(
 
 
 def _regression(
-    entry: SpecialistEntry,
-    rows: list[Row],
-    predictions: Path,
-    data_root: Path,
-    split: str | None,
+    entry: SpecialistEntry, rows: list[Row], predictions: Path, split: str | None
 ) -> list[Metric]:
     given = _by_path(predictions, "regression", entry.task_id)
+    truths = [label_points(row, len(entry.landmarks)) for row in rows]
+    known = [i for i, truth in enumerate(truths) if np.isfinite(truth).all(1).any()]
+    # a landmark that was not given is as wrong as the images are large
+    farthest = max((float(np.nanmax(np.linalg.norm(truths[i], axis=1))) for i in known), default=0)
     errors = []
-    for row in rows:
-        truth = label_points(row, len(entry.landmarks))
-        guess = given.get(str(row["image_path"]))
-        if guess is None:  # as wrong as the image is large
-            shape = read_grey((data_root / "csv_files" / str(row["image_path"])).resolve()).shape
-            errors.append(float(np.hypot(*shape)))
-            continue
-        points = np.array(guess["predicted_points_pixels"], dtype=float).reshape(-1, 2)
-        errors.append(float(np.nanmean(np.linalg.norm(points - truth, axis=1))))
-    scorer = _Scorer(rows, split)
+    for index in known:
+        guess = given.get(str(rows[index]["image_path"]))
+        points = np.full_like(truths[index], np.nan)
+        if guess is not None:
+            points = np.array(guess["predicted_points_pixels"], dtype=float).reshape(-1, 2)
+        marked = np.isfinite(truths[index]).all(1)
+        distances = np.linalg.norm(points - truths[index], axis=1)[marked]
+        errors.append(float(np.nan_to_num(distances, nan=farthest).mean()))
+    scorer = _Scorer([rows[i] for i in known], split)
     scorer.add_mean("mre_px", errors)
     return scorer.metrics
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from specialists.checkpoints import half, save_tensors, sha256_of
+from specialists.decode import presence_scores
 from specialists.engine import Engine
+from specialists.errors import TrainingError
 from specialists.load import load_engine, load_specialist
 from specialists.manifest import Kind, Manifest, Metric, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
@@ -55,7 +58,7 @@ def install(
         for name, outputs in outputs_of(manifest, chosen, backbone, val, {}).items():
             entry = calibrated(manifest.specialists[name], outputs, val, packs[0])
             entries[name] = entry
-            regions[entry.provides[0]] = _predicted_regions(entry, outputs)
+            regions[entry.provides[0]] = predicted_regions(entry, outputs)
     for name in others:
         entry = manifest.specialists[name]
         given = _regions_for(manifest, entry, backbone, val, regions)
@@ -74,29 +77,46 @@ def install(
 
 
 def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack) -> SpecialistEntry:
-    """The entry with temperature and thresholds from its outputs on val."""
+    """The entry with temperature and thresholds from its outputs on val.
+
+    Raises:
+        TrainingError: the labels lack what a number of it comes from.
+    """
+    if not outputs.values:
+        raise TrainingError(f"{entry.id} cannot be calibrated: val holds no label of it.")
     if entry.kind is Kind.CLASSIFY:
         logits = torch.stack(outputs.values).double().numpy()
         found = calibrate.calibrate_classifier(entry, logits, torch.stack(outputs.labels).numpy())
     elif entry.kind is Kind.DETECT and entry.absence_known:
-        there = torch.isfinite(torch.stack(outputs.labels)).all(1).numpy()
+        if all(sample.boxes.get(entry.id, "unlabelled") for sample in train.samples):
+            raise TrainingError(
+                f"{entry.id} cannot tell absence: no image of train is without the structure."
+            )
         logits = torch.stack(outputs.values).double().numpy()
-        found = calibrate.calibrate_presence(logits, there)
+        found = calibrate.calibrate_presence(entry.id, logits, _complete(outputs.labels))
     elif entry.kind is Kind.DETECT:
-        found = calibrate.presence_without_negatives(np.array(outputs.attention))
+        scores = np.array(outputs.attention)[_complete(outputs.labels)]
+        found = calibrate.presence_without_negatives(entry.id, scores)
     elif entry.kind is Kind.SEGMENT:
         masks = train.masks[entry.id]
         smallest = calibrate.smallest_component(
-            list(masks.values()), [train.boxes[index] for index in masks]
+            entry.id, list(masks.values()), [train.boxes[index] for index in masks]
         )
         truths = [label.numpy().astype(np.uint8) for label in outputs.labels]
         logits_by_image = [value[None] for value in outputs.values]
-        found = calibrate.calibrate_mask(logits_by_image, truths, smallest)
+        found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest)
     else:
-        found = calibrate.calibrate_peak(torch.stack(outputs.values))
+        heatmaps = torch.stack(outputs.values)
+        found = calibrate.calibrate_peak(entry.id, heatmaps, _complete(outputs.labels))
     return entry.model_copy(
         update={"temperature": found.temperature, "thresholds": found.thresholds}
     )
+
+
+def _complete(labels: list[Tensor]) -> npt.NDArray[np.bool_]:
+    """Which boxes, or which points of each image, the labels hold."""
+    known: npt.NDArray[np.bool_] = torch.isfinite(torch.stack(labels)).all(-1).numpy()
+    return known
 
 
 def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
@@ -191,9 +211,9 @@ def _moved_accuracy(outputs: Outputs, val: Pack) -> Metric:
     )
 
 
-def _predicted_regions(entry: SpecialistEntry, outputs: Outputs) -> dict[int, Tensor]:
-    logits = torch.stack(outputs.values)
-    scores = torch.sigmoid(logits / (entry.temperature or 1.0))
+def predicted_regions(entry: SpecialistEntry, outputs: Outputs) -> dict[int, Tensor]:
+    """(4,) boxes in [0, 1] by sample, of the images in which a report would say that the structure is there."""
+    scores = presence_scores(entry, torch.stack(outputs.values), torch.tensor(outputs.attention))
     return {
         sample: box.clamp(0, 1)
         for sample, box, score in zip(outputs.samples, outputs.boxes, scores, strict=True)
@@ -218,4 +238,4 @@ def _regions_for(
         return {}
     net = load_specialist(source, manifest.models[source.model], backbone)
     found = outputs_of(manifest, {source.id: net}, backbone, val, {})
-    return _predicted_regions(source, found[source.id])
+    return predicted_regions(source, found[source.id])

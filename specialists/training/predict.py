@@ -63,9 +63,10 @@ def predict_folder(
     if not names:
         raise TrainingError(f"There is no CSV to predict under {data_root / 'csv_files'}.")
     predictions = Predictions()
+    needed = ("image_path",) if split is None else ("image_path", "split")
     for name in names:
         entry = entry_for(engine.manifest, name, namespace)
-        rows = read_table(data_root, name).to_dict("records")
+        rows = read_table(data_root, name, needed).to_dict("records")
         for row in tqdm(rows, desc=name, unit="image"):
             record = {str(key): value for key, value in row.items()}
             if split is not None and record["split"] != split:

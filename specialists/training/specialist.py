@@ -1,8 +1,10 @@
 """Stage II: heads of single data sets on the frozen backbone (ustri.txt, 2.3), several in one pass."""
 
+import json
 import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from specialists.checkpoints import read_tensors
+from specialists.errors import TrainingError
 from specialists.manifest import Kind, Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
 from specialists.training.augment import Batch
@@ -17,7 +20,10 @@ from specialists.training.batches import Phase, Rotation, loader
 from specialists.training.generalist import task_loss
 from specialists.training.pack import Pack
 from specialists.training.regions import training_regions
-from specialists.training.state import Average
+from specialists.training.state import STATE, Average, load_state, save_state
+
+BEGUN = "begun.json"
+"""Beside a training's state: what it began with, which its resumption must share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,18 @@ class SpecialistConfig:
     steps: int = 1500
     batch: int = 16
     threads: int = 4
+    save_every_s: float = 240.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Where a Stage II run starts, and the folder in which it keeps its state."""
+
+    decoders: Path | None = None
+    """Stage I's decoders by kind; null starts from random ones."""
+    folder: Path | None = None
+    """Null keeps no state."""
+    resume: bool = False
 
 
 def train_heads(
@@ -40,7 +58,7 @@ def train_heads(
     backbone: Frozen,
     pack: Pack,
     config: SpecialistConfig,
-    decoders: Path | None,
+    start: Start,
 ) -> dict[str, SpecialistNet]:
     """Trained nets by id; each has its own loss and weights, only the backbone pass is shared.
 
@@ -50,36 +68,74 @@ def train_heads(
         backbone: frozen; its bytes do not change.
         pack: training samples.
         config: steps, rates and seed.
-        decoders: Stage I's decoders by kind, to start from; null starts from random ones.
+        start: new, or from the state that an interrupted run left.
+
+    Raises:
+        TrainingError: there is nothing to resume, or it was begun with something else.
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     model = manifest.models[entries[0].model]
     nets = {entry.id: SpecialistNet(entry, model, backbone.widths) for entry in entries}
-    if decoders is not None:
+    if start.decoders is not None:
         for entry in entries:
-            _start_from(nets[entry.id], entry.kind, read_tensors(decoders))
+            _start_from(nets[entry.id], entry.kind, read_tensors(start.decoders))
     everything = nn.ModuleDict(nets)
     average = Average(everything)
     optimizer = torch.optim.AdamW(
         everything.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
-    batches = _batches(manifest, entries, pack, config, model)
+    _begin(start, config, model)
+    first = 0
+    if start.resume and start.folder is not None:
+        first = load_state(start.folder, everything, average, optimizer)
     everything.train()
-    progress = tqdm(loader(batches), desc="stage II", total=config.steps, unit="step")
-    for step, batch in enumerate(progress):
-        for group in optimizer.param_groups:
-            group["lr"] = _rate(config, step)
+    batches = loader(_batches(manifest, entries, pack, config, first))
+    saved = time.monotonic()
+    progress = tqdm(batches, desc="stage II", initial=first, total=config.steps, unit="step")
+    for step, batch in enumerate(progress, start=first):
+        torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
         total = _step_loss(manifest, entries, nets, backbone, batch, config.seed + step)
-        if not total.requires_grad:  # no image of the batch carries a label
-            continue
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(everything.parameters(), 5.0)
-        optimizer.step()
-        average.update(everything, step)
+        if total.requires_grad:  # else no image of the batch carries a label
+            _descend(total, everything, optimizer, _rate(config, step))
+            average.update(everything, step)
+        late = time.monotonic() - saved > config.save_every_s or step + 1 == config.steps
+        if start.folder is not None and late:
+            save_state(start.folder, step + 1, everything, average, optimizer)
+            saved = time.monotonic()
     everything.load_state_dict(average.tensors)
     return {name: net.eval() for name, net in nets.items()}
+
+
+def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:
+    """Writes what the run begins with, or checks a resumed one against it."""
+    if start.folder is None:
+        return
+    speed = ("threads", "save_every_s")
+    given = {name: value for name, value in asdict(config).items() if name not in speed}
+    given["backbone"] = model.sha256
+    path = start.folder / BEGUN
+    if not start.resume:
+        start.folder.mkdir(parents=True, exist_ok=True)
+        (start.folder / STATE).unlink(missing_ok=True)
+        path.write_text(json.dumps(given, indent=1), encoding="utf-8")
+    elif path.exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        if other := [name for name, value in given.items() if begun.get(name) != value]:
+            raise TrainingError(
+                f"The training in {start.folder} was begun with another value of {', '.join(other)}."
+            )
+
+
+def _descend(
+    loss: Tensor, module: nn.Module, optimizer: torch.optim.Optimizer, rate: float
+) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+    optimizer.step()
 
 
 def _step_loss(
@@ -127,14 +183,15 @@ def _batches(
     entries: list[SpecialistEntry],
     pack: Pack,
     config: SpecialistConfig,
-    model: ModelEntry,
+    first_step: int,
 ) -> Rotation:
     policies = {entry.id: entry.geometry for entry in manifest.specialists.values()}
     sources = pack.sources()
     # a data set weighs by the square root of its size, so that no small one starves
     shares = {name: math.sqrt(len(found)) for name, found in sources.items()}
-    phase = Phase(steps=config.steps, side_px=model.input_px, batch=config.batch)
-    return Rotation(pack, policies, shares, [phase], seed=config.seed)
+    side_px = manifest.models[entries[0].model].input_px
+    phase = Phase(steps=config.steps, side_px=side_px, batch=config.batch)
+    return Rotation(pack, policies, shares, [phase], seed=config.seed, first_step=first_step)
 
 
 def _start_from(net: SpecialistNet, kind: Kind, decoders: Mapping[str, Tensor]) -> None:

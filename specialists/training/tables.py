@@ -1,6 +1,7 @@
 """The rows of FMC-UIA style CSV files as typed samples, read once per training."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,18 +68,20 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
     return list(samples.values())
 
 
-def read_table(data: Path, task_id: str) -> pd.DataFrame:
+def read_table(
+    data: Path, task_id: str, columns: Collection[str] = ("image_path", "group_id", "split")
+) -> pd.DataFrame:
     """The rows of `csv_files/<task_id>.csv`.
 
     Raises:
-        TrainingError: the file or one of its columns is missing.
+        TrainingError: the file or one of those columns is missing.
     """
     path = data / "csv_files" / f"{task_id}.csv"
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
-    missing = {"image_path", "group_id", "split"} - set(table.columns)
+    missing = set(columns) - set(table.columns)
     if missing:
         raise TrainingError(f"{path} lacks the columns {', '.join(sorted(missing))}.")
     return table

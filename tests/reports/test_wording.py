@@ -237,7 +237,7 @@ def test_a_synthetic_image_is_loud_in_impression_and_limitations() -> None:
         "Burned-in text: not checked",
         "Pixel spacing: unknown",
         "Square pixels are assumed",
-        "Out of distribution: not assessed yet; no out-of-distribution score is fitted",
+        "Out of distribution: no distance from the training images is stated",
         "Intervals: none is given for the measurements, because they are not calibrated yet.",
         "One still image was analysed",
     ],

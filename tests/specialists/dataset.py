@@ -14,11 +14,12 @@ BREAST = 12
 BIRTH = 6
 SIZES_PX = [(96, 128), (128, 96), (112, 112)]
 LOOKS = [Lesion.BENIGN, Lesion.MALIGNANT, Lesion.NONE]
+VAL_GROUPS = {"Two/drawn": (1, 2), "Three/drawn": (2,)}
 Row = dict[str, object]
 
 
 def write_dataset(root: Path) -> Path:
-    """The folder, with 12 breast and 6 intrapartum images in groups of two; every third group is `val`."""
+    """The folder, with 12 breast and 6 intrapartum images in groups of two, with every label in both splits."""
     tables: dict[str, list[Row]] = {}
     for index in range(BREAST):
         height_px, width_px = SIZES_PX[index % 3]
@@ -89,7 +90,7 @@ def _row(root: Path, phantom: Phantom, folder: str, index: int) -> Row:
         "image_path": _write(root, phantom.pixels, f"{folder}/IMAGES", index),
         "dataset": folder,
         "group_id": f"{folder}:{group}",
-        "split": "val" if group % 3 == 2 else "train",
+        "split": "val" if group in VAL_GROUPS[folder] else "train",
     }
 
 

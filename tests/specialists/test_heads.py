@@ -1,18 +1,21 @@
 """Heads give the shapes that they state, and landmarks below the pixel."""
 
+from pathlib import Path
+from typing import cast
+
 import pytest
 import torch
+from torch import nn
 
 from specialists.backbones.transunet import STRIDES
-from specialists.heads.classify import ClassifyHead
+from specialists.decode import attention_inside, decode
+from specialists.heads.classify import Adapter, ClassifyHead
 from specialists.heads.regress import decode_heatmaps, target_heatmaps
 from specialists.letterbox import letterbox
 from specialists.manifest import Kind
-from specialists.decode import attention_inside, decode
 from specialists.model import Frozen, SpecialistNet, build_backbone
 from specialists.result import ClassifyResult, DetectResult, RegressResult
 from tests.specialists.nets import INPUT_PX, KINDS, a_model, an_entry, threshold
-from pathlib import Path
 
 HERE = Path()
 FIELD = torch.ones(3, 1, INPUT_PX, INPUT_PX)
@@ -58,7 +61,7 @@ def test_an_untrained_region_changes_no_mask_and_one_that_is_used_does(backbone:
     assert torch.equal(net(features, FIELD, region), without)
     assert net.neck is not None
     for conv in net.neck.roi:
-        torch.nn.init.ones_(conv.weight)
+        torch.nn.init.ones_(cast(nn.Conv2d, conv).weight)
     assert not torch.allclose(net(features, FIELD, region), without)
 
 
@@ -67,7 +70,7 @@ def test_what_lies_outside_the_field_cannot_change_a_class(backbone: Frozen) -> 
     levels = ("stem", "c8", "vit")
     head = ClassifyHead(backbone.widths, levels, 3).eval()
     for adapter in head.adapters.values():  # as after training: no longer the identity
-        torch.nn.init.normal_(adapter.body[2].weight)
+        torch.nn.init.normal_(cast(nn.Conv2d, cast(Adapter, adapter).body[2]).weight)
     features = backbone(torch.rand(3, 1, INPUT_PX, INPUT_PX))
     field = torch.zeros_like(FIELD)
     field[:, :, :, 16:48] = 1
@@ -138,7 +141,8 @@ def test_a_detector_with_negatives_says_none_below_its_threshold() -> None:
     assert found.score == pytest.approx(
         0.7311, abs=1e-4
     )  # sigmoid of the logit over the temperature
-    assert (none.box, none.score) == (None, pytest.approx(0.2689, abs=1e-4))
+    assert none.box is None
+    assert none.score == pytest.approx(0.2689, abs=1e-4)
     assert none.absence_known
 
 

@@ -67,7 +67,10 @@ def test_every_row_of_every_kind_is_predicted_in_the_challenges_form(out: Path, 
 
 
 def test_boxes_are_given_in_pixels_and_as_shares_of_the_image(out: Path, data: Path) -> None:
-    sizes = {r["image_path"]: image_size(data, r["image_path"]) for r in read_csv(data, "breast_lesion_det")}
+    sizes = {
+        r["image_path"]: image_size(data, r["image_path"])
+        for r in read_csv(data, "breast_lesion_det")
+    }
     for row in read(out, "detection"):
         assert (row["bbox_pixels"] is None) == (row["bbox_normalized"] is None)
         if row["task_id"] == "breast_lesion_det" and row["bbox_pixels"] is not None:
@@ -93,7 +96,9 @@ def test_masks_are_grey_label_maps_of_the_images_size(out: Path, data: Path) -> 
 def test_labels_are_never_read(engine: Engine, data: Path, out: Path, tmp_path: Path) -> None:
     for task in KINDS.values():
         kept = {"image_path"} | ({"mask_path"} if "mask_path" in read_csv(data, task)[0] else set())
-        write_csv(data, task, [{k: v for k, v in r.items() if k in kept} for r in read_csv(data, task)])
+        write_csv(
+            data, task, [{k: v for k, v in r.items() if k in kept} for r in read_csv(data, task)]
+        )
     shutil.rmtree(data / "Segmentation" / "Two" / "drawn" / "MASKS")
     shutil.rmtree(data / "Segmentation" / "Three" / "drawn" / "MASKS")
     assert predict_folder(engine, data, tmp_path / "blind").problems == []
@@ -105,7 +110,9 @@ def test_an_image_that_cannot_be_read_is_reported_and_counts_as_wrong(
     engine: Engine, data: Path, tmp_path: Path
 ) -> None:
     tasks = ("breast_2cls", "breast_lesion", "breast_lesion_det")
-    lost, broken = (data / "csv_files" / read_csv(data, "breast_2cls")[i]["image_path"] for i in (0, 1))
+    lost, broken = (
+        data / "csv_files" / read_csv(data, "breast_2cls")[i]["image_path"] for i in (0, 1)
+    )
     lost.unlink()
     broken.write_bytes(broken.read_bytes()[:100])
     found = predict_folder(engine, data, tmp_path / "out", tasks=tasks)
@@ -116,7 +123,9 @@ def test_an_image_that_cannot_be_read_is_reported_and_counts_as_wrong(
     assert metrics["accuracy"].n == len(read_csv(data, "breast_2cls"))
     write_perfect(data, tmp_path / "out", skip={str(lost.name), str(broken.name)})
     assert score("breast_2cls", tmp_path / "out", data)["accuracy"].value == pytest.approx(6 / 8)
-    assert score("breast_lesion", tmp_path / "out", data)["dice lesion"].value == pytest.approx(6 / 8)
+    assert score("breast_lesion", tmp_path / "out", data)["dice lesion"].value == pytest.approx(
+        6 / 8
+    )
     assert score("breast_lesion_det", tmp_path / "out", data)["iou"].value == pytest.approx(6 / 8)
 
 
@@ -226,10 +235,12 @@ def test_a_landmark_that_was_not_given_counts_as_wrong(data: Path, tmp_path: Pat
     write_perfect(data, tmp_path / "out")
     path = tmp_path / "out" / FILES["regression"]
     rows = json.loads(path.read_text(encoding="utf-8"))
+    labels = read_csv(data, "aop_landmarks")
     rows[1]["predicted_points_pixels"][:2] = [None, None]
     path.write_text(json.dumps(rows), encoding="utf-8")
-    diagonal = np.hypot(160, 128)
-    expected = pytest.approx(diagonal / 3 / BIRTH, abs=0.01)
+    marks = [json.loads(r[f"point_{n}_xy"] or "[0, 0]") for n in (1, 2, 3) for r in labels]
+    farthest = max(np.hypot(x, y) for x, y in marks)
+    expected = pytest.approx(farthest / 3 / BIRTH, abs=0.01)
     assert score("aop_landmarks", tmp_path / "out", data)["mre_px"].value == expected
 
 

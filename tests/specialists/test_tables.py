@@ -73,7 +73,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes) -> Non
 )
 def test_a_missing_column_is_named(data: Path, task: str, column: str) -> None:
     rows = [{k: v for k, v in row.items() if k != column} for row in read_csv(data, task)]
-    write_csv(data, task, list(rows))
+    write_csv(data, task, [dict(row) for row in rows])
     with pytest.raises(TrainingError, match=rf"{task}\.csv.*{column}"):
         samples_of(data, task)
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from specialists.training.batches import Phase, Rotation
 from specialists.training.generalist import Generalist, GeneralistConfig
 from specialists.training.pack import Pack, build_pack
 from specialists.training.regions import training_regions
-from specialists.training.specialist import SpecialistConfig, train_heads
+from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import Average, load_state
 from specialists.training.synthetic import phantom_samples
 from specialists.training.tables import read_samples
@@ -87,19 +88,24 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     config = replace(FAST, phases=phases, save_every_s=0.0)
     whole = weights_of(stage_one(pack, tmp_path / "whole", config))
     cut = tmp_path / "cut"
-    process = multiprocessing.get_context("fork").Process(
-        target=stage_one, args=(pack, cut, config)
-    )
+    kill_after(3, cut, stage_one, pack, cut, config)
+    assert 3 <= saved_step(cut) < 16
+    assert same(whole, weights_of(stage_one(pack, cut, config, resume=True)))
+
+
+def kill_after(
+    steps: int, folder: Path, training: Callable[..., object], *arguments: object
+) -> None:
+    """Runs a training in a process of its own, which is killed once it has saved so many steps."""
+    process = multiprocessing.get_context("fork").Process(target=training, args=arguments)
     process.start()
-    deadline = time.monotonic() + 60
-    while saved_step(cut) < 3:
+    deadline = time.monotonic() + 120
+    while saved_step(folder) < steps:
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.kill()
     process.join()
-    assert 3 <= saved_step(cut) < 16
-    assert same(whole, weights_of(stage_one(pack, cut, config, resume=True)))
 
 
 def saved_step(run: Path) -> int:
@@ -131,7 +137,8 @@ def test_a_batch_is_the_same_wherever_a_rotation_starts(pack: Pack, tmp_path: Pa
 
 def frozen_outputs(backbone: Frozen) -> dict[str, Tensor]:
     torch.manual_seed(7)
-    return backbone(torch.rand(2, 1, INPUT_PX, INPUT_PX))
+    features: dict[str, Tensor] = backbone(torch.rand(2, 1, INPUT_PX, INPUT_PX))
+    return features
 
 
 @pytest.fixture
@@ -144,11 +151,11 @@ def heads_of(
     ready: tuple[Manifest, Frozen],
     pack: Pack,
     config: SpecialistConfig,
-    decoders: Path | None = None,
+    start: Start | None = None,
 ) -> dict[str, dict[str, Tensor]]:
     manifest, backbone = ready
     entries = list(manifest.specialists.values())
-    nets = train_heads(manifest, entries, backbone, pack, config, decoders)
+    nets = train_heads(manifest, entries, backbone, pack, config, start or Start())
     return {name: weights_of(net) for name, net in nets.items()}
 
 
@@ -184,6 +191,40 @@ def test_the_same_seed_gives_the_same_heads(ready: tuple[Manifest, Frozen], pack
         assert not same(one[name], other[name]), name
 
 
+def test_heads_that_were_killed_go_on_as_if_they_had_not_been(
+    ready: tuple[Manifest, Frozen], pack: Pack, tmp_path: Path
+) -> None:
+    config = replace(HEADS, steps=12, save_every_s=0.0)
+    whole = heads_of(ready, pack, config)
+    cut = tmp_path / "cut"
+    kill_after(2, cut, heads_of, ready, pack, config, Start(folder=cut))
+    assert 2 <= saved_step(cut) < 12
+    resumed = heads_of(ready, pack, config, Start(folder=cut, resume=True))
+    for name in KINDS.values():
+        assert same(whole[name], resumed[name]), name
+
+
+def test_heads_are_not_resumed_with_another_seed_or_another_number_of_steps(
+    ready: tuple[Manifest, Frozen], pack: Pack, tmp_path: Path
+) -> None:
+    heads_of(ready, pack, HEADS, Start(folder=tmp_path))
+    other = replace(HEADS, steps=9, seed=4, threads=2)
+    with pytest.raises(TrainingError, match=r"another value of seed, steps\."):
+        heads_of(ready, pack, other, Start(folder=tmp_path, resume=True))
+
+
+def test_heads_that_begin_anew_forget_what_was_saved(
+    ready: tuple[Manifest, Frozen], pack: Pack, tmp_path: Path
+) -> None:
+    heads_of(ready, pack, replace(HEADS, seed=4), Start(folder=tmp_path))
+    assert saved_step(tmp_path) == HEADS.steps
+    slow = replace(HEADS, save_every_s=1e9)
+    anew = heads_of(ready, pack, slow, Start(folder=tmp_path))
+    assert same(anew["breast_2cls"], heads_of(ready, pack, slow)["breast_2cls"])
+    with pytest.raises(TrainingError, match="no training to resume"):
+        heads_of(ready, pack, HEADS, Start(folder=tmp_path / "none", resume=True))
+
+
 def test_heads_start_from_the_decoders_of_stage_one(
     ready: tuple[Manifest, Frozen], pack: Pack, tmp_path: Path
 ) -> None:
@@ -191,7 +232,7 @@ def test_heads_start_from_the_decoders_of_stage_one(
     path = tmp_path / "decoders.safetensors"
     save_tensors(path, half(net.necks), {})
     still = replace(HEADS, steps=1, learning_rate=0.0)
-    found = heads_of(ready, pack, still, path)
+    found = heads_of(ready, pack, still, Start(decoders=path))
     for kind, name in (("segment", "breast_lesion"), ("regress", "aop_landmarks")):
         started = net.necks[kind].state_dict()["fuse.0.0.weight"].half().float()
         assert torch.equal(found[name]["neck.fuse.0.0.weight"], started)
@@ -208,7 +249,7 @@ def test_a_batch_without_any_label_is_passed_over(
     )
     rare.masks = {}
     entry = manifest.specialist("breast_2cls")
-    nets = train_heads(manifest, [entry], backbone, rare, replace(HEADS, batch=2), None)
+    nets = train_heads(manifest, [entry], backbone, rare, replace(HEADS, batch=2), Start())
     assert all(tensor.isfinite().all() for tensor in nets["breast_2cls"].state_dict().values())
 
 

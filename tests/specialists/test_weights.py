@@ -11,7 +11,8 @@ from specialists.checkpoints import half, load_module, read_tensors, save_tensor
 from specialists.errors import WeightsError
 from specialists.load import load_engine
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry
-from tests.specialists.nets import KINDS, MODEL, a_model
+from specialists.model import build_backbone
+from tests.specialists.nets import KINDS, MODEL, SIZES, a_model
 
 Change = Callable[[Path], object]
 
@@ -163,7 +164,7 @@ def test_a_backbone_without_stated_weights_is_refused(
 
 
 def test_a_specialist_on_a_model_that_is_not_listed_is_refused(tiny: Manifest) -> None:
-    with pytest.raises(WeightsError, match="breast_2cls.*nobody"):
+    with pytest.raises(WeightsError, match=r"breast_2cls.*nobody"):
         load_engine(changed(tiny, "breast_2cls", model="nobody"), "cpu")
 
 
@@ -172,3 +173,22 @@ def test_a_model_of_another_size_is_refused(tiny: Manifest) -> None:
     smaller = {**model.config, "widths": [8, 8, 16, 32]}
     with pytest.raises(WeightsError, match=r"tiny\.safetensors"):
         load_engine(with_model(tiny, config=smaller), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "resnet"}, "names no known family: 'resnet'"),
+        *(
+            ({"config": {k: v for k, v in SIZES.items() if k != name}}, rf"lacks config\.{name}")
+            for name in SIZES
+        ),
+        ({"config": {**SIZES, "widths": 8}}, r"lacks config\.widths"),
+        ({"config": {**SIZES, "widths": [8, 16, 32]}}, r"needs 4 config\.widths"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_named_at_the_start(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(WeightsError, match=f"manifest entry {MODEL} {words}"):
+        build_backbone(a_model(tmp_path, **changes))

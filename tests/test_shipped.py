@@ -1,0 +1,139 @@
+"""The weights that ship do what the README says of them: on phantoms, foreign images, and real ones where they are."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image as PILImage
+from PIL import ImageDraw
+from sklearn.datasets import load_sample_image
+
+from reports.geometry import box_iou
+from specialists.engine import Engine
+from specialists.errors import Declined
+from specialists.image import image_of
+from specialists.load import load_engine
+from specialists.manifest import PACKAGE_WEIGHTS, read_manifest
+from specialists.phantom import Options, draw
+from specialists.result import ClassifyResult, DetectResult, SegmentResult
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+BREAST = {"exam_cls", "breast_lesion_det", "breast_lesion", "breast_2cls", "breast_3cls"}
+FLOORS = {
+    ("breast_lesion", "dice lesion"): 0.58,
+    ("breast_2cls", "auc"): 0.78,
+    ("breast_lesion_det", "iou"): 0.50,
+    ("exam_cls", "accuracy with randomised aspect, crop and padding"): 0.95,
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    torch.set_num_threads(2)
+    return load_engine(read_manifest(), "cpu")
+
+
+def noise() -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 255, (480, 640), dtype=np.uint8)
+
+
+def screenshot() -> npt.NDArray[np.uint8]:
+    page = PILImage.new("L", (800, 600), 245)
+    pen = ImageDraw.Draw(page)
+    for row in range(40):
+        pen.text(
+            (30, 12 + row * 14), f"{row}: the quick brown fox jumps over the lazy dog " * 2, fill=20
+        )
+    return np.asarray(page)
+
+
+def photograph(name: str) -> npt.NDArray[np.uint8]:
+    return np.asarray(PILImage.fromarray(load_sample_image(name)).convert("L"))
+
+
+def blank() -> npt.NDArray[np.uint8]:
+    return np.full((400, 600), 128, np.uint8)
+
+
+FOREIGN: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {
+    "noise": noise,
+    "screenshot": screenshot,
+    "temple": lambda: photograph("china.jpg"),
+    "flower": lambda: photograph("flower.jpg"),
+    "blank": blank,
+}
+
+
+def test_the_breast_exam_and_the_router_are_installed(engine: Engine) -> None:
+    assert {entry.id for entry in engine.manifest.installed()} >= BREAST
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_an_image_that_is_no_ultrasound_is_declined(engine: Engine, name: str) -> None:
+    with pytest.raises(Declined, match="unlike"):
+        engine.run("exam_cls", image_of(FOREIGN[name]()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_breast_is_routed_and_its_lesion_is_found_where_it_was_drawn(
+    engine: Engine, seed: int
+) -> None:
+    phantom = draw("breast", seed=seed, options=Options(lesion="benign", field="linear"))
+    image = image_of(phantom.pixels)
+    exam = engine.run("exam_cls", image)
+    assert isinstance(exam, ClassifyResult)
+    assert max(exam.scores, key=lambda label: exam.scores[label]) == "breast"
+    found = engine.run("breast_lesion_det", image)
+    assert isinstance(found, DetectResult)
+    assert found.box is not None
+    (lesion,) = phantom.truth.structures
+    assert box_iou(found.box, lesion.box) > 0.4
+    outlined = engine.run("breast_lesion", image, found.box)
+    assert isinstance(outlined, SegmentResult)
+    assert outlined.components
+
+
+@pytest.mark.parametrize(("specialist", "metric"), FLOORS)
+def test_the_manifest_states_figures_above_the_floors(specialist: str, metric: str) -> None:
+    entry = read_manifest().specialist(specialist)
+    values = {found.name: found for found in entry.metrics}
+    assert values[metric].value >= FLOORS[specialist, metric]
+    assert values[metric].split == "val"
+
+
+def test_every_shipped_file_has_a_card_with_its_hash_and_the_licences_of_its_data() -> None:
+    manifest = read_manifest()
+    for entry in manifest.installed():
+        card = json.loads((PACKAGE_WEIGHTS / f"{entry.id}.json").read_text(encoding="utf-8"))
+        assert card["sha256"] == entry.sha256
+        assert card["training_data"]
+        assert all(source["licence"] for source in card["training_data"])
+        assert "cannot be separated" in card["note"]
+    for model in manifest.models.values():
+        card = json.loads((PACKAGE_WEIGHTS / f"{model.id}.json").read_text(encoding="utf-8"))
+        assert card["sha256"] == model.sha256
+
+
+def test_the_shipped_weights_stay_within_their_size() -> None:
+    sizes = [path.stat().st_size for path in PACKAGE_WEIGHTS.glob("*.safetensors")]
+    assert sizes
+    assert max(sizes) <= 45 * 2**20
+    assert sum(sizes) <= 80 * 2**20
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the training data is not beside this checkout")
+def test_the_stated_lesion_dice_is_found_again_on_real_val_images(
+    engine: Engine, tmp_path: Path
+) -> None:
+    from specialists.training.evaluate import score_task
+    from specialists.training.predict import predict_folder
+
+    predict_folder(engine, SHARED, tmp_path, tasks=["breast_lesion"], split="val")
+    entry = engine.manifest.specialist("breast_lesion")
+    (found, *_) = score_task(entry, tmp_path, SHARED, "val")
+    stated = next(metric for metric in entry.metrics if metric.name == found.name)
+    assert found.value == pytest.approx(stated.value, abs=0.02)
