@@ -173,19 +173,26 @@ def _plausible(found: Progression) -> Progression:
 
 def _angle(points: PointsEvidence, seen: Seen) -> Number:
     calibration = calibration_for(seen.image, [(point.x, point.y) for point in points.points])
-    degrees: float | None = None
+    found: Progression | None = None
     try:
-        degrees = progression_of_points(points.points, seen.image, seen.scanned).deg
+        found = progression_of_points(points.points, seen.image, seen.scanned)
         reason = angle_reason(calibration)
     except NotMeasurable as error:
         reason = str(error)
     return Number(
         name=AOP,
-        value=degrees,
+        value=found.deg if found else None,
         unit=DEGREES,
         formula=AOP_FORMULA + square_note(calibration),
         reason=reason,
         rests_on=(points,),
+        drawn=(
+            (f"{AOP}, {FAR}", found.far),
+            (f"{AOP}, {NEAR}", found.near),
+            (f"{AOP}, {TANGENT}", found.tangent),
+        )
+        if found
+        else (),
     )
 
 
