@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 
 from app.errors import StoreUnavailable
 
@@ -20,9 +20,19 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def open_engine(url: str, busy_s: float) -> Engine:
-    """An engine that waits `busy_s` for a lock; transactions of it read, those of its `writer` write."""
-    sqlite = make_url(url).get_backend_name() == "sqlite"
-    engine = create_engine(url, connect_args={"timeout": busy_s} if sqlite else {})
+    """An engine that waits `busy_s` for a lock; transactions of it read, those of its `writer` write.
+
+    Raises:
+        StoreUnavailable: the address is no address, or its driver is not installed.
+    """
+    try:
+        sqlite = make_url(url).get_backend_name() == "sqlite"
+        engine = create_engine(url, connect_args={"timeout": busy_s} if sqlite else {})
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise StoreUnavailable(
+            "USTRI_DATABASE_URL names no database that can be opened here; leave it unset for the "
+            "SQLite file in the data folder."
+        ) from error
     if sqlite:
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)

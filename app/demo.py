@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from rich.console import Console
 from rich.table import Table
 
-from app.errors import NotReady, RequestRejected
+from app.errors import NotReady, RequestRejected, SettingsError
+from app.main import listening
 from reports.geometry import box_iou, box_of
 from reports.model import MaskEvidence, Report
 from specialists.phantom_truth import Structure, Truth
@@ -114,19 +115,10 @@ def _value_named(name: str, report: Report) -> float | None:
 
 def loopback_socket(port: int) -> socket.socket:
     """A socket listening on 127.0.0.1 at `port`, or at a free one when that is taken."""
-    for wanted in (port, 0):
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", wanted))
-        except OSError:
-            listener.close()
-            if wanted == 0:
-                raise
-            continue
-        listener.listen(128)
-        return listener
-    raise NotReady("No port of 127.0.0.1 is free.")
+    try:
+        return listening("127.0.0.1", port)
+    except SettingsError:
+        return listening("127.0.0.1", 0)
 
 
 @contextlib.contextmanager

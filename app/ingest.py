@@ -35,6 +35,9 @@ _NAMED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF", f"This is a PDF; {_READ}."),
 )
 _EXIF_ORIENTATION = 0x0112
+_TURNED = range(2, 9)
+"""The orientations that turn or mirror; others do not exist and change nothing."""
+
 _DEPTHS = (8, 10, 12, 14, 16)
 _DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
@@ -143,7 +146,7 @@ def _too_many_pixels(limit_pixels: int) -> str:
 def _upright(picture: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
     orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
     upright = ImageOps.exif_transpose(picture)
-    if orientation not in (0, 1):
+    if orientation in _TURNED:
         notes.append(f"EXIF orientation {orientation} applied")
     return upright
 

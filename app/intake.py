@@ -2,10 +2,13 @@
 
 import math
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.errors import ImageUnsupported, RequestRejected
@@ -69,9 +72,7 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
         )
     images: list[bytes] = []
     fields: dict[str, str] = {}
-    async with request.form(
-        max_files=_FILES_MAX, max_fields=_FIELDS_MAX, max_part_size=_part_limit(request)
-    ) as form:
+    async with _multipart(request) as form:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
                 if name != "image":
@@ -91,6 +92,21 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
         count = "no image" if not images else f"{len(images)} images"
         raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
     return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
+
+
+@asynccontextmanager
+async def _multipart(request: Request) -> AsyncIterator[FormData]:
+    """The parts of the body; its files are closed at the end."""
+    try:
+        form = await request.form(
+            max_files=_FILES_MAX, max_fields=_FIELDS_MAX, max_part_size=_part_limit(request)
+        )
+    except HTTPException as error:
+        raise RequestRejected(f"The multipart form cannot be read: {error.detail}") from error
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 async def read_image(request: Request, form: Form) -> Ingested:

@@ -1,12 +1,14 @@
 """The application: the routes with their guard, over a store, with a worker beside them."""
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
 
 from app import pages, routes, viewer
+from app.errors import NotReady, SettingsError
 from app.responses import install_handlers
 from app.security import Guard
 from app.services import Services
@@ -14,6 +16,9 @@ from app.settings import Settings, code_version
 from app.store import Store
 from app.worker import Worker, load_tools
 from planner.run import Tools
+
+BACKLOG = 2048
+"""Connections that may wait to be taken; uvicorn's own number."""
 
 DRAIN_S = 30.0
 """How long requests that wait for a report, then the step that runs, may take after SIGTERM."""
@@ -59,18 +64,41 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     return app
 
 
-def serve(settings: Settings) -> None:
-    """Nothing; runs the service until SIGTERM or Ctrl-C, then drains it.
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections at that address; whoever connects waits until they are served.
 
     Raises:
-        WeightsError: a weights file is missing, truncated or altered; the message names the file.
-        StoreUnavailable: the store cannot be opened.
+        SettingsError: the address is taken, or not one of this machine's.
     """
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_level="info",
-        server_header=False,
-        timeout_graceful_shutdown=int(DRAIN_S),
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, number)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise SettingsError(
+            f"USTRI_HOST {host} and USTRI_PORT {port} cannot be listened on: {reason}."
+        ) from error
+    return listener
+
+
+def serve(app: FastAPI, listener: socket.socket) -> None:
+    """Nothing; answers on that socket until SIGTERM or Ctrl-C, then drains.
+
+    Raises:
+        NotReady: the service did not start; its log says why.
+    """
+    config = uvicorn.Config(
+        app, log_level="info", server_header=False, timeout_graceful_shutdown=int(DRAIN_S)
     )
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        raise NotReady("The service did not start; the lines above say why.")

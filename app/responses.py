@@ -85,7 +85,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
         detail = _WORDS.get(status, error.detail or status.description)
-        return _problem(status.phrase.title().replace(" ", ""), status.phrase, status, detail)
+        name = status.phrase.title().replace(" ", "")
+        return _problem(name, status.phrase.capitalize(), status, detail)
     return _problem("InternalError", "Internal error", HTTPStatus(500), _INTERNAL)
 
 

@@ -20,7 +20,8 @@ from app.responses import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
 from app.services import Services, services
 from app.tables import JobState
-from reports.model import ExamCode, ImageInfo, Report
+from planner.exam import COLOUR_REFUSED
+from reports.model import Colour, ExamCode, ImageInfo, Report
 from specialists.errors import Declined, Unavailable
 from specialists.manifest import DataSource, Kind, Metric, Roi, Threshold
 from specialists.result import Result
@@ -181,17 +182,19 @@ async def ask_specialist(specialist_id: str, request: Request, served: Served) -
     ingested = await read_image(request, form)
     roi = region(form, entry, ingested)
     if not entry.installed:
-        raise Unavailable(f"{entry.id} is not installed: {entry.not_installed or 'no weights'}.")
+        why = (entry.not_installed or "no weights").rstrip(".")
+        raise Unavailable(f"{entry.id} is not installed: {why}.")
     if served.bench is None:
         raise NotReady("No worker runs in this process; send the image to /analyze.")
-    result, reason = None, None
-    try:
-        result = await run_in_threadpool(served.bench.ask, entry.id, ingested.image, roi)
-    except Declined as error:
-        reason = str(error)
-    return Answer(
-        specialist=entry.id, image=ingested.image.info, result=result, not_assessed=reason
-    )
+    info, result, reason = ingested.image.info, None, None
+    if info.colour is Colour.COLOUR:
+        reason = COLOUR_REFUSED
+    else:
+        try:
+            result = await run_in_threadpool(served.bench.ask, entry.id, ingested.image, roi)
+        except Declined as error:
+            reason = str(error)
+    return Answer(specialist=entry.id, image=info, result=result, not_assessed=reason)
 
 
 @router.get("/healthz")

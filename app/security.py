@@ -44,9 +44,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = False
+        bodiless = scope["method"] == "HEAD"
+        if bodiless:
+            scope = {**scope, "method": "GET"}  # RFC 9110, 9.3.2: what GET answers, without its body.
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
+            if bodiless and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(scope=message)
@@ -86,7 +91,9 @@ class Guard:
         if is_allowed(headers, self._key_digest):
             return None
         if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
-            return RedirectResponse(f"/login?next={quote(path)}", SEE_OTHER)
+            query = scope["query_string"].decode("latin-1")
+            here = f"{path}?{query}" if query else path
+            return RedirectResponse(f"/login?next={quote(here)}", SEE_OTHER)
         raise KeyRequired(
             "Send the API key as `Authorization: Bearer …`; in a browser, sign in at /login."
         )

@@ -170,7 +170,7 @@ class Store:
         with self.read() as session:
             row = session.execute(_analyses().where(AnalysisRow.id == analysis_id)).first()
             if row is None:
-                raise NotFound(f"There is no analysis {analysis_id!r}.")
+                raise NotFound(f"There is no analysis {analysis_id[:60]!r}.")
             return _analysis(*row)
 
     def worklist(self, limit: int = 50) -> tuple[Analysis, ...]:

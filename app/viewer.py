@@ -32,7 +32,7 @@ from reports.model import (
     Report,
 )
 from reports.overlay import to_svg_layers, view_box
-from reports.wording import digits, number
+from reports.wording import digits, exam_basis, number, score_text
 
 HERE = Path(__file__).parent
 ROWS = 25
@@ -295,6 +295,8 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "amount": amount,
+        "exam_basis": exam_basis,
+        "score_text": score_text,
         "words": lambda state: str(state).replace("_", " "),
     }
     return environment

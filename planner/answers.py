@@ -22,7 +22,11 @@ from reports.model import (
     Measurement,
     MeasurementState,
 )
+from reports.wording import score_text
 from specialists.result import ClassifyResult, DetectResult, RegressResult, SegmentResult
+
+PRESENCE = "presence"
+"""The threshold of a detector's score in its manifest entry."""
 
 NO_FORMULA = "this version has no formula for it"
 
@@ -160,8 +164,8 @@ def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState,
         case None:
             why = plan.why_open(question.slot)
             return FindingState.NOT_ASSESSED, f"{why}; {regions}" if outlines else why
-        case DetectResult(box=None) as result:
-            return _absence(result, regions if outlines else None)
+        case DetectResult() as result:
+            return _presence(plan, result, regions if outlines else None)
         case SegmentResult(components=components):
             if any(question.structure in {None, part.label} for part in components):
                 return FindingState.FOUND, None
@@ -172,19 +176,31 @@ def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState,
             return FindingState.FOUND, None
 
 
-def _absence(result: DetectResult, regions: str | None) -> tuple[FindingState, str | None]:
-    """What "no box" means: nothing when a mask contradicts it or absence was never learnt."""
+def _presence(
+    plan: Plan, result: DetectResult, regions: str | None
+) -> tuple[FindingState, str | None]:
+    """What a box or "no box" means: the latter nothing when a mask contradicts it or absence was never learnt."""
+    least = _counts_from(plan, result)
+    if result.box is not None:
+        return FindingState.FOUND, least and f"it {least}"
     if regions is not None:
+        asked = f"; one {least}" if least else ""
         return FindingState.NOT_ASSESSED, (
-            f"the detector found none (presence score {result.score:.2f}), but {regions}: "
-            "the two disagree"
+            f"the detector found none (presence score {score_text(result.score)}{asked}), "
+            f"but {regions}: the two disagree"
         )
     if not result.absence_known:
         return FindingState.NOT_ASSESSED, (
             "the detector drew no box, but its training had no images without one, "
             "so that it cannot tell absence"
         )
-    return FindingState.NOT_FOUND, None
+    return FindingState.NOT_FOUND, least and f"it {least}"
+
+
+def _counts_from(plan: Plan, result: DetectResult) -> str | None:
+    """The presence score that makes a finding, without which the score cannot be read."""
+    least = plan.case.manifest.specialists[result.specialist].thresholds.get(PRESENCE)
+    return None if least is None else f"counts as found from {score_text(least.value)}"
 
 
 def _gap(label: str, number: int, reason: str) -> Measurement:

@@ -13,7 +13,7 @@ from planner.protocols import CheckKind, CheckRow
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import NOVELTY_CHECK, clause
+from reports.wording import NOVELTY_CHECK, clause, score_text
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"
@@ -55,9 +55,7 @@ def _router_check(case: Case) -> tuple[Check, ...]:
         detail = "The router gave no answer, so the requested exam stands unchecked."
         return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
     code, score = best_exam(result)
-    detail = (
-        f"The request names {requested.value}; the router's best is {code.value} ({score:.2f})."
-    )
+    detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
     outcome = CheckOutcome.AGREE if code == requested else CheckOutcome.FLAG
     return (Check(name=ROUTER_CHECK, outcome=outcome, detail=detail),)
 
@@ -95,7 +93,10 @@ def _presence(one: Result | None, other: Result | None, row: CheckRow) -> Verdic
     count = len(_components(other, row))
     said = "a box" if one.box is not None else "no box"
     agree = (one.box is not None) == (count > 0)
-    return agree, f"The detector gave {said} (score {one.score:.2f}); regions outlined: {count}."
+    return (
+        agree,
+        f"The detector gave {said} (score {score_text(one.score)}); regions outlined: {count}.",
+    )
 
 
 def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:
@@ -121,7 +122,8 @@ def _containment(one: Result | None, other: Result | None, row: CheckRow) -> Ver
         return None
     within = (x + 0.5 >= box[0]) & (x + 0.5 < box[2]) & (y + 0.5 >= box[1]) & (y + 0.5 < box[3])
     outside = 1.0 - float(np.mean(within))
-    detail = f"{outside:.0%} of the outlined area lies outside; flagged above {MOST_OUTSIDE:.0%}."
+    share, most = round(100 * outside), round(100 * MOST_OUTSIDE)
+    detail = f"{share} % of the outlined area lies outside; flagged above {most} %."
     return outside <= MOST_OUTSIDE, detail
 
 
@@ -130,8 +132,8 @@ def _classes(one: Result | None, other: Result | None, row: CheckRow) -> Verdict
         return None
     best, among = best_class(one), best_class(other)
     detail = (
-        f"{one.specialist}: {best} ({one.scores[best]:.2f}); "
-        f"{other.specialist}: {among} ({other.scores[among]:.2f})."
+        f"{one.specialist}: {best} ({score_text(one.scores[best])}); "
+        f"{other.specialist}: {among} ({score_text(other.scores[among])})."
     )
     return best == among, detail
 
@@ -141,7 +143,9 @@ def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> 
         return None
     best = best_class(other)
     said = "a box" if one.box is not None else "no box"
-    detail = f"The detector gave {said}; {other.specialist}: {best} ({other.scores[best]:.2f})."
+    detail = (
+        f"The detector gave {said}; {other.specialist}: {best} ({score_text(other.scores[best])})."
+    )
     return (one.box is None) == (best == row.absent_class), detail
 
 

@@ -6,6 +6,7 @@ from planner.case import Case, best_class
 from planner.errors import ThresholdMissing
 from planner.question import Asked, read_question
 from reports.model import Colour, ExamCode, ExamInfo
+from reports.wording import score_text
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
 
@@ -16,6 +17,8 @@ COLOUR_REFUSED = (
     "The image holds colour, as in colour Doppler or a colour overlay; "
     "only 2D grey-scale tissue is analysed. It would need the same view without colour."
 )
+
+LIKE_TRAINING = "It would need a 2D grey-scale ultrasound image of one of the exams that are known."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,12 @@ def _route(case: Case) -> ExamDecision:
         why = f"the router declined: {(record.declined or '').rstrip('.')}"
     info = _exam_info(case, requested, None)
     if record is not None:
-        return ExamDecision(info=info, refusal=f"No exam was recognised, since {why}.")
+        what = (
+            "No exam was recognised"
+            if requested is None
+            else f"The image was not taken as {requested.value}, which the request names"
+        )
+        return ExamDecision(info=info, refusal=f"{what}, since {why}. {LIKE_TRAINING}")
     if requested is None:
         return ExamDecision(
             info=info, refusal=f"No exam was recognised, since {why}. Name the exam in the request."
@@ -130,7 +138,7 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
             return ExamDecision(
                 info=_exam_info(case, None, score),
                 refusal=(
-                    f"No exam was recognised: the best router score is {score:.2f} for "
+                    f"No exam was recognised: the best router score is {score_text(score)} for "
                     f"{code.value}, below the {accept:.2f} that is asked for. If the exam is known, "
                     "name it in the request."
                 ),
@@ -142,7 +150,7 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
             info=_exam_info(case, code, score),
             refusal=(
                 f"The request names {requested.value}, but the image was recognised as {code.value} "
-                f"with a router score of {score:.2f} (contradiction from {contradiction:.2f}). It "
+                f"with a router score of {score_text(score)} (contradiction from {contradiction:.2f}). It "
                 f"would need an image of the requested exam, or a request for {code.value}."
             ),
         )

@@ -4,7 +4,6 @@ Every function that gives a length or an area takes `scale`, the size (x, y) of 
 axes before it measures: pixels need not be square. A scale of (1, 1) measures in pixels.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -96,22 +95,37 @@ def inside(points: Iterable[Point], box: Box) -> bool:
 
 def rasterize(rings: Sequence[Ring], width: int, height: int) -> npt.NDArray[np.bool_]:
     """(height, width) bool: the pixels whose centres lie inside the rings under the even-odd rule."""
-    crossings = np.zeros((height, width + 1), dtype=np.int64)
-    for ring in rings:
-        for (x0, y0), (x1, y1) in zip(ring, (*ring[1:], ring[0]), strict=True):
-            top, bottom = min(y0, y1), max(y0, y1)
-            rows = np.arange(max(_first_centre(top), 0), min(_first_centre(bottom), height))
-            if rows.size:
-                x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-                columns = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-                np.add.at(crossings, (rows, columns), 1)
-    odd: npt.NDArray[np.bool_] = np.cumsum(crossings, axis=1)[:, :width] % 2 == 1
-    return odd
+    edges = np.concatenate([np.empty((0, 4)), *(_edges(ring) for ring in rings)])
+    edge, row = _rows_crossed(edges[:, 1], edges[:, 3], height)
+    x0, y0, x1, y1 = edges[edge].T
+    x = x0 + (row + 0.5 - y0) * (x1 - x0) / (y1 - y0)
+    column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
+    crossings = np.zeros(
+        (height, width + 1), dtype=np.uint8
+    )  # it may wrap: what counts is odd or even
+    np.add.at(crossings.ravel(), row * (width + 1) + column, np.uint8(1))
+    np.cumsum(crossings, axis=1, dtype=np.uint8, out=crossings)
+    return (crossings[:, :width] & 1).astype(np.bool_)
 
 
-def _first_centre(edge: float) -> int:
-    """The index of the first pixel whose centre is at or past `edge`."""
-    return math.ceil(edge - 0.5)
+def _edges(ring: Ring) -> _Points:
+    """(N, 4) x0, y0, x1, y1 of a ring's edges."""
+    points = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
+    return np.hstack([points, np.roll(points, -1, axis=0)])
+
+
+def _rows_crossed(
+    y0: npt.NDArray[np.float64], y1: npt.NDArray[np.float64], height: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Edge and row of every crossing of an edge with the line through a row's pixel centres."""
+    first, stop = (
+        np.clip(np.ceil(bound(y0, y1) - 0.5), 0, height).astype(np.int64)
+        for bound in (np.minimum, np.maximum)
+    )
+    counts = stop - first
+    edge = np.repeat(np.arange(len(counts)), counts)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    return edge, row
 
 
 def _shoelace(ring: Ring) -> float:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from reports.model import Report
 from reports.overlay import to_svg_layers, view_box
-from reports.wording import NOT_FOR_CLINICAL_USE, sentence
+from reports.wording import NOT_FOR_CLINICAL_USE, exam_basis, score_text, sentence
 
 _LIT_IDS = 96
 """How many evidence ids the sheet can light by hovering; beyond them a link's `:target` still does."""
@@ -63,7 +63,14 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({"sentence": sentence, "anchor": _anchor})
+    environment.filters.update(
+        {
+            "anchor": _anchor,
+            "exam_basis": exam_basis,
+            "score_text": score_text,
+            "sentence": sentence,
+        }
+    )
     return environment
 
 

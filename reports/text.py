@@ -3,7 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.model import Report
-from reports.wording import NOT_FOR_CLINICAL_USE
+from reports.wording import NOT_FOR_CLINICAL_USE, exam_basis
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("reports"),
@@ -13,6 +13,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+_ENVIRONMENT.filters["exam_basis"] = exam_basis
 
 
 def to_text(report: Report) -> str:

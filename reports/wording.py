@@ -21,6 +21,7 @@ from reports.measure_progression import AOP, HSD
 from reports.model import (
     BoxEvidence,
     Evidence,
+    ExamInfo,
     Finding,
     MaskEvidence,
     Measurement,
@@ -143,6 +144,26 @@ def digits(value: float, unit: str | None) -> str:
     return f"{value:z.0f}" if str(unit).startswith("px") else f"{value:z.1f}"
 
 
+def score_text(score: float) -> str:
+    """A score in two digits; the ends of the scale, which would read as certainty, as a bound."""
+    if score >= 0.995:
+        return "> 0.99"
+    return "< 0.01" if score < 0.005 else f"{score:.2f}"
+
+
+def exam_basis(exam: ExamInfo) -> str:
+    """How the exam was chosen, as a sentence."""
+    if exam.chosen_by == "request":
+        how, whose = "Exam named in the request", "score for it"
+    elif exam.code is None:
+        how, whose = "No exam was recognised", "best score"
+    else:
+        how, whose = "Exam recognised from the image", "score for it"
+    if exam.score is None:
+        return f"{how}."
+    return f"{how}; the router's {whose} is {score_text(exam.score)}."
+
+
 def sentence(text: str | None) -> str:
     """The text as a sentence: a capital first, one full stop last.
 
@@ -248,6 +269,7 @@ def _environment() -> Environment:
     filters: dict[str, Callable[..., object]] = {
         "number": number,
         "digits": digits,
+        "score_text": score_text,
         "sentence": sentence,
         "clause": clause,
         "headline": _headline,

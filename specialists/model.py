@@ -22,7 +22,9 @@ def build_backbone(entry: ModelEntry) -> TransUNet:
         WeightsError: the manifest entry names an unknown family, or lacks a size of its own.
     """
     if entry.family != "transunet":
-        raise WeightsError(f"The manifest entry {entry.id} names no known family: {entry.family!r}.")
+        raise WeightsError(
+            f"The manifest entry {entry.id} names no known family: {entry.family!r}."
+        )
     config = entry.config
     for name in ("widths", "decoder_widths", "blocks", "layers", "heads", "mlp_ratio"):
         if not isinstance(config.get(name), list if name.endswith("widths") else int):

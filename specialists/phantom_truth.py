@@ -9,6 +9,7 @@ import numpy.typing as npt
 import PIL.Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from reports.geometry import SQUARE_PX, Scale, area, long_and_short_axis
 from reports.model import Box, Point, Ring, Spacing
 from specialists.errors import Rejected
 from specialists.phantom_field import Field, FieldShape
@@ -27,8 +28,8 @@ class _Known(BaseModel):
 class Extent(_Known):
     """Sizes of one structure in one unit.
 
-    `long` is the largest distance between two points of the outline, `short` its extent across that direction;
-    `area` is in the unit's square.
+    `long` is the largest distance between two points of the outline, `short` the longest chord of its convex
+    hull across that direction, as a report measures them; `area` is in the unit's square.
     """
 
     unit: Literal["px", "mm"]
@@ -119,25 +120,25 @@ def truth_of(
 def _structure(label: str, outline: Outline, field: Field) -> Structure:
     scale = np.array(field.spacing_mm)
     points = np.round(outline.points_mm() / scale, 3)
+    polygon = tuple((float(x), float(y)) for x, y in points)
     low, high = points.min(axis=0), points.max(axis=0)
     return Structure(
         label=label,
-        polygon=tuple((float(x), float(y)) for x, y in points),
+        polygon=polygon,
         box=(float(low[0]), float(low[1]), float(high[0]), float(high[1])),
-        size_px=_extent("px", points),
-        size_mm=_extent("mm", points * scale),
+        size_px=_extent("px", polygon, SQUARE_PX),
+        size_mm=_extent("mm", polygon, field.spacing_mm),
     )
 
 
-def _extent(unit: Literal["px", "mm"], points: npt.NDArray[np.float64]) -> Extent:
-    offsets = points[:, None] - points[None]
-    lengths = np.hypot(offsets[..., 0], offsets[..., 1])
-    first, second = np.unravel_index(int(lengths.argmax()), lengths.shape)
-    along = offsets[first, second] / lengths[first, second]
-    across = points @ np.array([-along[1], along[0]])
-    x, y = points.T
-    area = 0.5 * abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1)))
-    return Extent(unit=unit, long=float(lengths.max()), short=float(np.ptp(across)), area=area)
+def _extent(unit: Literal["px", "mm"], ring: Ring, scale: Scale) -> Extent:
+    axes = long_and_short_axis((ring,), scale)
+    return Extent(
+        unit=unit,
+        long=axes.long.length,
+        short=axes.short.length,
+        area=area((ring,), scale),
+    )
 
 
 def tangent_of(symphysis: Ellipse, head: Ellipse) -> tuple[npt.NDArray[np.float64], float]:

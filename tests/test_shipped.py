@@ -134,6 +134,6 @@ def test_the_stated_lesion_dice_is_found_again_on_real_val_images(
 
     predict_folder(engine, SHARED, tmp_path, tasks=["breast_lesion"], split="val")
     entry = engine.manifest.specialist("breast_lesion")
-    (found, *_) = score_task(entry, tmp_path, SHARED, "val")
+    found, *_ = score_task(entry, tmp_path, SHARED, "val").metrics
     stated = next(metric for metric in entry.metrics if metric.name == found.name)
     assert found.value == pytest.approx(stated.value, abs=0.02)

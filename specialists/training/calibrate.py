@@ -187,9 +187,7 @@ def smallest_component(
     return float(np.quantile(shares, 0.01)) / 2
 
 
-def calibrate_peak(
-    task: str, heatmaps: torch.Tensor, marked: npt.NDArray[np.bool_]
-) -> Calibration:
+def calibrate_peak(task: str, heatmaps: torch.Tensor, marked: npt.NDArray[np.bool_]) -> Calibration:
     """The heatmap peak below which a landmark was not seen.
 
     Args:

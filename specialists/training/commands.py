@@ -3,16 +3,16 @@
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
-from specialists.manifest import Manifest, Metric, ModelEntry, SpecialistEntry, read_manifest
+from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, read_manifest
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
-from specialists.training.evaluate import score_task
+from specialists.training.evaluate import Score, any_prediction, rows_of_split, score_rows
 from specialists.training.finish import Run, install, write_card
 from specialists.training.generalist import Generalist
 from specialists.training.novelty import descriptions, fit_novelty
@@ -27,7 +27,7 @@ from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.synthetic import SHARE, phantom_samples
-from specialists.training.tables import Sample, read_samples
+from specialists.training.tables import Sample, read_samples, rows_by_task
 
 BACKBONE = "usgen"
 LONGEST_NAME = 100
@@ -155,12 +155,31 @@ def predict(
     """FMC-UIA prediction files of every row in `data_root`, written to `out`.
 
     Raises:
-        TrainingError: there is no CSV, or one names a task that no specialist answers.
-        Unavailable: the specialist of a task is not installed.
+        TrainingError: there is no CSV.
         WeightsError: weights are missing or altered.
     """
     engine = load_engine(answering(read_manifest(user_dir)), "cpu")
     return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Scores by task, and why a task that has predictions has none."""
+
+    scores: dict[str, Score]
+    problems: list[str]
+
+    def as_json(self) -> str:
+        """The scores by task: rows, rows without a prediction, metrics."""
+        found = {
+            task: {
+                "rows": score.rows,
+                "missing": score.missing,
+                "metrics": [metric.model_dump() for metric in score.metrics],
+            }
+            for task, score in self.scores.items()
+        }
+        return json.dumps(found, indent=1)
 
 
 def evaluate(
@@ -169,24 +188,38 @@ def evaluate(
     *,
     split: str | None,
     namespace: str | None,
+    tasks: list[str] | None,
     user_dir: Path | None,
-) -> dict[str, list[Metric]]:
-    """Metrics by task of prediction files; `scores.json` is written beside them.
+) -> Evaluation:
+    """Scores of prediction files, wherever they were made; `scores.json` is written beside them.
+
+    A task is scored when there is any prediction of it, or when `tasks` names it.
 
     Raises:
-        TrainingError: labels or predictions are missing.
+        TrainingError: labels are missing or cannot be read, a task that is named is not known, or there is
+            nothing to score.
     """
     manifest = read_manifest(user_dir)
-    found: dict[str, list[Metric]] = {}
-    for file in sorted((data_root / "csv_files").glob("*.csv")):
-        entry = entry_for(manifest, file.stem, namespace)
-        if _was_predicted(entry, predictions):
-            found[file.stem] = score_task(entry, predictions, data_root, split)
-    if not found:
-        raise TrainingError(f"{predictions} holds no predictions for a task of {data_root}.")
-    dumped = {task: [metric.model_dump() for metric in metrics] for task, metrics in found.items()}
-    (predictions / "scores.json").write_text(json.dumps(dumped, indent=1), encoding="utf-8")
-    return found
+    found, problems = rows_by_task(data_root, ("image_path",))
+    scores: dict[str, Score] = {}
+    for task in tasks or found:
+        try:
+            entry = entry_for(manifest, task, namespace)
+            rows = found.get(task, [])
+            if tasks or any_prediction(entry, rows, predictions):
+                chosen = rows_of_split(task, rows, split)
+                scores[task] = score_rows(entry, chosen, predictions, data_root)
+        except TrainingError as error:
+            if tasks:
+                raise
+            problems.append(f"{task!r} was not scored: {error}")
+    if not scores:
+        nothing = f"{predictions} holds no predictions for a task of {data_root}."
+        raise TrainingError(" ".join([nothing, *problems]))
+    evaluation = Evaluation(scores=scores, problems=problems)
+    predictions.mkdir(parents=True, exist_ok=True)
+    (predictions / "scores.json").write_text(evaluation.as_json(), encoding="utf-8")
+    return evaluation
 
 
 def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
@@ -197,11 +230,6 @@ def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry
         if not entry.id.startswith("fmc_")
         and (data / "csv_files" / f"{entry.task_id}.csv").exists()
     ]
-
-
-def _was_predicted(entry: SpecialistEntry, predictions: Path) -> bool:
-    tasks = json.loads((predictions / "tasks.json").read_text(encoding="utf-8"))
-    return entry.task_id in tasks
 
 
 def _listed(manifest: Manifest, specialist_id: str) -> SpecialistEntry:

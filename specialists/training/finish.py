@@ -186,8 +186,11 @@ def _measure(
     run: Run,
 ) -> SpecialistEntry:
     folder = run.out / "predictions" / entry.id
-    predict_folder(engine, run.data, folder, tasks=[entry.task_id], split="val")
-    metrics = score_task(entry, folder, run.data, "val")
+    namespace = entry.id.removesuffix(entry.task_id).removesuffix("_") or None
+    predict_folder(
+        engine, run.data, folder, namespace=namespace, tasks=[entry.task_id], split="val"
+    )
+    metrics = score_task(entry, folder, run.data, "val").metrics
     if "scores:exam" in entry.provides:
         manifest = engine.manifest
         found = outputs_of(manifest, {entry.id: nets[entry.id]}, backbone, val, {}, moved=True)

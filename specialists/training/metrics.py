@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_erosion, distance_transform_edt
-from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -45,8 +45,15 @@ def macro_f1(scores: Array, truth: Labels) -> float:
 
 
 def mcc(scores: Array, truth: Labels) -> float:
-    """Matthews correlation coefficient of the best-scored class."""
-    return float(matthews_corrcoef(truth, scores.argmax(1)))
+    """Matthews correlation coefficient of the best-scored class (Gorodkin 2004); 0 where it is not defined."""
+    classes, chosen = scores.shape[1], scores.argmax(1)
+    true, guessed = (
+        np.bincount(found, minlength=classes).astype(float) for found in (truth, chosen)
+    )
+    count = len(truth)
+    covariance = (truth == chosen).sum() * count - true @ guessed
+    spread = np.sqrt((count**2 - true @ true) * (count**2 - guessed @ guessed))
+    return float(covariance / spread) if spread > 0 else 0.0
 
 
 def accuracy(scores: Array, truth: Labels) -> float:

@@ -22,17 +22,24 @@ from specialists.result import (
     Result,
     SegmentResult,
 )
-from specialists.training.tables import read_grey, read_table
+from specialists.training.tables import Row, read_grey, rows_by_task
+
+Answers = list[dict[str, object]]
 
 
 @dataclass(kw_only=True)
 class Predictions:
-    """What will be written, and what could not be predicted."""
+    """What was written, and what could not be predicted."""
 
-    classification: list[dict[str, object]] = field(default_factory=list)
-    detection: list[dict[str, object]] = field(default_factory=list)
-    regression: list[dict[str, object]] = field(default_factory=list)
+    classification: Answers = field(default_factory=list)
+    detection: Answers = field(default_factory=list)
+    regression: Answers = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    """A line for each row, task or CSV without predictions."""
+    rows: int = 0
+    """Rows that were asked for."""
+    predicted: int = 0
+    tasks: int = 0
 
 
 FILES = {
@@ -53,35 +60,55 @@ def predict_folder(
 ) -> Predictions:
     """Predictions of every row of every CSV under `data_root/csv_files`, or of one split, written into `out`.
 
-    A row whose image is missing or unreadable is named in `problems` and gets no prediction.
+    The `task_id` of a row names its specialist. A row whose image is missing or unreadable is named in
+    `problems`, and so is, once with its number of rows, a task that no installed specialist answers.
 
     Raises:
-        TrainingError: there is no CSV, or one names a task that no installed specialist answers.
+        TrainingError: there is no CSV.
     """
-    files = sorted((data_root / "csv_files").glob("*.csv"))
-    names = [file.stem for file in files if tasks is None or file.stem in tasks]
-    if not names:
-        raise TrainingError(f"There is no CSV to predict under {data_root / 'csv_files'}.")
-    predictions = Predictions()
-    needed = ("image_path",) if split is None else ("image_path", "split")
-    for name in names:
-        entry = entry_for(engine.manifest, name, namespace)
-        rows = read_table(data_root, name, needed).to_dict("records")
-        for row in tqdm(rows, desc=name, unit="image"):
-            record = {str(key): value for key, value in row.items()}
-            if split is not None and record["split"] != split:
-                continue
-            try:
-                _predict_row(engine, entry, record, data_root, out, predictions)
-            except SpecialistError as error:
-                predictions.problems.append(f"{name}: {record['image_path']}: {error}")
+    found, problems = rows_by_task(data_root, ("image_path",))
+    predictions = Predictions(problems=problems)
+    for task in tasks if tasks is not None else found:
+        if task not in found:
+            problems.append(f"No row of a CSV names the task {task!r}.")
+            continue
+        rows = [row for row in found[task] if split is None or row.get("split") == split]
+        _predict_task(engine, (task, namespace), rows, (data_root, out), predictions)
     out.mkdir(parents=True, exist_ok=True)
     for part, file_name in FILES.items():
         (out / file_name).write_text(
             json.dumps(getattr(predictions, part), indent=1), encoding="utf-8"
         )
-    (out / "tasks.json").write_text(json.dumps(names), encoding="utf-8")
     return predictions
+
+
+def _predict_task(
+    engine: Engine,
+    named: tuple[str, str | None],
+    rows: list[Row],
+    folders: tuple[Path, Path],
+    predictions: Predictions,
+) -> None:
+    """Adds the predictions of one task's rows; `named` is the task and the namespace."""
+    task, namespace = named
+    predictions.rows += len(rows)
+    try:
+        entry = entry_for(engine.manifest, task, namespace)
+    except TrainingError as error:
+        predictions.problems.append(f"{error} Its {len(rows)} rows were not predicted.")
+        return
+    if not entry.installed:
+        predictions.problems.append(
+            f"The specialist {entry.id} is not installed. Its {len(rows)} rows were not predicted."
+        )
+        return
+    predictions.tasks += 1
+    for row in tqdm(rows, desc=task, unit="image"):
+        try:
+            _predict_row(engine, entry, row, folders, predictions)
+            predictions.predicted += 1
+        except SpecialistError as error:
+            predictions.problems.append(f"{task}: {row['image_path']}: {error}")
 
 
 def answering(manifest: Manifest) -> Manifest:
@@ -121,11 +148,11 @@ def entry_for(manifest: Manifest, task_id: str, namespace: str | None) -> Specia
 def _predict_row(
     engine: Engine,
     entry: SpecialistEntry,
-    row: dict[str, object],
-    data_root: Path,
-    out: Path,
+    row: Row,
+    folders: tuple[Path, Path],
     predictions: Predictions,
 ) -> None:
+    data_root, out = folders
     relative = str(row["image_path"])
     image = image_of(read_grey((data_root / "csv_files" / relative).resolve()))
     result = engine.run(entry.id, image, region_for(engine, entry, image))
@@ -133,7 +160,7 @@ def _predict_row(
     size = np.array([image.info.width_px, image.info.height_px])
     match result:
         case SegmentResult():
-            _write_mask(result, image, out / str(row["mask_path"]).removeprefix("../"))
+            _write_mask(result, image, mask_target(row, out))
         case ClassifyResult():
             scores = list(result.scores.values())
             predictions.classification.append(
@@ -165,6 +192,21 @@ def label_map(result: SegmentResult, image: Image) -> np.ndarray:
         inside = rasterize(component.polygons, image.info.width_px, image.info.height_px)
         labels[inside] = result.labels.index(component.label) + 1
     return labels
+
+
+def mask_target(row: Row, out: Path) -> Path:
+    """Where the mask of a row is written, or looked for, under `out`.
+
+    Raises:
+        TrainingError: the row has no mask path, or one that leads out of `out`.
+    """
+    relative = row.get("mask_path")
+    if not isinstance(relative, str):
+        raise TrainingError("The row has no mask_path, so that its mask has no place.")
+    path = out / relative.removeprefix("../")
+    if not path.resolve().is_relative_to(out.resolve()):
+        raise TrainingError(f"The mask_path {relative} leads out of the folder of predictions.")
+    return path
 
 
 def _write_mask(result: SegmentResult, image: Image, path: Path) -> None:

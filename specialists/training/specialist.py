@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ class SpecialistConfig:
     warmup_steps: int = 50
     steps: int = 1500
     batch: int = 16
-    threads: int = 4
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     save_every_s: float = 240.0
 
 
@@ -76,20 +77,15 @@ def train_heads(
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     model = manifest.models[entries[0].model]
-    nets = {entry.id: SpecialistNet(entry, model, backbone.widths) for entry in entries}
-    if start.decoders is not None:
-        for entry in entries:
-            _start_from(nets[entry.id], entry.kind, read_tensors(start.decoders))
-    everything = nn.ModuleDict(nets)
+    nets = _new_nets(entries, model, backbone, start)
+    everything = nn.ModuleDict(nets).train()
     average = Average(everything)
-    optimizer = torch.optim.AdamW(
-        everything.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
+    rate, decay = config.learning_rate, config.weight_decay
+    optimizer = torch.optim.AdamW(everything.parameters(), rate, weight_decay=decay)
     _begin(start, config, model)
     first = 0
     if start.resume and start.folder is not None:
         first = load_state(start.folder, everything, average, optimizer)
-    everything.train()
     batches = loader(_batches(manifest, entries, pack, config, first))
     saved = time.monotonic()
     progress = tqdm(batches, desc="stage II", initial=first, total=config.steps, unit="step")
@@ -105,6 +101,16 @@ def train_heads(
             saved = time.monotonic()
     everything.load_state_dict(average.tensors)
     return {name: net.eval() for name, net in nets.items()}
+
+
+def _new_nets(
+    entries: list[SpecialistEntry], model: ModelEntry, backbone: Frozen, start: Start
+) -> dict[str, SpecialistNet]:
+    nets = {entry.id: SpecialistNet(entry, model, backbone.widths) for entry in entries}
+    if start.decoders is not None:
+        for entry in entries:
+            _start_from(nets[entry.id], entry.kind, read_tensors(start.decoders))
+    return nets
 
 
 def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:

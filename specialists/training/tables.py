@@ -14,6 +14,8 @@ from specialists.errors import TrainingError
 from specialists.manifest import Kind, SpecialistEntry
 
 Array = npt.NDArray[np.float64]
+Row = dict[str, object]
+"""One line of a CSV by column."""
 
 
 @dataclass(kw_only=True)
@@ -32,6 +34,7 @@ class Sample:
     """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
 
 
+TRAINING_COLUMNS = ("task_id", "image_path", "group_id", "split")
 EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height")
 
 
@@ -45,6 +48,8 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
     for entry in entries:
         for row in read_table(data, entry.task_id).to_dict("records"):
             record = {str(key): value for key, value in row.items()}
+            if record["task_id"] != entry.task_id:
+                continue
             if split is not None and record["split"] != split:
                 continue
             path = (data / "csv_files" / str(record["image_path"])).resolve()
@@ -69,7 +74,7 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
 
 
 def read_table(
-    data: Path, task_id: str, columns: Collection[str] = ("image_path", "group_id", "split")
+    data: Path, task_id: str, columns: Collection[str] = TRAINING_COLUMNS
 ) -> pd.DataFrame:
     """The rows of `csv_files/<task_id>.csv`.
 
@@ -87,7 +92,34 @@ def read_table(
     return table
 
 
-def label_points(record: dict[str, object], landmarks: int) -> Array:
+def rows_by_task(data: Path, needed: Collection[str]) -> tuple[dict[str, list[Row]], list[str]]:
+    """The rows of every CSV under `csv_files` by the task that each row names, and what could not be read.
+
+    Args:
+        data: the data root.
+        needed: columns besides `task_id`.
+
+    Raises:
+        TrainingError: there is no CSV.
+    """
+    files = sorted((data / "csv_files").glob("*.csv"))
+    if not files:
+        raise TrainingError(f"There is no CSV under {data / 'csv_files'}.")
+    found: dict[str, list[Row]] = {}
+    problems: list[str] = []
+    for path in files:
+        try:
+            table = read_table(data, path.stem, ("task_id", *needed))
+        except TrainingError as error:
+            problems.append(str(error))
+            continue
+        for row in table.to_dict("records"):
+            task = "" if pd.isna(row["task_id"]) else str(row["task_id"])
+            found.setdefault(task, []).append({str(key): value for key, value in row.items()})
+    return found, problems
+
+
+def label_points(record: Row, landmarks: int) -> Array:
     """(landmarks, 2) points (x, y) of a row; a missing one is NaN."""
     points = np.full((landmarks, 2), np.nan)
     for index in range(landmarks):
@@ -97,13 +129,13 @@ def label_points(record: dict[str, object], landmarks: int) -> Array:
     return points
 
 
-def label_box(record: dict[str, object]) -> tuple[float, float, float, float] | None:
+def label_box(record: Row) -> tuple[float, float, float, float] | None:
     """The box of a row; null where its columns are empty: nothing is there."""
     box = [float(str(record[key])) for key in ("x_min", "y_min", "x_max", "y_max")]
     return None if np.isnan(box).any() else (box[0], box[1], box[2], box[3])
 
 
-def label_class(record: dict[str, object], classes: int) -> int:
+def label_class(record: Row, classes: int) -> int:
     """The class of a row.
 
     Raises:
@@ -124,13 +156,11 @@ def read_grey(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with PILImage.open(path) as image:
             return np.asarray(image.convert("L"))
-    except OSError as error:
+    except (OSError, ValueError, PILImage.DecompressionBombError) as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
 
 
-def _add_label(
-    sample: Sample, entry: SpecialistEntry, record: dict[str, object], data: Path
-) -> None:
+def _add_label(sample: Sample, entry: SpecialistEntry, record: Row, data: Path) -> None:
     match entry.kind:
         case Kind.SEGMENT:
             path = data / "csv_files" / str(record["mask_path"])

@@ -132,6 +132,13 @@ def test_an_exif_rotated_photograph_is_turned_upright() -> None:
     assert ingested.image.info.conversions == ("EXIF orientation 6 applied",)
 
 
+def test_an_orientation_that_does_not_exist_is_not_said_to_be_applied() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 99
+    ingested = ingest(encoded(a_picture(), "JPEG", exif=exif), LIMIT_PIXELS)
+    assert ingested.image.info.conversions == ()
+
+
 def test_nothing_but_pixels_is_kept() -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("PatientName", "Jane Roe")

@@ -65,8 +65,13 @@ REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
     "a form that is not multipart": ({"data": {"image": "x"}}, 415, "multipart/form-data"),
     "a multipart body without its boundary": (
         {"content": b"x", "headers": {"content-type": "multipart/form-data"}},
-        400,
-        "boundary",
+        422,
+        "multipart form cannot be read",
+    ),
+    "a very long question": (
+        {"files": [IMAGE], "data": {"question": "x" * 70_000}},
+        422,
+        "multipart form cannot be read",
     ),
     "no form that exists": ({"files": [IMAGE], "headers": {"accept": "image/png"}}, 406, "text"),
 }
@@ -101,9 +106,25 @@ async def test_specialists_that_cannot_answer_say_why(client: httpx.AsyncClient)
     unknown = await client.post("/specialists/nobody", files=[IMAGE])
     assert "GET /specialists" in check_problem(unknown, 404)
     missing = await client.post("/specialists/fmc_thyroid_nodule", files=[IMAGE])
-    assert "not installed" in check_problem(missing, 503)
+    reason = check_problem(missing, 503)
+    assert "not installed" in reason
+    assert ".." not in reason
     no_region = await client.post("/specialists/exam_cls", files=[IMAGE], data=region)
     assert "takes no region" in check_problem(no_region, 422)
+
+
+async def test_a_specialist_reads_no_colour_image_as_the_planner_does_not(
+    client: httpx.AsyncClient, tools: StandInTools
+) -> None:
+    doppler = PIL.Image.new("RGB", (128, 128), (60, 60, 60))
+    doppler.paste((220, 30, 20), (30, 30, 80, 80))
+    answer = await client.post(
+        "/specialists/breast_2cls", files=[("image", ("d.png", encoded(doppler), "image/png"))]
+    )
+    assert answer.status_code == 200
+    assert answer.json()["result"] is None
+    assert "Doppler" in answer.json()["not_assessed"]
+    assert tools.calls == []
 
 
 async def test_what_is_not_there_gets_a_problem(client: httpx.AsyncClient) -> None:
@@ -113,6 +134,9 @@ async def test_what_is_not_there_gets_a_problem(client: httpx.AsyncClient) -> No
     check_problem(await client.get("/analyses/0/report.json"), 404)
     check_problem(await client.get("/analyses/0/events"), 404)
     check_problem(await client.get("/analyses/0/evidence/e1.png"), 404)
+    assert len(check_problem(await client.get(f"/analyses/{'a' * 5000}"), 404)) < 200
+    titles = [(await client.get(path)).json()["title"] for path in ("/nowhere", "/analyses/0")]
+    assert titles[0] == titles[1]
     wrong_method = await client.delete("/analyze")
     check_problem(wrong_method, 405)
     assert wrong_method.headers["allow"] == "POST"
@@ -208,5 +232,6 @@ def test_a_store_that_cannot_be_opened_names_the_place(tmp_path: Path) -> None:
         Store.open(Settings(data_dir=blocked / "data"))
     garbage = tmp_path / "garbage.db"
     garbage.write_bytes(os.urandom(4096))
-    with pytest.raises(StoreUnavailable, match="USTRI_DATABASE_URL"):
-        Store.open(Settings(data_dir=tmp_path, database_url=f"sqlite:///{garbage}"))
+    for url in (f"sqlite:///{garbage}", "nonsense", "nosuch://x", "postgresql+nosuch://x"):
+        with pytest.raises(StoreUnavailable, match="USTRI_DATABASE_URL"):
+            Store.open(Settings(data_dir=tmp_path, database_url=url))

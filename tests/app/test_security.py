@@ -99,6 +99,9 @@ async def test_a_browser_signs_in_once_and_comes_back_to_its_page(serve: Serve) 
         sent_on = await client.get("/analyses/0/view")
         assert sent_on.status_code == 303
         assert sent_on.headers["location"] == "/login?next=/analyses/0/view"
+        paged = await client.get("/?page=2")
+        assert paged.headers["location"] == "/login?next=/%3Fpage%3D2"
+        assert 'value="/?page=2"' in (await client.get(paged.headers["location"])).text
         form = await client.get(sent_on.headers["location"])
         assert 'value="/analyses/0/view"' in form.text
         wrong = await client.post("/login", data={"key": "wrong", "next": "/"})
@@ -126,3 +129,10 @@ async def test_signing_in_sends_nobody_elsewhere(serve: Serve, target: str) -> N
     async with serve(api_key=KEY) as client:
         response = await client.post("/login", data={"key": KEY, "next": target})
     assert response.headers["location"] == "/"
+
+
+async def test_head_gets_the_headers_of_get_and_no_body(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/healthz", "/readyz", "/specialists", "/nowhere"):
+        shown, head = await client.get(path), await client.head(path)
+        assert (head.status_code, head.content) == (shown.status_code, b"")
+        assert head.headers["content-type"] == shown.headers["content-type"]

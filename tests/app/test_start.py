@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.main import create_app
+from app.errors import SettingsError
+from app.main import create_app, listening
 from app.settings import Settings
 from specialists.errors import WeightsError
 
@@ -60,3 +61,12 @@ def test_a_manifest_that_cannot_be_read_stops_the_start_by_name(settings: Settin
     write_manifest(settings, "[[model]\n")
     with pytest.raises(WeightsError, match=r"specialists/manifest\.toml cannot be read"):
         create_app(settings)
+
+
+def test_an_address_that_is_taken_or_not_ours_stops_the_start_by_name() -> None:
+    with listening("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"127\.0\.0\.1.*{port}.*in use"):
+            listening("127.0.0.1", port)
+    with pytest.raises(SettingsError, match=r"192\.0\.2\.1"):
+        listening("192.0.2.1", 0)

@@ -9,7 +9,13 @@ from app.demo import loopback_socket
 from app.viewer import ROWS, evidence_names, layers_of, utc_text
 from reports.model import ExamCode
 from specialists.phantom import png_bytes
-from tests.builders import a_report, some_evidence
+from tests.builders import (
+    a_component,
+    a_report,
+    a_segment_result,
+    an_ellipse,
+    some_evidence,
+)
 from tests.planner.stand_ins import StandInTools, breast_answers, routed_to
 from tests.serving import a_phantom, service, truthful_tools
 
@@ -91,6 +97,36 @@ def test_the_report_page_holds_every_statement_and_its_evidence(address: str) ->
         assert model["sha256"] in html
     for form in ("json", "html", "txt"):
         assert f"/analyses/{analysis_id}/report.{form}" in html
+
+
+def test_a_note_on_the_question_does_not_make_a_report_partial(address: str) -> None:
+    analysis_id = analysed(address, question="Is it malignant?")
+    assert (
+        httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()["outcome"] == "reported"
+    )
+    html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+    assert "By its keywords the question asks for" in html
+    assert "Reported in part" not in html
+
+
+def test_what_a_measurement_does_not_tell_stands_beside_it_once(address: str) -> None:
+    analysis_id = analysed(address)
+    report = httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()
+    reasons = {item["reason"] for item in report["measurements"]}
+    html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+    assert [html.count(reason) for reason in reasons] == [1] * len(reasons)
+
+
+def test_checks_that_flag_are_one_alert(tmp_path: Path) -> None:
+    answers = breast_answers(exam_cls=routed_to(ExamCode.MUSCLE, 0.5))
+    away = a_component(polygons=(an_ellipse((80.0, 80.0), (40.0, 30.0)),))
+    answers["breast_lesion"] = a_segment_result(components=(away,))
+    with service(tmp_path, StandInTools(answers=answers)) as address:
+        analysis_id = analysed(address, exam="breast")
+        html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+    assert html.count('class="alert warn"') == 1
+    assert "exam: router against request" in html.partition("Impression")[0]
+    assert "outline inside the detector" in html.partition("Impression")[0]
 
 
 def test_a_refused_report_is_loud(tmp_path: Path) -> None:

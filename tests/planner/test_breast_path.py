@@ -3,6 +3,7 @@
 import pytest
 
 from planner.case import Request
+from planner.conclude import conclude
 from reports.model import (
     CheckOutcome,
     ChosenBy,
@@ -12,6 +13,8 @@ from reports.model import (
     Report,
 )
 from specialists.errors import Declined
+from specialists.manifest import Manifest, Threshold
+from specialists.result import Result
 from tests.builders import (
     LESION_BOX,
     a_calibrated_image_info,
@@ -26,6 +29,8 @@ from tests.builders import (
 from tests.planner.stand_ins import (
     BREAST_TOOLS,
     StandInTools,
+    a_manifest,
+    an_identity,
     breast_answers,
     no_lesion_answers,
     report_of,
@@ -227,3 +232,35 @@ def test_one_legal_action_is_forced_and_two_are_chosen_by_the_rules() -> None:
     ]
     assert all(step.reason for step in steps)
     assert [step.index for step in steps] == list(range(6))
+
+
+def asking_for(presence: float) -> Manifest:
+    """A manifest whose lesion detector finds from that score."""
+    manifest = a_manifest()
+    limit = {"presence": Threshold(value=presence, source="this test")}
+    detector = manifest.specialists["breast_lesion_det"].model_copy(update={"thresholds": limit})
+    return manifest.model_copy(
+        update={"specialists": manifest.specialists | {detector.id: detector}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("box", "components", "says"),
+    [
+        (LESION_BOX, None, "Lesion: found (presence score 0.93)"),
+        (None, (), "Lesion: not found (presence score 0.66)"),
+        (None, None, "the detector found none (presence score 0.66; one counts as found from 0.68"),
+    ],
+)
+def test_a_presence_score_is_stated_beside_the_score_from_which_one_counts(
+    box: tuple[float, ...] | None, components: tuple[()] | None, says: str
+) -> None:
+    changes: dict[str, Result] = {
+        "breast_lesion_det": a_detect_result(box=box, score=0.93 if box else 0.66)
+    }
+    if components is not None:
+        changes["breast_lesion"] = a_segment_result(components=components)
+    tools = StandInTools(answers=breast_answers(**changes), manifest=asking_for(0.68))
+    statement = conclude(run_case(tools), an_identity()).findings[0].statement
+    assert says in statement
+    assert "counts as found from 0.68" in statement

@@ -116,6 +116,8 @@ def test_an_image_that_the_router_declines_is_refused_even_when_the_exam_is_name
     assert report.outcome is Outcome.REFUSED
     assert report.exam.code is exam
     assert "the image is unlike" in (report.reason or "")
+    assert "It would need" in (report.reason or "")
+    assert ("No exam was recognised" in (report.reason or "")) == (exam is None)
     assert [step.action for step in report.steps] == ["exam_cls", "stop"]
 
 

@@ -99,7 +99,12 @@ def a_breast_report() -> Report:
             findings=(
                 a_finding(evidence=("e1", "e2", "e3")),
                 a_finding(id="f2", label="classification", score=0.59, evidence=("e4",)),
-                a_finding(id="f3", label="classification", score=0.61, evidence=("e5",)),
+                a_finding(
+                    id="f3",
+                    label="three-way classification (cross-check)",
+                    score=0.61,
+                    evidence=("e5",),
+                ),
             ),
             measurements=tuple(measurements),
             evidence=tuple(evidence),

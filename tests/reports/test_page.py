@@ -11,6 +11,7 @@ from reports.text import to_text
 from reports.wording import NOT_FOR_CLINICAL_USE, word
 from tests.builders import (
     a_finding,
+    a_measurement,
     a_refused_report,
     a_report,
     a_step,
@@ -224,3 +225,12 @@ def test_the_fragment_is_the_article_of_the_page() -> None:
     fragment = str(to_fragment(report, HREF))
     assert fragment.startswith('<article class="report"')
     assert fragment in to_html(report, HREF)
+
+
+def test_the_text_form_says_a_reason_once_for_measurements_that_share_it() -> None:
+    shared = "The image states no pixel spacing."
+    items = (a_measurement(reason=shared), a_measurement(id="m2", reason=shared))
+    other = a_measurement(id="m3", reason="The outline reaches the edge of the image.")
+    text = to_text(word(a_report(measurements=(*items, other))))
+    assert text.count(shared) == 1
+    assert "reaches the edge" in text

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.errors import EvidenceMissing, ReasonMissing
+from reports.html import to_html
 from reports.model import (
     CheckOutcome,
     Colour,
+    ExamInfo,
     Finding,
     FindingState,
     MaskEvidence,
@@ -21,12 +23,15 @@ from reports.model import (
     ScoresEvidence,
     Spacing,
 )
+from reports.text import to_text
 from reports.wording import (
     NOT_FOR_CLINICAL_USE,
     TRAINING_CLASSES,
     clause,
     digits,
+    exam_basis,
     number,
+    score_text,
     sentence,
     word,
 )
@@ -139,7 +144,7 @@ def test_a_statement_on_evidence_that_is_not_there_is_an_error(changes: dict[str
 def test_a_class_score_is_called_a_score_with_what_it_was_trained_on() -> None:
     statement = says(a_finding(label="classification", evidence=("e4",)))
     assert statement.startswith(
-        "Classifier score for malignant: 0.18 (benign 0.82, by breast_2cls)."
+        "Classification: classifier score for malignant 0.18 (benign 0.82, by breast_2cls)."
     )
     assert "Trained on a set with 34 % malignant images (BUSI" in statement
     assert "not a risk and not a BI-RADS or TI-RADS category" in statement
@@ -160,7 +165,7 @@ def test_a_classifier_of_unknown_training_says_so() -> None:
         findings=(a_finding(label="classification", evidence=("e4",)),),
     )
     statement = word(report).findings[0].statement
-    assert statement.startswith("Classifier score for class 1: 0.70 (class 0 0.30, by fmc_breast_2")
+    assert "classifier score for class 1 0.70 (class 0 0.30, by fmc_breast_2cls)" in statement
     assert "share of class 1 images in its training set is not stated" in statement
 
 
@@ -200,7 +205,7 @@ def test_a_ratio_is_printed_with_its_definition() -> None:
 def test_the_impression_sums_up_lesion_size_and_score() -> None:
     assert a_worded_report().impression == (
         "Lesion found: long axis 160 px, short axis 100 px.",
-        "Classifier score for malignant: 0.18 (breast_2cls); not a risk.",
+        "Classification: classifier score for malignant 0.18 (benign 0.82); not a risk.",
     )
 
 
@@ -315,3 +320,77 @@ def test_no_state_and_score_leave_a_template_unfilled(score: float, state: Findi
     assert statement.endswith(".")
     assert not {"{", "}", "None"} & set(statement.split())
     assert "  " not in statement
+
+
+def test_a_score_is_never_printed_as_certain() -> None:
+    assert score_text(0.18) == "0.18"
+    assert [score_text(value) for value in (1.0, 0.9999, 0.995)] == ["> 0.99"] * 3
+    assert [score_text(value) for value in (0.0, 0.0001)] == ["< 0.01"] * 2
+    assert says(a_finding(score=0.9999)).startswith("Lesion: found (presence score > 0.99)")
+
+
+def test_two_classifications_are_told_apart_by_their_labels() -> None:
+    scores = ScoresEvidence(
+        id="e9",
+        specialist="breast_3cls",
+        step=4,
+        scores={"normal": 0.85, "benign": 0.05, "malignant": 0.1},
+    )
+    report = word(
+        a_report(
+            evidence=(*some_evidence(), scores),
+            findings=(
+                a_finding(label="classification", evidence=("e4",)),
+                a_finding(id="f2", label="three-way classification", evidence=("e9",)),
+            ),
+        )
+    )
+    assert [line.partition(":")[0] for line in report.impression] == [
+        "Classification",
+        "Three-way classification",
+    ]
+    assert "malignant 0.10 (normal 0.85, benign 0.05)" in report.impression[1]
+    assert report.findings[1].statement.startswith("Three-way classification: classifier score")
+
+
+def test_the_impression_says_a_reason_once() -> None:
+    gap = a_finding(
+        state=FindingState.NOT_ASSESSED, score=None, reason="the two disagree", evidence=()
+    )
+    reason = "Not answered: lesion, because the two disagree."
+    partial = word(a_report(outcome=Outcome.PARTIAL, reason=reason, findings=(gap,)))
+    assert " ".join(partial.impression).count("the two disagree") == 1
+    refused = word(a_report(outcome=Outcome.REFUSED, reason="It is a cat.", findings=(gap,)))
+    assert refused.impression == ("Refused, nothing was assessed: it is a cat.",)
+
+
+@pytest.mark.parametrize(
+    ("code", "chosen_by", "score", "sentence"),
+    [
+        (
+            "breast",
+            "request",
+            0.16,
+            "Exam named in the request; the router's score for it is 0.16.",
+        ),
+        ("breast", "request", None, "Exam named in the request."),
+        (
+            "nerve",
+            "image",
+            0.97,
+            "Exam recognised from the image; the router's score for it is 0.97.",
+        ),
+        (None, "image", 0.33, "No exam was recognised; the router's best score is 0.33."),
+        (None, "image", None, "No exam was recognised."),
+    ],
+)
+def test_how_the_exam_was_chosen_is_never_called_recognised_when_it_was_not(
+    code: str | None, chosen_by: str, score: float | None, sentence: str
+) -> None:
+    info = ExamInfo.model_validate(
+        {"code": code, "title": "An exam", "chosen_by": chosen_by, "score": score}
+    )
+    assert exam_basis(info) == sentence
+    report = word(a_report(exam=info))
+    for form in (to_text(report), to_html(report, None).replace("&#39;", "'")):
+        assert sentence.rstrip(".") in form

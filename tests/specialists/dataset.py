@@ -37,10 +37,11 @@ def write_dataset(root: Path) -> Path:
 def write_csv(root: Path, task: str, rows: list[Row]) -> Path:
     path = root / "csv_files" / f"{task}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
+    named = [{"task_id": task, **row} for row in rows]
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(named[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(named)
     return path
 
 

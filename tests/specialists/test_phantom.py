@@ -8,6 +8,7 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 from PIL.PngImagePlugin import PngInfo
+from scipy.spatial import ConvexHull
 
 from specialists.errors import Rejected
 from specialists.phantom import (
@@ -96,6 +97,38 @@ def test_axes_are_the_largest_caliper_distances() -> None:
     assert pubis.size_mm.area == pytest.approx(
         np.pi / 4 * pubis.size_mm.long * pubis.size_mm.short, rel=1e-3
     )
+
+
+def longest_chord(points: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The largest distance of two points, and the longest chord of their hull across it: by many parallel cuts."""
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    first, last = np.unravel_index(int(apart.argmax()), apart.shape)
+    along = (points[last] - points[first]) / apart.max()
+    turned = (points - points[first]) @ np.array([[along[0], -along[1]], [along[1], along[0]]])
+    corners = turned[ConvexHull(turned).vertices]
+    lengths = []
+    for at in np.linspace(0, apart.max(), 4001)[1:-1]:
+        crossed = [
+            (y0 + (at - x0) * (y1 - y0) / (x1 - x0))
+            for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True)
+            if (x0 < at) != (x1 < at)
+        ]
+        lengths.append(max(crossed) - min(crossed))
+    return float(apart.max()), max(lengths)
+
+
+def test_axes_are_those_that_a_report_measures(phantoms: list[Phantom]) -> None:
+    for phantom in phantoms[::3]:
+        spacing = phantom.truth.spacing_mm
+        for structure in phantom.truth.structures:
+            points = np.array(structure.polygon)
+            for size, scale in (
+                (structure.size_px, (1.0, 1.0)),
+                (structure.size_mm, (spacing.x, spacing.y)),
+            ):
+                long, short = longest_chord(points * scale)
+                assert size.long == pytest.approx(long, rel=1e-6)
+                assert size.short == pytest.approx(short, rel=1e-3)
 
 
 def test_the_angle_of_progression_is_that_of_the_widest_line_past_the_head(

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PILImage
+from sklearn.metrics import matthews_corrcoef
 
 from specialists.engine import Engine
 from specialists.errors import TrainingError
 from specialists.load import load_engine
 from specialists.manifest import Manifest, Metric
 from specialists.training.evaluate import score_task
+from specialists.training.metrics import mcc
 from specialists.training.predict import FILES, Predictions, answering, predict_folder
 from tests.specialists.dataset import BIRTH, BREAST, read_csv, write_csv
-from tests.specialists.nets import KINDS, a_manifest, threshold
+from tests.specialists.nets import KINDS, a_manifest, an_entry, threshold
 
 Rows = list[dict[str, object]]
 
@@ -32,13 +34,15 @@ def read(out: Path, part: str) -> Rows:
 
 def score(task: str, predictions: Path, data: Path, split: str | None = None) -> dict[str, Metric]:
     entry = a_manifest(data).specialist(task)
-    return {metric.name: metric for metric in score_task(entry, predictions, data, split)}
+    found = score_task(entry, predictions, data, split)
+    return {metric.name: metric for metric in found.metrics}
 
 
 @pytest.fixture
 def out(engine: Engine, data: Path, tmp_path: Path) -> Path:
     found = predict_folder(engine, data, tmp_path / "out")
     assert found.problems == []
+    assert found.rows == found.predicted > 0
     return tmp_path / "out"
 
 
@@ -95,7 +99,9 @@ def test_masks_are_grey_label_maps_of_the_images_size(out: Path, data: Path) -> 
 
 def test_labels_are_never_read(engine: Engine, data: Path, out: Path, tmp_path: Path) -> None:
     for task in KINDS.values():
-        kept = {"image_path"} | ({"mask_path"} if "mask_path" in read_csv(data, task)[0] else set())
+        kept = {"image_path", "task_id"} | (
+            {"mask_path"} if "mask_path" in read_csv(data, task)[0] else set()
+        )
         write_csv(
             data, task, [{k: v for k, v in r.items() if k in kept} for r in read_csv(data, task)]
         )
@@ -116,7 +122,7 @@ def test_an_image_that_cannot_be_read_is_reported_and_counts_as_wrong(
     lost.unlink()
     broken.write_bytes(broken.read_bytes()[:100])
     found = predict_folder(engine, data, tmp_path / "out", tasks=tasks)
-    assert len(found.problems) == 2 * len(tasks)
+    assert len(found.problems) == found.rows - found.predicted == 2 * len(tasks)
     assert all(lost.name in p or broken.name in p for p in found.problems)
     assert len(found.classification) == len(read_csv(data, "breast_2cls")) - 2
     metrics = score("breast_2cls", tmp_path / "out", data)
@@ -129,14 +135,75 @@ def test_an_image_that_cannot_be_read_is_reported_and_counts_as_wrong(
     assert score("breast_lesion_det", tmp_path / "out", data)["iou"].value == pytest.approx(6 / 8)
 
 
-def test_a_folder_without_csv_or_an_unknown_task_is_an_error(
-    engine: Engine, data: Path, tmp_path: Path
-) -> None:
+def test_a_folder_without_csv_is_an_error(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no CSV"):
         predict_folder(engine, tmp_path / "nothing", tmp_path / "out")
-    write_csv(data, "unheard_of", [{"image_path": "x", "group_id": "g", "split": "val"}])
-    with pytest.raises(TrainingError, match="unheard_of"):
-        predict_folder(engine, data, tmp_path / "out")
+
+
+def one_csv_of(data: Path, *tasks: str) -> list[str]:
+    """Puts the rows of those tasks into one CSV of another name, and gives its image paths by row."""
+    rows: Rows = [dict(row) for task in tasks for row in read_csv(data, task)]
+    shutil.rmtree(data / "csv_files")
+    columns = dict.fromkeys(column for row in rows for column in row)
+    write_csv(data, "all_rows", [{**dict.fromkeys(columns, ""), **row} for row in rows])
+    return [str(row["image_path"]) for row in rows]
+
+
+def test_the_task_id_of_a_row_names_its_specialist_whatever_the_file_is_called(
+    engine: Engine, data: Path, out: Path, tmp_path: Path
+) -> None:
+    one_csv_of(data, *KINDS.values())
+    found = predict_folder(engine, data, tmp_path / "again")
+    assert (found.problems, found.tasks) == ([], len(KINDS))
+    written = {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*")}
+    assert written
+    for name, content in written.items():
+        if name.suffix == ".json":
+            rows, again = json.loads(content), json.loads((tmp_path / "again" / name).read_bytes())
+            assert sorted(rows, key=str) == sorted(again, key=str)
+        else:
+            assert (tmp_path / "again" / name).read_bytes() == content
+
+
+def test_a_task_without_a_specialist_is_one_line_and_the_others_go_on(
+    tiny: Manifest, data: Path, tmp_path: Path
+) -> None:
+    for task in ("unheard_of", "fetal_head"):
+        write_csv(data, task, [{"image_path": "../x.png", "split": "val"}] * 3)
+    (data / "csv_files" / "broken.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    entries = {**tiny.specialists, "fetal_head": an_entry("fetal_head", data)}
+    manifest = answering(tiny.model_copy(update={"specialists": entries}))
+    found = predict_folder(load_engine(manifest, "cpu"), data, tmp_path / "out")
+    broken, uninstalled, unknown = found.problems
+    assert "broken.csv lacks the columns image_path, task_id" in broken
+    assert "fetal_head is not installed. Its 3 rows were not predicted." in uninstalled
+    assert "'unheard_of'. Its 3 rows were not predicted." in unknown
+    assert (found.rows - found.predicted, found.tasks) == (6, len(KINDS))
+    assert len(found.regression) == BIRTH
+
+
+def test_a_task_that_is_asked_for_and_in_no_csv_is_a_line(
+    engine: Engine, data: Path, tmp_path: Path
+) -> None:
+    found = predict_folder(engine, data, tmp_path, tasks=["breast_2cls", "liver"])
+    assert found.problems == ["No row of a CSV names the task 'liver'."]
+    assert found.predicted == len(read_csv(data, "breast_2cls"))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("", "no mask_path"), ("../../../a.png", "leads out"), ("/tmp/a.png", "leads out")],
+)
+def test_a_mask_is_never_written_outside_the_folder(
+    engine: Engine, data: Path, tmp_path: Path, path: str, words: str
+) -> None:
+    rows: Rows = [dict(row) for row in read_csv(data, "breast_lesion")]
+    rows[0]["mask_path"] = path
+    write_csv(data, "breast_lesion", rows)
+    found = predict_folder(engine, data, tmp_path / "out", tasks=["breast_lesion"])
+    (problem,) = found.problems
+    assert words in problem
+    assert str(rows[0]["image_path"]) in problem
 
 
 def test_only_the_split_that_is_asked_for_is_predicted(
@@ -253,8 +320,53 @@ def test_an_image_without_any_marked_landmark_is_left_out(data: Path, tmp_path: 
     assert (metric.value, metric.n) == (0, BIRTH - 1)
 
 
-def test_a_split_without_rows_or_a_missing_file_is_named(data: Path, tmp_path: Path) -> None:
+def test_a_split_without_rows_or_a_file_that_cannot_be_read_is_named(
+    data: Path, tmp_path: Path
+) -> None:
     with pytest.raises(TrainingError, match="'test'"):
         score("breast_2cls", tmp_path, data, "test")
-    with pytest.raises(TrainingError, match=r"classification_predictions\.json"):
-        score("breast_2cls", tmp_path, data)
+    for content in ("{", "{}"):
+        (tmp_path / FILES["classification"]).write_text(content, encoding="utf-8")
+        with pytest.raises(TrainingError, match=r"classification_predictions\.json"):
+            score("breast_2cls", tmp_path, data)
+
+
+def test_what_is_missing_or_cannot_be_read_is_counted_and_counts_as_wrong(
+    data: Path, tmp_path: Path
+) -> None:
+    write_perfect(data, tmp_path / "out")
+    answers = read(tmp_path / "out", "classification")
+    for index, probs in enumerate(([1.0], [0.1, "x"], [None, 1.0], None, {"a": 1})):
+        answers[index]["predicted_probs"] = probs
+    del answers[5]["predicted_probs"]
+    file = tmp_path / "out" / FILES["classification"]
+    file.write_text(json.dumps([*answers[:-1], "not a record"]), encoding="utf-8")
+    found = score_task(a_manifest(data).specialist("breast_2cls"), tmp_path / "out", data, None)
+    assert (found.rows, found.missing) == (8, 7)
+    assert {m.name: m.value for m in found.metrics}["accuracy"] == pytest.approx(1 / 8)
+    for task in ("breast_lesion", "breast_lesion_det", "aop_landmarks"):
+        rows = len(read_csv(data, task))
+        entry = a_manifest(data).specialist(task)
+        assert score_task(entry, tmp_path / "out", data, None).missing == 0
+        assert score_task(entry, tmp_path / "none", data, None).missing == rows
+
+
+def test_labels_without_groups_or_splits_are_scored_image_by_image(
+    data: Path, tmp_path: Path
+) -> None:
+    write_perfect(data, tmp_path / "out")
+    rows = read_csv(data, "breast_2cls")
+    bare = [{k: v for k, v in row.items() if k not in ("group_id", "split")} for row in rows]
+    write_csv(data, "breast_2cls", [dict(row) for row in bare])
+    metric = score("breast_2cls", tmp_path / "out", data)["accuracy"]
+    assert (metric.value, metric.n, metric.split) == (1.0, 8, "all")
+    assert metric.low == 1.0  # eight images are eight groups
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_correlation_coefficient_is_that_of_the_books(classes: int) -> None:
+    rng = np.random.default_rng(classes)
+    for _ in range(20):
+        scores, truth = rng.random((40, classes)), rng.integers(0, classes, 40)
+        assert mcc(scores, truth) == pytest.approx(matthews_corrcoef(truth, scores.argmax(1)))
+    assert mcc(np.eye(classes), np.zeros(classes, np.int64)) == 0  # one class alone

@@ -127,20 +127,20 @@ def test_a_detector_of_absence_needs_images_without_the_structure(
 
 def test_what_val_lacks_for_a_calibration_is_named() -> None:
     logits, empty = np.zeros(4), np.zeros((64, 64), np.uint8)
-    with pytest.raises(TrainingError, match="thyroid .* no image of val is without"):
+    entry = read_manifest().specialist("breast_2cls")
+    with pytest.raises(TrainingError, match=r"thyroid .* no image of val is without"):
         calibrate_presence("thyroid", logits, np.ones(4, bool))
-    with pytest.raises(TrainingError, match="thyroid .* no image of val is with the"):
+    with pytest.raises(TrainingError, match=r"thyroid .* no image of val is with the"):
         calibrate_presence("thyroid", logits, np.zeros(4, bool))
-    with pytest.raises(TrainingError, match="thyroid .* no image of val is with the"):
+    with pytest.raises(TrainingError, match=r"thyroid .* no image of val is with the"):
         presence_without_negatives("thyroid", np.array([]))
-    with pytest.raises(TrainingError, match="cervix .* no mask of val holds a class"):
+    with pytest.raises(TrainingError, match=r"cervix .* no mask of val holds a class"):
         calibrate_mask("cervix", [torch.zeros(1, 2, 32, 32)], [empty], 0.0)
-    with pytest.raises(TrainingError, match="cervix .* no mask of train holds a class"):
+    with pytest.raises(TrainingError, match=r"cervix .* no mask of train holds a class"):
         smallest_component("cervix", [empty], [letterbox(64, 64, 64)])
-    with pytest.raises(TrainingError, match="femur .* no landmark of val is marked"):
+    with pytest.raises(TrainingError, match=r"femur .* no landmark of val is marked"):
         calibrate_peak("femur", torch.zeros(1, 2, 8, 8), np.zeros((1, 2), bool))
-    with pytest.raises(TrainingError, match="breast_2cls .* fewer than two classes"):
-        entry = read_manifest().specialist("breast_2cls")
+    with pytest.raises(TrainingError, match=r"breast_2cls .* fewer than two classes"):
         calibrate_classifier(entry, np.zeros((3, 2)), np.ones(3, np.int64))
 
 

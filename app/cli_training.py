@@ -1,0 +1,155 @@
+"""The command line of training and its judgement: `ustri train`, `evaluate`, `predict`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.terminal import DataDir, Exit, err, errors_as_exits, out, settings_with
+from specialists.manifest import Metric
+
+train = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Train the backbone (Stage I) or one specialist on it (Stage II), and install the result.",
+)
+
+DataRoot = Annotated[
+    Path, typer.Option("--data", help="A data root: csv_files/*.csv and what they name.")
+]
+
+
+@train.command(epilog="[bold]Example[/]  ustri train generalist --data data --out runs/one")
+def generalist(
+    data: DataRoot,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of checkpoints and weights.")],
+    config: Annotated[Path | None, typer.Option(help="TOML; else the shipped one.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+) -> None:
+    """Stage I: one backbone over every task whose CSV is there."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        written = commands.train_generalist(data, folder, config, resume=resume)
+    out.print(f"Wrote {written}.", highlight=False)
+
+
+@train.command(
+    epilog="[bold]Example[/]  ustri train specialist breast_lesion breast_2cls --data data"
+)
+def specialist(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="See `ustri specialists`.")],
+    data: DataRoot,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the weights; else where USTri uses them."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where it was cut short.")] = False,
+) -> None:
+    """Stage II: specialists on the frozen backbone, calibrated."""
+    with errors_as_exits():
+        from specialists.training import commands
+        from specialists.training.specialist import SpecialistConfig
+
+        folder = folder or settings_with().specialists_dir
+        config = SpecialistConfig(steps=steps, seed=seed)
+        trained = commands.train_specialist(ids, data, folder, config, resume=resume)
+    table = _figures_table({entry.id: list(entry.metrics) for entry in trained})
+    out.print(table, f"\nWrote {folder}.", highlight=False)
+
+
+@train.command(epilog="[bold]Example[/]  ustri train ship breast_lesion --from runs/one")
+def ship(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What to ship.")],
+    source: Annotated[Path, typer.Option("--from", help="The folder that training wrote.")],
+) -> None:
+    """Copy trained specialists into the package; for those who release it."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        for path in commands.ship(ids, source):
+            out.print(f"Wrote {path}.", highlight=False)
+
+
+Namespace = Annotated[str | None, typer.Option(help="`fmc` for the challenge's own tasks.")]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; repeatable.")]
+
+EVALUATE_EXAMPLE = (
+    "[bold]Examples[/]\n\nustri evaluate --predictions out --data-root data --split val\n\n"
+    "ustri evaluate --predictions out --data-root data --task breast_lesion && jq . out/scores.json"
+)
+PREDICT_EXAMPLE = "[bold]Example[/]  ustri predict --data-root data --out predictions"
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Option(help="A folder of FMC-UIA prediction files.")],
+    data_root: Annotated[Path, typer.Option(help="csv_files/*.csv and what they name.")],
+    split: Annotated[str | None, typer.Option(help="train, val or test; else all rows.")] = None,
+    namespace: Namespace = None,
+    task: Tasks = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Score prediction files as the FMC-UIA challenge does; what is missing counts as wrong.
+
+    A task is scored when there is any prediction of it, or when --task names it. The table is printed, and
+    written as scores.json beside the predictions.
+    """
+    with errors_as_exits():
+        from specialists.training import commands
+
+        user_dir = settings_with(data_dir).specialists_dir
+        found = commands.evaluate(
+            predictions,
+            data_root,
+            split=split,
+            namespace=namespace,
+            tasks=task,
+            user_dir=user_dir,
+        )
+    _say(found.problems)
+    out.print(_figures_table({name: score.metrics for name, score in found.scores.items()}))
+    for name, score in found.scores.items():
+        wrong = f"; {score.missing} without a prediction count as wrong" if score.missing else ""
+        out.print(f"{name}: {score.rows} rows{wrong}.", highlight=False)
+    out.print(f"Wrote {predictions / 'scores.json'}.", highlight=False, soft_wrap=True)
+
+
+def predict(
+    data_root: Annotated[Path, typer.Option(help="csv_files/*.csv and the images they name.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the prediction files.")],
+    namespace: Namespace = None,
+    task: Tasks = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Predict every row of every CSV by the specialist that its task_id names, in FMC-UIA files."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        user_dir = settings_with(data_dir).specialists_dir
+        done = commands.predict(
+            data_root, folder, namespace=namespace, tasks=task, user_dir=user_dir
+        )
+    _say(done.problems)
+    counted = f"{done.predicted} of {done.rows} rows, {done.tasks} tasks"
+    out.print(f"Predicted {counted}. Wrote {folder}.", highlight=False, soft_wrap=True)
+    if done.problems:
+        raise typer.Exit(Exit.INCOMPLETE)
+
+
+def _say(problems: Sequence[str]) -> None:
+    for problem in problems:
+        err.print(f"ustri: {problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _figures_table(figures: Mapping[str, Sequence[Metric]]) -> Table:
+    table = Table("task", "figure", "value", "95 % interval", "n", box=None, pad_edge=False)
+    for task, metrics in figures.items():
+        for metric in metrics:
+            known = metric.low is not None and metric.high is not None
+            interval = f"{metric.low:.3f} to {metric.high:.3f}" if known else ""
+            table.add_row(task, metric.name, f"{metric.value:.3f}", interval, str(metric.n))
+    return table

@@ -1,0 +1,142 @@
+"""`ustri train`, `predict` and `evaluate`, as they are typed."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli import app
+from app.terminal import Exit
+from specialists.training.predict import FILES
+from specialists.training.registry import write_entries
+from tests.specialists.dataset import BREAST, read_csv, write_csv, write_dataset
+from tests.specialists.nets import KINDS, installed
+
+pytestmark = pytest.mark.usefixtures("user_dir")
+
+
+@pytest.fixture
+def user_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the tiny specialists of every kind are installed."""
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("USTRI_DATA_DIR", str(tmp_path / "home"))
+    folder = tmp_path / "home" / "specialists"
+    manifest = installed(folder)
+    write_entries(
+        folder / "manifest.toml",
+        list(manifest.models.values()),
+        list(manifest.specialists.values()),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture
+def data(drawn: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(drawn, tmp_path / "data"))
+
+
+def ustri(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def scores(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_all_rows_predicted_is_done_and_says_so(data: Path, tmp_path: Path) -> None:
+    answer = ustri("predict", "--data-root", data, "--out", tmp_path / "out")
+    assert answer.exit_code == Exit.OK, answer.output
+    rows = sum(len(read_csv(data, task)) for task in KINDS.values())
+    assert f"Predicted {rows} of {rows} rows, {len(KINDS)} tasks." in answer.stdout
+
+
+def test_rows_without_a_prediction_are_named_and_have_an_exit_code(
+    data: Path, tmp_path: Path
+) -> None:
+    write_csv(data, "unheard_of", [{"image_path": "../x.png"}] * 4)
+    (data / "csv_files" / read_csv(data, "breast_2cls")[0]["image_path"]).unlink()
+    only = ("--task", "breast_2cls", "--task", "unheard_of")
+    answer = ustri("predict", "--data-root", data, "--out", tmp_path / "out", *only)
+    assert answer.exit_code == Exit.INCOMPLETE
+    lost, unknown = [line for line in answer.stderr.splitlines() if line.startswith("ustri: ")]
+    assert "breast_2cls: ../Segmentation" in lost
+    assert "4 rows were not predicted" in unknown
+    rows = len(read_csv(data, "breast_2cls"))
+    assert f"Predicted {rows - 1} of {rows + 4} rows, 1 tasks." in answer.stdout
+
+
+def test_predictions_made_elsewhere_are_scored_task_by_task(data: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    rows = read_csv(data, "breast_2cls")
+    answers = [
+        {
+            "image_path": row["image_path"],
+            "task_id": "breast_2cls",
+            "predicted_class": int(row["mask"]),
+            "predicted_probs": [float(row["mask"] == "0"), float(row["mask"] == "1")],
+        }
+        for row in rows[1:]
+    ]
+    (elsewhere / FILES["classification"]).write_text(json.dumps(answers), encoding="utf-8")
+    words = ("evaluate", "--predictions", elsewhere, "--data-root", data)
+    table = ustri(*words)
+    assert table.exit_code == Exit.OK, table.output
+    assert "breast_2cls: 8 rows; 1 without a prediction count as wrong." in table.stdout
+    assert re.search(r"breast_2cls +accuracy +0\.875", table.stdout)
+    found = scores(elsewhere)
+    assert list(found) == ["breast_2cls"]
+    assert (found["breast_2cls"]["rows"], found["breast_2cls"]["missing"]) == (8, 1)
+    assert {m["name"] for m in found["breast_2cls"]["metrics"]} >= {"accuracy", "auc"}
+    assert ustri(*words, "--task", "breast_lesion").exit_code == Exit.OK
+    named = scores(elsewhere)
+    assert (named["breast_lesion"]["rows"], named["breast_lesion"]["missing"]) == (BREAST, BREAST)
+
+
+def test_predictions_that_are_unreadable_throughout_are_still_scored(
+    data: Path, tmp_path: Path
+) -> None:
+    path = read_csv(data, "breast_2cls")[0]["image_path"]
+    answers = [{"image_path": path, "task_id": "breast_2cls", "predicted_probs": "many"}]
+    (tmp_path / FILES["classification"]).write_text(json.dumps(answers), encoding="utf-8")
+    ustri("evaluate", "--predictions", tmp_path, "--data-root", data)
+    assert scores(tmp_path)["breast_2cls"]["missing"] == 8
+
+
+@pytest.mark.parametrize("task", [(), ("--task", "nonsense")])
+def test_nothing_to_score_is_bad_input(data: Path, tmp_path: Path, task: tuple[str, ...]) -> None:
+    answer = ustri("evaluate", "--predictions", tmp_path / "none", "--data-root", data, *task)
+    assert answer.exit_code == Exit.INPUT
+    assert "no predictions" in answer.stderr or "'nonsense'" in answer.stderr
+
+
+def test_what_predict_wrote_is_evaluated(data: Path, tmp_path: Path) -> None:
+    ustri("predict", "--data-root", data, "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "tasks.json").exists()
+    ustri("evaluate", "--predictions", tmp_path / "out", "--data-root", data, "--split", "val")
+    found = scores(tmp_path / "out")
+    assert set(found) == set(KINDS.values())
+    assert all(score["missing"] == 0 for score in found.values())
+
+
+def test_a_specialist_in_no_manifest_cannot_be_trained_and_is_named(data: Path) -> None:
+    answer = ustri("train", "specialist", "my_task", "--data", data)
+    assert answer.exit_code == Exit.INPUT
+    assert "No manifest lists a specialist 'my_task'" in answer.stderr
+
+
+def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
+    words = ("train", "specialist", "breast_2cls", "--data", data, "--out", user_dir)
+    answer = ustri(*words, "--resume", "--steps", "1")
+    assert answer.exit_code == Exit.INPUT
+    assert "no training to resume" in answer.stderr
