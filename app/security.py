@@ -43,38 +43,25 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-        bodiless = scope["method"] == "HEAD"
-        if bodiless:
-            scope = {**scope, "method": "GET"}  # RFC 9110, 9.3.2: what GET answers, without its body.
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
-            if bodiless and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            if message["type"] == "http.response.start":
-                started = True
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        answer = _Answer(send, bodiless=scope["method"] == "HEAD")
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # RFC 9110, 9.3.2: GET's answer without its body.
         try:
             early = self._early_response(scope)
             if early is None:
                 limited = _limited(receive, self._limit_bytes)
-                await self._app(scope, limited, send_with_headers)
+                await self._app(scope, limited, answer)
                 return
         except ClientDisconnect:
             return
         except Exception as error:
             # The outermost boundary: whatever a route raises, the sender gets a problem without its inside.
-            if started:
+            if answer.started:
                 raise
             early = problem_response(error)
             if early.status_code == 500:
                 log.exception("A request to %s failed.", scope["path"])
-        await early(scope, receive, send_with_headers)
+        await early(scope, receive, answer)
 
     def _early_response(self, scope: Scope) -> Response | None:
         """The answer to a request that does not get to its route; None for one that does."""
@@ -110,6 +97,25 @@ class Guard:
             "This host name is not served here; use 127.0.0.1, or add the name to "
             "USTRI_ALLOWED_HOSTS."
         )
+
+
+class _Answer:
+    """`send`, which adds our headers and leaves the body out for HEAD; `started` once it was called."""
+
+    def __init__(self, send: Send, *, bodiless: bool) -> None:
+        self._send = send
+        self._bodiless = bodiless
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        elif self._bodiless and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
 
 
 def is_allowed(headers: Headers, key_digest: bytes) -> bool:

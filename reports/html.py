@@ -1,8 +1,8 @@
 """A report as a page: the image with its overlays, and beside it the statements that rest on them.
 
 The page needs no script, so that it works in a file, in a mail, and under the strictest policy: toggles are
-check boxes, and hovering or focussing a statement lights its evidence through `:has()`. The viewer takes the
-same article by `to_fragment` and the same sheet by `STYLE`.
+check boxes, and hovering or focussing a statement lights its evidence through `:has()`. The viewer has a page
+of its own (app/templates/report.html), of the same statements and overlays.
 """
 
 import base64

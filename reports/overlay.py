@@ -1,7 +1,7 @@
 """Evidence → SVG overlays in image pixels, for the report page and the viewer.
 
 Each overlay is `<g class="overlay overlay-{kind}" id="overlay-{evidence id}" data-evidence="{evidence id}">`;
-whatever should light it carries `data-lights="e1 e2"`. Colours live in the style sheet (reports.html.STYLE).
+whatever should light it carries `data-lights="e1 e2"`. Colours live in the style sheets (reports.html.STYLE, app.css).
 """
 
 from collections.abc import Sequence
