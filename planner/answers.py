@@ -1,6 +1,6 @@
 """Every question of the exam answered: by a finding, by measurements, or by the reason why not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -8,26 +8,36 @@ from planner.case import best_class
 from planner.evidence import evidence_of
 from planner.legal import Plan
 from planner.protocols import Answer, Question
-from reports.measure import lesion_measurements
+from reports.measure import Measured, Number, Seen, assemble, breast_numbers
+from reports.measure_head import head_numbers
+from reports.measure_muscle import muscle_numbers
+from reports.measure_nerve import nerve_numbers
+from reports.measure_progression import progression_numbers
 from reports.model import (
     Evidence,
+    ExamCode,
     Finding,
     FindingState,
     MaskEvidence,
     Measurement,
     MeasurementState,
-    PointsEvidence,
 )
 from reports.wording import score_text
-from specialists.result import ClassifyResult, DetectResult, SegmentResult
+from specialists.result import ClassifyResult, DetectResult, RegressResult, SegmentResult
 
 PRESENCE = "presence"
 """The threshold of a detector's score in its manifest entry."""
 
 NO_FORMULA = "this version has no formula for it"
 
-MEASURED_BY = {"mask:lesion": lesion_measurements}
-"""What measures each outlined component of a slot; a question takes the measurements of its label."""
+MEASURED_BY: dict[ExamCode, Callable[[Seen], Sequence[Number]]] = {
+    ExamCode.BREAST: breast_numbers,
+    ExamCode.FETAL_HEAD: head_numbers,
+    ExamCode.INTRAPARTUM: progression_numbers,
+    ExamCode.NERVE: nerve_numbers,
+    ExamCode.MUSCLE: muscle_numbers,
+}
+"""What measures an exam; a question takes the measurements of its label."""
 
 
 class Resolution(Enum):
@@ -60,7 +70,8 @@ class Answers:
 def answers_of(plan: Plan) -> Answers:
     """Evidence of every result, and an answer or a reason for every question asked of the exam."""
     evidence = evidence_of(plan.case.records)
-    measured, end_points = _measured(plan, evidence)
+    numbers = _measured(plan, evidence)
+    measured = numbers.measurements
     findings: list[Finding] = []
     measurements = list(measured)
     resolved: list[Resolved] = []
@@ -83,31 +94,26 @@ def answers_of(plan: Plan) -> Answers:
             resolved.append(_resolve(plan, question, answered=answered, reason=reason))
     _add_foreign(plan, findings, measurements, resolved)
     return Answers(
-        evidence=(*evidence, *end_points),
+        evidence=(*evidence, *numbers.evidence),
         findings=tuple(findings),
         measurements=tuple(measurements),
         resolved=tuple(resolved),
     )
 
 
-def _measured(
-    plan: Plan, evidence: Sequence[Evidence]
-) -> tuple[list[Measurement], list[PointsEvidence]]:
-    """The measurements of every outlined component, and the end points that they are drawn between."""
-    measurements: list[Measurement] = []
-    end_points: list[PointsEvidence] = []
-    for slot, measure in MEASURED_BY.items():
-        for mask in _of_slot(plan, slot, evidence):
-            if isinstance(mask, MaskEvidence):
-                one = measure(
-                    mask,
-                    plan.case.image,
-                    first_measurement=len(measurements) + 1,
-                    first_evidence=len(evidence) + len(end_points) + 1,
-                )
-                measurements += one.measurements
-                end_points += one.evidence
-    return measurements, end_points
+def _measured(plan: Plan, evidence: Sequence[Evidence]) -> Measured:
+    """The measurements of the exam, and the points that they are drawn through."""
+    code = plan.decision.info.code
+    steps = () if plan.protocol is None else plan.protocol.steps
+    numbers: Sequence[Number] = ()
+    if code is not None:
+        seen = Seen(
+            image=plan.case.image,
+            evidence={step.slot: _of_slot(plan, step.slot, evidence) for step in steps},
+            scanned=plan.case.scanned,
+        )
+        numbers = MEASURED_BY[code](seen)
+    return assemble(numbers, first_measurement=1, first_evidence=len(evidence) + 1)
 
 
 def _of_slot(plan: Plan, slot: str | None, evidence: Sequence[Evidence]) -> list[Evidence]:
@@ -119,7 +125,7 @@ def _finding(
     plan: Plan, question: Question, finding_id: str, evidence: Sequence[Evidence]
 ) -> Finding:
     items = _of_slot(plan, question.slot, evidence)
-    outlines = _of_slot(plan, question.confirmed_by, evidence)
+    outlines = _labelled(_of_slot(plan, question.confirmed_by, evidence), question.outlined_as)
     state, reason = _state(plan, question, len(outlines))
     score, label_set = None, None
     match plan.case.state.result(question.slot):
@@ -127,11 +133,7 @@ def _finding(
             score = result.score
             items = [*items, *outlines]
         case SegmentResult():
-            items = [
-                item
-                for item in items
-                if isinstance(item, MaskEvidence) and question.structure in {None, item.label}
-            ]
+            items = _labelled(items, question.structure)
         case ClassifyResult() as result:
             score = result.scores[question.score_of or best_class(result)]
             label_set = result.label_set
@@ -150,6 +152,11 @@ def _finding(
     )
 
 
+def _labelled(items: Sequence[Evidence], label: str | None) -> list[Evidence]:
+    """The outlines of that label, all of them where it is None."""
+    return [i for i in items if isinstance(i, MaskEvidence) and label in {None, i.label}]
+
+
 def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState, str | None]:
     """Whether the structure is there, as far as its slot and the mask that confirms it tell."""
     regions = f"the segmentation outlined {outlines} region{'s' if outlines > 1 else ''}"
@@ -163,6 +170,8 @@ def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState,
             if any(question.structure in {None, part.label} for part in components):
                 return FindingState.FOUND, None
             return FindingState.NOT_ASSESSED, question.absent or "the segmentation outlined none"
+        case RegressResult(missing=missing) if missing:
+            return FindingState.NOT_ASSESSED, f"not located: {', '.join(missing)}"
         case _:
             return FindingState.FOUND, None
 

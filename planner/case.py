@@ -7,7 +7,7 @@ from functools import cached_property, reduce
 from pydantic import BaseModel, ConfigDict
 
 from planner.protocols import Protocols
-from reports.model import Box, ExamCode, ImageInfo, ModelRef, Step
+from reports.model import Box, ExamCode, ImageInfo, ModelRef, Ring, Step
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
@@ -101,7 +101,10 @@ def fold(records: Iterable[Record]) -> State:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Everything that the next step and the report follow from; `planner` names the chooser."""
+    """Everything that the next step and the report follow from; `planner` names the chooser.
+
+    `scanned` outlines the scanned area (`reports.scanned`); None where it is not known.
+    """
 
     image: ImageInfo
     request: Request
@@ -109,6 +112,7 @@ class Case:
     protocols: Protocols
     planner: ModelRef
     records: tuple[Record, ...] = ()
+    scanned: Ring | None = None
 
     @cached_property
     def state(self) -> State:

@@ -5,13 +5,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from planner.agreement import GEOMETRIC, MOST_OUTSIDE, Verdict
 from planner.case import Case, best_class
 from planner.exam import best_exam
 from planner.legal import Plan
 from planner.protocols import CheckKind, CheckRow
+from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import NOVELTY_CHECK, score_text
+from reports.wording import NOVELTY_CHECK, clause, score_text
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"
@@ -19,12 +21,6 @@ ROUTER_CHECK = "exam: router against request"
 LEAST_BOX_IOU = 0.5
 """Below it a box and an outline are not the same thing: the overlap at which PASCAL VOC (Everingham 2010,
 section 4.2) counts a detection as correct."""
-
-MOST_OUTSIDE = 0.25
-"""Above it an outline leaves its box: a box that is a tenth too small on each side cuts 21 % off an ellipse,
-so that more than a quarter is not the box's slack."""
-
-_Verdict = tuple[bool, str]
 
 
 def checks_of(plan: Plan) -> tuple[Check, ...]:
@@ -71,7 +67,11 @@ def _check(plan: Plan, row: CheckRow) -> Check:
         why = "; ".join(f"{plan.label(slot)} ({plan.why_open(slot)})" for slot in missing)
         detail = f"There is nothing to compare, for want of {why}."
         return Check(name=row.name, outcome=CheckOutcome.SKIPPED, detail=detail)
-    verdict = _COMPARE[row.kind](results[0], results[1], row)
+    try:
+        verdict = _verdict(results[0], results[1], row, plan.case)
+    except (NotMeasurable, OutlineDegenerate) as error:
+        detail = f"There is nothing to compare: {clause(str(error))}."
+        return Check(name=row.name, outcome=CheckOutcome.SKIPPED, detail=detail)
     if verdict is None:
         detail = "There is nothing to compare: one of the two shows nothing."
         return Check(name=row.name, outcome=CheckOutcome.SKIPPED, detail=detail)
@@ -80,7 +80,14 @@ def _check(plan: Plan, row: CheckRow) -> Check:
     return Check(name=row.name, outcome=outcome, detail=detail)
 
 
-def _presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+def _verdict(one: Result | None, other: Result | None, row: CheckRow, case: Case) -> Verdict | None:
+    geometric = GEOMETRIC.get(row.kind)
+    if geometric is not None:
+        return geometric(one, other, case)
+    return _COMPARE[row.kind](one, other, row)
+
+
+def _presence(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:
     if not isinstance(one, DetectResult) or not isinstance(other, SegmentResult):
         return None
     count = len(_components(other, row))
@@ -92,7 +99,7 @@ def _presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdi
     )
 
 
-def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:
     pair = _box_and_outlines(one, other, row)
     if pair is None:
         return None
@@ -101,7 +108,7 @@ def _overlap(one: Result | None, other: Result | None, row: CheckRow) -> _Verdic
     return iou >= LEAST_BOX_IOU, f"IoU {iou:.2f}; flagged below {LEAST_BOX_IOU:.2f}."
 
 
-def _containment(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+def _containment(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:
     pair = _box_and_outlines(one, other, row)
     if pair is None:
         return None
@@ -120,7 +127,7 @@ def _containment(one: Result | None, other: Result | None, row: CheckRow) -> _Ve
     return outside <= MOST_OUTSIDE, detail
 
 
-def _classes(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+def _classes(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:
     if not isinstance(one, ClassifyResult) or not isinstance(other, ClassifyResult):
         return None
     best, among = best_class(one), best_class(other)
@@ -131,7 +138,7 @@ def _classes(one: Result | None, other: Result | None, row: CheckRow) -> _Verdic
     return best == among, detail
 
 
-def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> _Verdict | None:
+def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:
     if not isinstance(one, DetectResult) or not isinstance(other, ClassifyResult):
         return None
     best = best_class(other)
@@ -162,7 +169,7 @@ def _box_and_outlines(
     return None if one.box is None or not components else (one.box, components)
 
 
-_COMPARE: dict[CheckKind, Callable[[Result | None, Result | None, CheckRow], _Verdict | None]] = {
+_COMPARE: dict[CheckKind, Callable[[Result | None, Result | None, CheckRow], Verdict | None]] = {
     CheckKind.PRESENCE: _presence,
     CheckKind.OVERLAP: _overlap,
     CheckKind.CONTAINMENT: _containment,

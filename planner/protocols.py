@@ -85,6 +85,8 @@ class Question(_Table):
     """The component label of a mask with several structures; null: all of them."""
     confirmed_by: Slot | None = None
     """The mask that must not contradict a detector's "none"; its outlines are evidence too."""
+    outlined_as: str | None = None
+    """The component label in that mask; null: all of its components."""
     score_of: str | None = None
     """The class whose score the finding carries; null: the best one's."""
     absent: str | None = None
@@ -99,6 +101,10 @@ class CheckKind(StrEnum):
     CONTAINMENT = "containment"
     CLASSES = "classes"
     CLASS_PRESENCE = "class_presence"
+    BOX_INSIDE = "box_inside"
+    PROGRESSION = "progression"
+    HEAD_AXES = "head_axes"
+    THICKNESS = "thickness"
 
 
 class CheckRow(_Table):

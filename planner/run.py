@@ -11,6 +11,7 @@ from planner.exam import check_thresholds
 from planner.legal import Plan, plan_for
 from planner.protocols import SLOT_KINDS, read_protocols
 from reports.model import Box, ChosenBy, ModelRef, Step
+from reports.scanned import scanned_outline
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest
@@ -68,6 +69,7 @@ def run(
         protocols=read_protocols(),
         planner=ModelRef(id=chooser.id, sha256=chooser.sha256),
         records=tuple(records),
+        scanned=scanned_outline(image.pixels),
     )
     check_thresholds(case.manifest, case.protocols.router.specialist)
     while not case.state.stopped:

@@ -3,6 +3,7 @@
 ReportError
 ├── CodeNotAllowed    a FHIR element holds a code outside the value set that binds it
 ├── OutlineDegenerate an outline has no area: say "not assessed"
+├── NotMeasurable     what was seen admits no number: say "not assessed" with its message
 ├── EvidenceMissing   a statement names evidence that the report does not hold
 ├── NothingOutlined   a form that is made of outlines was asked for, and there are none
 └── ReasonMissing     something was not assessed or refused and nobody said why
@@ -19,6 +20,10 @@ class CodeNotAllowed(ReportError):
 
 class OutlineDegenerate(ReportError):
     """An outline has fewer than three points or no area, so it has no axes."""
+
+
+class NotMeasurable(ReportError):
+    """Results contradict each other, are cut off or too few; the message is the reason to print."""
 
 
 class EvidenceMissing(ReportError):

@@ -53,7 +53,7 @@ def long_and_short_axis(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> Axes
     Raises:
         OutlineDegenerate: the outer ring has no area.
     """
-    hull = _convex_hull(np.asarray(rings[0], dtype=np.float64) * scale)
+    hull = convex_hull(np.asarray(rings[0], dtype=np.float64) * scale)
     apart = np.linalg.norm(hull[:, None] - hull[None, :], axis=2)  # (N, N)
     first, last = np.unravel_index(int(np.argmax(apart)), apart.shape)
     length = float(apart[first, last])
@@ -139,7 +139,7 @@ def _box_area(box: Box) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
-def _convex_hull(points: _Points) -> _Points:
+def convex_hull(points: _Points) -> _Points:
     """(N, 2) corners of the convex hull in order (Andrew's monotone chain)."""
     ordered = sorted({(float(x), float(y)) for x, y in points})
     hull = _half_hull(ordered)[:-1] + _half_hull(ordered[::-1])[:-1]

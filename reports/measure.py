@@ -1,7 +1,7 @@
 """Outlines → measurements with their unit, formula and evidence; no physical quantity has a default."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reports.errors import OutlineDegenerate
@@ -10,12 +10,12 @@ from reports.geometry import (
     Scale,
     Segment,
     area,
-    box_of,
     extent,
     inside,
     long_and_short_axis,
 )
 from reports.model import (
+    Evidence,
     ImageInfo,
     MaskEvidence,
     Measurement,
@@ -34,6 +34,11 @@ RATIO = "taller-than-wide ratio"
 NO_INTERVAL = "No interval is given: it is not calibrated yet."
 UNITLESS = "1"
 """UCUM's unit of a ratio."""
+DEGREES = "deg"
+"""UCUM's unit of an angle."""
+OF_A_COMPONENT = frozenset({LONG_AXIS, SHORT_AXIS, AREA, RATIO})
+"""Names that do not say of what: their statements begin with the structure."""
+SQUARE_ASSUMED = ", assuming square pixels"
 
 _DECIMALS = 4
 _LONG_FORMULA = "maximum Feret diameter: greatest distance between two points of the outline"
@@ -50,6 +55,8 @@ class Calibration:
     scale: Scale
     unit: Literal["mm", "px"]
     reason: str | None
+    why: str | None = None
+    """The bare cause of `reason`, a clause."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +67,50 @@ class Measured:
     evidence: tuple[PointsEvidence, ...]
 
 
-@dataclass(frozen=True)
-class _Number:
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """A measurement without ids: `value` is None when `reason` says why it is not assessed.
+
+    `drawn` names the points it is drawn through, in image pixels; `rests_on` holds the evidence behind
+    it, first the one whose specialist the drawn points are ascribed to.
+    """
+
     name: str
     value: float | None
-    unit: str
+    unit: str | None
     formula: str
     reason: str
-    drawn: Segment | None = None
+    rests_on: tuple[Evidence, ...]
+    drawn: tuple[tuple[str, Point], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What an exam's measurements are made of: the evidence by slot, and the image it lies in.
+
+    `scanned` outlines the scanned area (`reports.scanned`); None where it is not known.
+    """
+
+    image: ImageInfo
+    evidence: Mapping[str, Sequence[Evidence]] = field(default_factory=dict)
+    scanned: Ring | None = None
+
+    def masks(self, slot: str, label: str | None = None) -> tuple[MaskEvidence, ...]:
+        """The outlined components of a slot, those of one label if it is given, in their order."""
+        return tuple(
+            item
+            for item in self.evidence.get(slot, ())
+            if isinstance(item, MaskEvidence) and label in {None, item.label}
+        )
+
+    def largest(self, slot: str, label: str | None = None) -> MaskEvidence | None:
+        """The component of them with the greatest area in pixels; None without one."""
+        return max(self.masks(slot, label), key=lambda mask: area(mask.polygons), default=None)
+
+    def points(self, slot: str) -> PointsEvidence | None:
+        """The landmarks of a slot; None where there are none."""
+        found = [i for i in self.evidence.get(slot, ()) if isinstance(i, PointsEvidence)]
+        return found[0] if found else None
 
 
 def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
@@ -97,23 +140,63 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
 def lesion_measurements(
     mask: MaskEvidence, image: ImageInfo, *, first_measurement: int, first_evidence: int
 ) -> Measured:
-    """Long axis, short axis, area and taller-than-wide ratio of one component.
+    """Long axis, short axis, area and taller-than-wide ratio of one component; ids as in `assemble`."""
+    return assemble(
+        _lesion_numbers(mask, image),
+        first_measurement=first_measurement,
+        first_evidence=first_evidence,
+    )
 
-    Ids count up from `m{first_measurement}` and `e{first_evidence}`. Each measurement rests on the
-    end points that it is drawn between, if any, then on the mask.
+
+def breast_numbers(seen: Seen) -> tuple[Number, ...]:
+    """The numbers of every outlined lesion component, in the order of the evidence."""
+    return tuple(
+        number for mask in seen.masks("mask:lesion") for number in _lesion_numbers(mask, seen.image)
+    )
+
+
+def assemble(numbers: Sequence[Number], *, first_measurement: int, first_evidence: int) -> Measured:
+    """The numbers as measurements, and evidence of the points that they are drawn through.
+
+    Ids count up from `m{first_measurement}` and `e{first_evidence}`. Each measurement rests on its
+    drawn points, if any, then on what it was made of.
     """
     measurements = []
     evidence: list[PointsEvidence] = []
-    for index, number in enumerate(_lesion_numbers(mask.polygons, image)):
-        rests_on = [mask.id]
-        if number.drawn is not None:
-            points = _end_points(
-                number.name, number.drawn, mask, f"e{first_evidence + len(evidence)}"
-            )
+    for index, number in enumerate(numbers):
+        rests_on = [item.id for item in number.rests_on]
+        if number.drawn:
+            points = _drawn(number, f"e{first_evidence + len(evidence)}")
             evidence.append(points)
             rests_on.insert(0, points.id)
         measurements.append(_measurement(f"m{first_measurement + index}", number, tuple(rests_on)))
     return Measured(measurements=tuple(measurements), evidence=tuple(evidence))
+
+
+def reason_of(calibration: Calibration, *sentences: str) -> str:
+    """What stands beside a number: why it is in px, what else limits it, and that it has no interval."""
+    return " ".join(
+        [*([calibration.reason] if calibration.reason else []), *sentences, NO_INTERVAL]
+    )
+
+
+def angle_reason(calibration: Calibration, *sentences: str) -> str:
+    """The same for an angle or a ratio, which has no unit of length."""
+    square = [] if calibration.why is None else [f"Square pixels are assumed: {calibration.why}."]
+    return " ".join([*square, *sentences, NO_INTERVAL])
+
+
+def square_note(calibration: Calibration) -> str:
+    """What the formula of an angle or a ratio ends with: nothing where pixels are known."""
+    return SQUARE_ASSUMED if calibration.unit == "px" else ""
+
+
+def at_image_edge(points: Sequence[Point], image: ImageInfo) -> bool:
+    """Whether any point is within a pixel of the image's edge."""
+    # An outline runs through pixel centres or along pixel edges: within one pixel is at the edge.
+    return any(
+        min(x, y) <= 1 or x >= image.width_px - 1 or y >= image.height_px - 1 for x, y in points
+    )
 
 
 def _in_mm(spacing: Spacing) -> Calibration:
@@ -122,60 +205,71 @@ def _in_mm(spacing: Spacing) -> Calibration:
 
 def _in_px(why: str) -> Calibration:
     reason = f"Lengths are in px and pixels are assumed square: {why}."
-    return Calibration(scale=SQUARE_PX, unit="px", reason=reason)
+    return Calibration(scale=SQUARE_PX, unit="px", reason=reason, why=why)
 
 
-def _lesion_numbers(rings: Sequence[Ring], image: ImageInfo) -> tuple[_Number, ...]:
+def _lesion_numbers(mask: MaskEvidence, image: ImageInfo) -> tuple[Number, ...]:
+    rings = mask.polygons
     calibration = calibration_for(image, rings[0])
-    unit = calibration.unit
-    square = ", assuming square pixels" if unit == "px" else ""
+    unit, square = calibration.unit, square_note(calibration)
+
+    def number(name: str, value: float | None, unit: str, formula: str, reason: str) -> Number:
+        return Number(
+            name=name, value=value, unit=unit, formula=formula, reason=reason, rests_on=(mask,)
+        )
+
     try:
         axes = long_and_short_axis(rings, calibration.scale)
     except OutlineDegenerate as error:
-        reason, long, short, inner_area, ratio = str(error), None, None, None, None
-    else:
-        reason, long, short = _reason(rings, image, calibration), axes.long, axes.short
-        inner_area = area(rings, calibration.scale)
-        width, height = extent(rings, calibration.scale)
-        ratio = height / width
+        return (
+            number(LONG_AXIS, None, unit, _LONG_FORMULA, str(error)),
+            number(SHORT_AXIS, None, unit, _SHORT_FORMULA, str(error)),
+            number(AREA, None, f"{unit}²", _AREA_FORMULA, str(error)),
+            number(RATIO, None, UNITLESS, _RATIO_FORMULA + square, str(error)),
+        )
+    edge = [_EDGE_REASON] if at_image_edge(rings[0], image) else []
+    reason = reason_of(calibration, *edge)
+    width, height = extent(rings, calibration.scale)
     return (
-        _Number(LONG_AXIS, long.length if long else None, unit, _LONG_FORMULA, reason, long),
-        _Number(SHORT_AXIS, short.length if short else None, unit, _SHORT_FORMULA, reason, short),
-        _Number(AREA, inner_area, f"{unit}²", _AREA_FORMULA, reason),
-        _Number(RATIO, ratio, UNITLESS, _RATIO_FORMULA + square, reason),
+        replace(
+            number(LONG_AXIS, axes.long.length, unit, _LONG_FORMULA, reason),
+            drawn=drawn_line(LONG_AXIS, axes.long),
+        ),
+        replace(
+            number(SHORT_AXIS, axes.short.length, unit, _SHORT_FORMULA, reason),
+            drawn=drawn_line(SHORT_AXIS, axes.short),
+        ),
+        number(AREA, area(rings, calibration.scale), f"{unit}²", _AREA_FORMULA, reason),
+        number(RATIO, height / width, UNITLESS, _RATIO_FORMULA + square, reason),
     )
 
 
-def _reason(rings: Sequence[Ring], image: ImageInfo, calibration: Calibration) -> str:
-    sentences = [calibration.reason] if calibration.reason else []
-    x_min, y_min, x_max, y_max = box_of(rings)
-    # An outline runs through pixel centres or along pixel edges: within one pixel is at the edge.
-    if x_min <= 1 or y_min <= 1 or x_max >= image.width_px - 1 or y_max >= image.height_px - 1:
-        sentences.append(_EDGE_REASON)
-    return " ".join([*sentences, NO_INTERVAL])
+def drawn_line(name: str, line: Segment) -> tuple[tuple[str, Point], ...]:
+    """The named end points of a line."""
+    return ((f"{name}, start", line.start), (f"{name}, end", line.end))
 
 
-def _end_points(name: str, drawn: Segment, mask: MaskEvidence, evidence_id: str) -> PointsEvidence:
-    ends = (("start", drawn.start), ("end", drawn.end))
+def _drawn(number: Number, evidence_id: str) -> PointsEvidence:
+    by = number.rests_on[0]
     return PointsEvidence(
         id=evidence_id,
-        specialist=mask.specialist,
-        step=mask.step,
+        specialist=by.specialist,
+        step=by.step,
         points=tuple(
-            NamedPoint(name=f"{name}, {end}", x=round(x, _DECIMALS), y=round(y, _DECIMALS))
-            for end, (x, y) in ends
+            NamedPoint(name=name, x=round(x, _DECIMALS), y=round(y, _DECIMALS))
+            for name, (x, y) in number.drawn
         ),
     )
 
 
-def _measurement(measurement_id: str, number: _Number, evidence: tuple[str, ...]) -> Measurement:
+def _measurement(measurement_id: str, number: Number, evidence: tuple[str, ...]) -> Measurement:
     measured = number.value is not None
     return Measurement(
         id=measurement_id,
         name=number.name,
         state=MeasurementState.MEASURED if measured else MeasurementState.NOT_ASSESSED,
         reason=number.reason,
-        value=round(number.value, _DECIMALS) if number.value is not None else None,
+        value=round(number.value, _DECIMALS) + 0.0 if number.value is not None else None,
         unit=number.unit,
         formula=number.formula,
         evidence=evidence,

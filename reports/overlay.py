@@ -5,6 +5,7 @@ whatever should light it carries `data-lights="e1 e2"`. Colours live in the styl
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -59,6 +60,13 @@ def _mark(point: NamedPoint, arm: float) -> str:
     return f"M{left} {_px(point.y)} L{right} {_px(point.y)} M{_px(point.x)} {top} L{_px(point.x)} {bottom}"
 
 
+def _lines(item: PointsEvidence) -> list[tuple[NamedPoint, NamedPoint]]:
+    """From point to point where they are a pair, or what a measurement was drawn through; landmarks have scores."""
+    drawn = all(point.score is None for point in item.points)
+    joined = drawn or len(item.points) == 2
+    return list(pairwise(item.points)) if joined else []
+
+
 def _scored(item: Evidence) -> str:
     return "" if item.score is None else f", score {item.score:.2f}"
 
@@ -71,7 +79,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({"px": _px, "path": _path, "mark": _mark, "scored": _scored})
+    environment.filters.update(
+        {"px": _px, "path": _path, "mark": _mark, "lines": _lines, "scored": _scored}
+    )
     return environment
 
 

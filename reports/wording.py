@@ -15,7 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.errors import EvidenceMissing, ReasonMissing
 from reports.geometry import area
-from reports.measure import UNITLESS
+from reports.measure import DEGREES, OF_A_COMPONENT, SQUARE_ASSUMED, UNITLESS
+from reports.measure_head import BPD, GESTATIONAL_AGE, WEEKS
+from reports.measure_progression import AOP, HSD
 from reports.model import (
     BoxEvidence,
     Evidence,
@@ -36,6 +38,21 @@ NOVELTY_CHECK = "image against training images"
 
 HEADLINE_CLASS = "malignant"
 """The class whose score a classification's sentence begins with, where it is one of the classes."""
+
+
+CONTEXT = {
+    AOP: (
+        "Published context, no verdict: 116° went with head station 0 (Tutschek 2011, BJOG 118:62; ISUOG guideline "
+        "2018, Ultrasound Obstet Gynecol 52:128)."
+    ),
+    HSD: "Along the infrapubic line (Youssef 2013, Ultrasound Obstet Gynecol 41:419).",
+    BPD: "Outer to outer; many charts are made for outer to inner.",
+    GESTATIONAL_AGE: "From the head circumference alone (Hadlock 1984, Radiology 152:497).",
+}
+"""What must be known to read a number, printed beside it; what it means for this patient is not said."""
+
+_PRINTED = {DEGREES: "°", WEEKS: " weeks"}
+"""Units that are not printed as they are coded, with the space before them if they have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +132,16 @@ def word(report: Report) -> Report:
 
 def number(value: float, unit: str | None) -> str:
     """A number in the digits that its unit deserves, with the unit."""
-    return digits(value, unit) if unit in {UNITLESS, None} else f"{digits(value, unit)} {unit}"
+    if unit in {UNITLESS, None}:
+        return digits(value, unit)
+    return digits(value, unit) + _PRINTED.get(str(unit), f" {unit}")
 
 
 def digits(value: float, unit: str | None) -> str:
     """A number in the digits that its unit deserves: none after the point for whole pixels."""
     if unit in {UNITLESS, None}:
         return f"{value:.2f}"
-    return f"{value:.0f}" if str(unit).startswith("px") else f"{value:.1f}"
+    return f"{value:z.0f}" if str(unit).startswith("px") else f"{value:z.1f}"
 
 
 def score_text(score: float) -> str:
@@ -189,12 +208,17 @@ def _measurement_statement(
     return _text(
         "measurement.j2",
         measurement=measurement,
-        subject=_subject(masks[0], report) if masks else None,
+        subject=_subject(measurement, masks[0], report) if masks else None,
+        context=CONTEXT.get(measurement.name),
+        square=SQUARE_ASSUMED if SQUARE_ASSUMED in (measurement.formula or "") else "",
     )
 
 
-def _subject(mask: MaskEvidence, report: Report) -> str:
-    """The structure's name, numbered when the specialist outlined several of it."""
+def _subject(measurement: Measurement, mask: MaskEvidence, report: Report) -> str | None:
+    """The structure's name, numbered when the specialist outlined several of it; None where the name says it."""
+    same = [item for item in report.measurements if item.name == measurement.name]
+    if measurement.name not in OF_A_COMPONENT and len(same) == 1:
+        return None
     alike = [
         item.id
         for item in report.evidence
@@ -253,6 +277,7 @@ def _environment() -> Environment:
     }
     environment.filters.update(filters)
     environment.globals["training_classes"] = TRAINING_CLASSES
+    environment.globals["of_a_component"] = OF_A_COMPONENT
     return environment
 
 

@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from planner.errors import ProtocolInvalid
-from planner.protocols import PACKAGE_PROTOCOLS, SLOT_KINDS, ProtocolStep, read_protocols
+from planner.protocols import (
+    PACKAGE_PROTOCOLS,
+    SLOT_KINDS,
+    Answer,
+    ProtocolStep,
+    read_protocols,
+)
 from reports.model import ExamCode
 from specialists.manifest import read_manifest
 
@@ -42,6 +48,23 @@ def test_every_structure_and_class_of_a_question_is_one_of_its_specialist() -> N
             for name in exam.step(question.slot).specialists:
                 labels = {*manifest.specialist(name).labels, None}
                 assert {question.structure, question.score_of} <= labels
+
+
+def test_every_structure_that_confirms_or_is_compared_is_one_of_its_specialist() -> None:
+    manifest = read_manifest()
+    for exam in read_protocols().exams.values():
+        named = [(q.confirmed_by, q.outlined_as) for q in exam.questions if q.confirmed_by]
+        named += [(row.slots[-1], row.structure) for row in exam.checks]
+        for slot, structure in named:
+            for name in exam.step(slot or "").specialists:
+                assert structure in {*manifest.specialist(name).labels, None}
+
+
+def test_every_measurement_says_what_it_means_when_its_result_shows_nothing() -> None:
+    for exam in read_protocols().exams.values():
+        measured = [q for q in exam.questions if q.kind is Answer.MEASUREMENT]
+        assert measured
+        assert all(question.absent for question in measured)
 
 
 @pytest.mark.parametrize(

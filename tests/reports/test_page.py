@@ -5,7 +5,7 @@ import html5lib
 import pytest
 
 from reports.html import CONTENT_SECURITY_POLICY, STYLE, to_fragment, to_html
-from reports.model import Finding, Measurement, Outcome, Report
+from reports.model import Finding, Measurement, NamedPoint, Outcome, PointsEvidence, Report
 from reports.overlay import to_svg_layers, view_box
 from reports.text import to_text
 from reports.wording import NOT_FOR_CLINICAL_USE, word
@@ -149,6 +149,20 @@ def test_overlays_are_in_image_pixels() -> None:
     layers = str(to_svg_layers(report))
     assert '<rect x="240" y="160" width="160" height="100"/>' in layers
     assert '<line x1="240" y1="210" x2="400" y2="210"/>' in layers
+
+
+@pytest.mark.parametrize(("score", "lines"), [(None, 2), (0.8, 0)])
+def test_what_an_angle_is_drawn_through_is_joined_and_three_landmarks_are_not(
+    score: float | None, lines: int
+) -> None:
+    points = tuple(
+        NamedPoint(name=name, x=x, y=y, score=score)
+        for name, x, y in (("far", 10.0, 20.0), ("near", 60.0, 20.0), ("tangent", 90.0, 70.0))
+    )
+    evidence = PointsEvidence(id="e1", specialist="aop_landmarks", step=1, points=points)
+    layers = str(to_svg_layers(a_report(evidence=(evidence,))))
+    assert layers.count("<line ") == lines
+    assert layers.count('class="mark"') == 3
 
 
 @each_report

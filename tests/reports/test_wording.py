@@ -289,7 +289,7 @@ def test_limits_of_source_and_request_are_stated() -> None:
         (12546.2, "px²", "12546 px²"),
         (16.04, "mm", "16.0 mm"),
         (0.625, "1", "0.62"),
-        (98.76, "deg", "98.8 deg"),
+        (98.76, "deg", "98.8°"),
     ],
 )
 def test_a_number_has_the_digits_of_its_unit(value: float, unit: str, text: str) -> None:

@@ -1,0 +1,61 @@
+"""Pixels → the outline of the area that was scanned, so that nothing is measured at its edge unawares."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from reports.geometry import convex_hull
+from reports.model import Point, Ring
+
+DARK = 8
+"""Grey values up to this one are background: JPEG noise beside a black background stays below it."""
+
+FINE_PX = 256
+"""Longer sides are thinned to at most this many rows or columns: an edge needs no more."""
+
+LEAST_SHARE = 0.1
+"""A smaller bright area is not the field of view, but text, or an image that shows next to nothing."""
+
+
+def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
+    """The convex hull of the largest connected area of (H, W) pixels that shows any echo; None without one.
+
+    A sector's hull follows its sides and its far arc. Its near arc is bridged by a chord, so that "inside the
+    hull" does not prove "scanned" there. It is right to within one step of the thinned raster.
+    """
+    step = -(-max(pixels.shape) // FINE_PX)
+    shown = ndimage.median_filter(pixels[::step, ::step], size=3) > DARK
+    reach = max(1, round(max(shown.shape) / 100))  # bridges shadows and the gaps between echoes
+    padded = np.pad(shown, 2 * reach, mode="edge")
+    padded = ndimage.binary_closing(padded, iterations=reach)
+    padded = ndimage.binary_opening(padded, iterations=reach)  # drops ticks, text and the grey bar
+    shown = padded[2 * reach : -2 * reach, 2 * reach : -2 * reach]
+    labels, count = ndimage.label(shown)
+    if count == 0:
+        return None
+    sizes = np.bincount(labels.ravel())[1:]
+    largest = labels == int(sizes.argmax()) + 1
+    if sizes.max() < LEAST_SHARE * shown.size:
+        return None
+    border = largest & ~ndimage.binary_erosion(largest)
+    rows, columns = np.nonzero(border)
+    corners = [
+        np.stack([columns + x, rows + y], axis=1).astype(np.float64) for x in (0, 1) for y in (0, 1)
+    ]
+    height, width = pixels.shape
+    hull = np.minimum(convex_hull(np.concatenate(corners)) * step, (width, height))
+    return tuple(_point(corner) for corner in hull)
+
+
+def edge_distance(point: Point, outline: Ring) -> float:
+    """Pixels from a point to the nearest side of a convex outline; negative outside of it."""
+    corners = np.asarray(outline, dtype=np.float64)
+    sides = np.roll(corners, -1, axis=0) - corners
+    lengths = np.linalg.norm(sides, axis=1)
+    offsets = np.asarray(point) - corners
+    depth = (sides[:, 0] * offsets[:, 1] - sides[:, 1] * offsets[:, 0]) / lengths
+    return float(depth.min())
+
+
+def _point(corner: npt.NDArray[np.float64]) -> Point:
+    return float(corner[0]), float(corner[1])

@@ -1,0 +1,99 @@
+"""One report of each exam besides breast, planned, concluded and worded by our own code, byte for byte.
+
+After a wanted change, write them anew and read the diff:
+    USTRI_WRITE_GOLDEN=1 .venv/bin/pytest tests/reports/test_golden_exams.py
+"""
+
+import os
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from planner.case import Record, Request
+from planner.conclude import conclude
+from reports.content import to_json
+from reports.html import to_html
+from reports.model import ExamCode, ModelRef, Outcome, Report
+from reports.text import to_text
+from tests.builders import a_sha256
+from tests.planner.exam_answers import (
+    ANSWERS,
+    AOP_POINTS,
+    TOOLS,
+    a_box,
+    an_even_image,
+    fetal_head_answers,
+    intrapartum_answers,
+    landmarks,
+)
+from tests.planner.stand_ins import Answer, StandInTools, a_manifest, an_identity, run_case
+
+GOLDEN = Path(__file__).parent / "golden"
+
+IMAGES = {
+    ExamCode.FETAL_HEAD: an_even_image((0.25, 0.25)),
+    ExamCode.INTRAPARTUM: an_even_image(),
+    ExamCode.NERVE: an_even_image((0.05, 0.06)),
+    ExamCode.MUSCLE: an_even_image(),
+}
+
+CHANGES: dict[ExamCode, dict[str, Answer]] = {
+    ExamCode.FETAL_HEAD: fetal_head_answers(
+        fetal_csp_det=a_box("fetal_csp_det", "cavum septi pellucidi", None)
+    ),
+    ExamCode.INTRAPARTUM: intrapartum_answers(
+        aop_landmarks=landmarks("aop_landmarks", AOP_POINTS | {"tangent point": (441.0, 326.0)})
+    ),
+}
+"""A cavum that the detector did not box, and landmarks that contradict the outlines."""
+
+
+@cache
+def the_report(exam: ExamCode) -> Report:
+    """The exam's report, with what changes from run to run or with the protocols' bytes held still."""
+    tools = StandInTools(
+        answers=CHANGES[exam] if exam in CHANGES else ANSWERS[exam](),
+        manifest=a_manifest(TOOLS[exam]),
+    )
+    case = run_case(tools, Request(), IMAGES[exam])
+    still = replace(
+        case,
+        records=tuple(in_no_time(record) for record in case.records),
+        planner=ModelRef(id="rules", sha256=a_sha256("rules")),
+    )
+    return conclude(still, an_identity())
+
+
+def in_no_time(record: Record) -> Record:
+    return record.model_copy(update={"step": record.step.model_copy(update={"duration_ms": 0.0})})
+
+
+def form(exam: ExamCode, suffix: str) -> bytes:
+    report = the_report(exam)
+    match suffix:
+        case "json":
+            return to_json(report)
+        case "txt":
+            return to_text(report).encode()
+        case _:
+            return to_html(report, "image.png").encode()
+
+
+@pytest.mark.parametrize("suffix", ["json", "txt", "html"])
+@pytest.mark.parametrize("exam", ANSWERS)
+def test_the_exams_report_is_the_golden_one_byte_for_byte(exam: ExamCode, suffix: str) -> None:
+    golden, made = GOLDEN / f"{exam.value}.{suffix}", form(exam, suffix)
+    if os.environ.get("USTRI_WRITE_GOLDEN"):
+        golden.write_bytes(made)
+    assert made == golden.read_bytes()
+
+
+@pytest.mark.parametrize("exam", ANSWERS)
+def test_the_golden_json_is_a_valid_report_of_its_exam(exam: ExamCode) -> None:
+    golden = (GOLDEN / f"{exam.value}.json").read_bytes()
+    report = Report.model_validate_json(golden)
+    assert to_json(report) == golden
+    assert report.exam.code is exam
+    assert report.outcome is not Outcome.REFUSED
