@@ -56,6 +56,11 @@ def photograph(name: str) -> npt.NDArray[np.uint8]:
     return np.asarray(PILImage.fromarray(load_sample_image(name)).convert("L"))
 
 
+def blurred(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    small = PILImage.fromarray(pixels).resize((80, 60))
+    return np.asarray(small.resize((640, 480)))
+
+
 def blank() -> npt.NDArray[np.uint8]:
     return np.full((400, 600), 128, np.uint8)
 
@@ -64,8 +69,9 @@ FOREIGN: dict[str, Callable[[], npt.NDArray[np.uint8]]] = {
     "noise": noise,
     "screenshot": screenshot,
     "temple": lambda: photograph("china.jpg"),
-    "flower": lambda: photograph("flower.jpg"),
+    "blurred temple": lambda: blurred(photograph("china.jpg")),
     "blank": blank,
+    "gradient": lambda: np.tile(np.linspace(0, 255, 640).astype(np.uint8), (480, 1)),
 }
 
 
