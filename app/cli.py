@@ -144,7 +144,10 @@ def phantom(
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another image.")] = 0,
     width: Annotated[int, typer.Option(min=64, max=8192, help="Pixels.")] = 800,
     height: Annotated[int, typer.Option(min=64, max=8192, help="Pixels.")] = 600,
-    geometry: Annotated[FieldShape | None, typer.Option(help="The field; else by lot.")] = None,
+    geometry: Annotated[
+        FieldShape | None,
+        typer.Option(help="The field; else what the exam is usually scanned with."),
+    ] = None,
 ) -> None:
     """Draw a synthetic B-mode image with known answers, kept in the PNG itself."""
     with errors_as_exits():

@@ -1,7 +1,7 @@
 """The registry of models and specialists, read from TOML: the shipped manifest, then the user's beside it."""
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -185,8 +185,20 @@ def read_manifest(user_dir: Path | None = None) -> Manifest:
     if user_dir is not None and (user_dir / "manifest.toml").exists():
         user_models, user_specialists = _read_file(user_dir / "manifest.toml", user_dir)
         models |= user_models
-        specialists |= user_specialists
+        replaced = {name: _without(entry, user_models) for name, entry in specialists.items()}
+        specialists = replaced | user_specialists
     return Manifest(models=models, specialists=specialists)
+
+
+def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:
+    """A shipped entry, no longer installed where the user's own backbone took the place of its one."""
+    model = models.get(entry.model)
+    if model is None or not entry.installed or entry.backbone_sha256 == model.sha256:
+        return entry
+    reason = (
+        f"Your own backbone {model.id} took the place of the one it was trained on: train it again."
+    )
+    return entry.model_copy(update={"weights": None, "sha256": None, "not_installed": reason})
 
 
 def _read_file(

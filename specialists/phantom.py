@@ -49,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What to draw; what is None is drawn by lot from the seed. `pixel_aspect` is a pixel's width ÷ its height."""
+    """What to draw; what is None is drawn by lot from the seed, but a breast's field is linear. `pixel_aspect` is a pixel's width ÷ its height."""
 
     lesion: Lesion | None = None
     field: FieldShape | None = None
@@ -112,7 +112,7 @@ def _breast(
     seed: int, rng: np.random.Generator, size_px: tuple[int, int], wanted: Options
 ) -> Phantom:
     height_px, width_px = size_px
-    shape = wanted.field or (FieldShape.LINEAR if rng.random() < 0.8 else FieldShape.TRAPEZOID)
+    shape = wanted.field or FieldShape.LINEAR
     furniture = wanted.furniture if wanted.furniture is not None else bool(rng.random() < 0.3)
     depth_mm = float(rng.uniform(30, 46))
     if shape is FieldShape.LINEAR:

@@ -9,7 +9,13 @@ from pathlib import Path
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
-from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, read_manifest
+from specialists.manifest import (
+    GeometryPolicy,
+    Manifest,
+    ModelEntry,
+    SpecialistEntry,
+    read_manifest,
+)
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
 from specialists.training.evaluate import Score, any_prediction, rows_of_split, score_rows
@@ -30,6 +36,8 @@ from specialists.training.synthetic import SHARE, phantom_samples
 from specialists.training.tables import Sample, read_samples, rows_by_task
 
 BACKBONE = "usgen"
+FOREIGN_VIEWS = GeometryPolicy(hflip=True, vflip=False, rotate_deg=15.0, x_scale=1.6)
+"""How far the views of the novelty statistics are moved: as far as the router's."""
 LONGEST_NAME = 100
 """Letters of a state folder's name; a file system takes no more than 255."""
 
@@ -75,9 +83,9 @@ def install_backbone(
     )
     frozen = load_backbone(trained)  # as it will be served: from half precision
     fitted, limit = fit_novelty(
-        descriptions(frozen, trained, train),
-        [sample.dataset for sample in train.samples],
-        descriptions(frozen, trained, val),
+        descriptions(frozen, trained, train, FOREIGN_VIEWS, seed=0),
+        [sample.dataset for sample in train.samples] * 2,
+        descriptions(frozen, trained, val, FOREIGN_VIEWS, seed=1),
     )
     tensors = {"means": fitted.means, "whitening": fitted.whitening}
     trained = trained.model_copy(

@@ -8,33 +8,64 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 from tqdm import tqdm
 
-from specialists.manifest import ModelEntry, Threshold
+from specialists.manifest import GeometryPolicy, ModelEntry, Threshold
 from specialists.model import Frozen
 from specialists.novelty import Novelty, describe
-from specialists.training.augment import identity_affine, make_batch
+from specialists.training.augment import identity_affine, make_batch, random_affine
 from specialists.training.pack import Pack
+from specialists.training.tone import change_tone
 
-KEPT = 0.985
-"""Share of val images that the limit keeps."""
+KEPT = 0.995
+"""Share of val images and of their random views that the limit keeps."""
 
 CHUNK = 16
 
 
 @torch.inference_mode()
-def descriptions(backbone: Frozen, model: ModelEntry, pack: Pack) -> Tensor:
-    """(N, D) descriptions of all images of a pack, unaugmented."""
+def descriptions(
+    backbone: Frozen, model: ModelEntry, pack: Pack, policy: GeometryPolicy, seed: int
+) -> Tensor:
+    """(2 N, D) descriptions of a pack: of all images as they are, then of one random view of each.
+
+    The views, changed in tone, aspect and crop, stand for scanners that are in no training set.
+    """
+    plain = _described(backbone, model, pack, None, np.random.default_rng(seed))
+    views = _described(backbone, model, pack, policy, np.random.default_rng(seed))
+    return torch.cat([plain, views])
+
+
+def _described(
+    backbone: Frozen,
+    model: ModelEntry,
+    pack: Pack,
+    policy: GeometryPolicy | None,
+    rng: np.random.Generator,
+) -> Tensor:
     found = []
     for start in tqdm(range(0, len(pack.samples), CHUNK), desc="describing", unit="batch"):
         indices = np.arange(start, min(start + CHUNK, len(pack.samples)))
-        affines = np.array([identity_affine(model.input_px, pack.side_px)] * len(indices))
+        sides = (model.input_px, pack.side_px)
+        affines = np.array(
+            [
+                random_affine(rng, policy, *sides) if policy else identity_affine(*sides)
+                for _ in indices
+            ]
+        )
         batch = make_batch(pack, indices, affines, model.input_px)
-        features = backbone((batch.images - model.mean) / model.std)
+        images = change_tone(batch.images, batch.field, rng) if policy else batch.images
+        features = backbone((images - model.mean) / model.std)
         found.append(describe(features, batch.field))
     return torch.cat(found)
 
 
 def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[Novelty, Threshold]:
-    """Statistics of (N, D) training descriptions grouped by data set, and the limit with its source."""
+    """Statistics of (N, D) training descriptions grouped by data set, and the limit with its source.
+
+    Args:
+        train: of the training images and their views.
+        datasets: the data set of each row of `train`.
+        val: of the validation images and their views, which set the limit.
+    """
     names = sorted(set(datasets))
     rows = np.array([names.index(name) for name in datasets])
     values = train.double().numpy()
@@ -49,7 +80,10 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
     )
     distances = fitted.distance(val).double().numpy()
     limit = round(float(np.quantile(distances, KEPT)), 4)
-    source = f"keeps {KEPT:.1%} of {len(distances)} val images; distance per root of the dimension"
+    source = (
+        f"keeps {KEPT:.1%} of {len(distances)} views of val, half of them with random tone, aspect and "
+        "crop; distance per root of the dimension"
+    )
     return (
         Novelty(means=fitted.means, whitening=fitted.whitening, limit=limit),
         Threshold(value=limit, source=source),
