@@ -177,12 +177,16 @@ def demo(
     with errors_as_exits():
         from app import demo as shown
         from app.main import create_app
-        from specialists.phantom import draw, png_bytes
+        from specialists.phantom import Options, draw, png_bytes
+        from specialists.phantom_tissue import Lesion
         from specialists.phantom_truth import read_truth
 
         settings = settings_with(data_dir)
         if image is None:
-            data, name = png_bytes(draw("breast", seed=seed)), "phantom.png"
+            data, name = (
+                png_bytes(draw("breast", seed=seed, options=Options(lesion=Lesion.BENIGN))),
+                "phantom.png",
+            )
         else:
             data, name = image.read_bytes(), image.name
         truth = read_truth(data) if data.startswith(b"\x89PNG") else None

@@ -164,7 +164,11 @@ def test_evidence_lights_the_statements_that_rest_on_it(
     outline = page.locator(".overlay-mask").first
     evidence_id = outline.get_attribute("data-evidence")
     if way == "hover":
-        outline.locator("path").hover(force=True)
+        path = outline.locator("path")
+        size = path.bounding_box()
+        assert size is not None
+        # inside the outline, but beside the axes that are drawn over its middle
+        path.hover(force=True, position={"x": 0.32 * size["width"], "y": 0.32 * size["height"]})
     else:
         outline.focus()
     resting = page.locator(f'.statement[data-lights~="{evidence_id}"]')

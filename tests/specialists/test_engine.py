@@ -64,7 +64,8 @@ def test_all_specialists_of_an_image_share_one_backbone_pass(engine: Engine) -> 
 
 
 def test_another_image_gets_another_answer(engine: Engine) -> None:
-    assert engine.run("breast_2cls", an_image()) != engine.run("breast_2cls", an_image(seed=1))
+    answers = [engine.run("breast_lesion_det", an_image(seed=seed)) for seed in range(4)]
+    assert len({answer.model_dump_json() for answer in answers}) > 1
 
 
 def test_the_cache_keeps_the_last_used_up_to_its_limit() -> None:
