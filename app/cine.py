@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app.tables import AnalysisRow, FrameRow
 from planner.run import Tools
 from reports.model import Colour, ExamCode, ImageInfo, Score
+from reports.wording import score_text
 from specialists.errors import Declined, Unavailable
 from specialists.image import Image
 from specialists.result import ClassifyResult
@@ -123,7 +124,7 @@ def chosen(
     seen = sum(1 for given in scores if given)
     reason = (
         f"of its {len(infos)} frames, {seen} of them scored by the router, it has the highest score "
-        f"for {name.replace('_', ' ')} ({score:.2f})"
+        f"for {name.replace('_', ' ')} ({score_text(score)})"
     )
     return infos[index].model_copy(update={"frame": index, "frame_reason": reason})
 

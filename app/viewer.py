@@ -154,7 +154,7 @@ def frame_page(analysis_id: str, index: int, served: Served) -> HTMLResponse:
         index=index,
         last=len(frames) - 1,
         analysed=served.store.analysis(analysis_id).image.frame,
-        scores=[(name.replace("_", " "), f"{score:.2f}") for name, score in scores],
+        scores=[(name.replace("_", " "), score_text(score)) for name, score in scores],
     )
 
 

@@ -31,7 +31,7 @@ from reports.model import (
     Status,
 )
 from reports.pdf_picture import picture
-from reports.wording import NOT_FOR_CLINICAL_USE, digits
+from reports.wording import NOT_FOR_CLINICAL_USE, digits, exam_basis
 
 SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
 
@@ -149,8 +149,6 @@ class _Pen:
 
 def _head(report: Report) -> _Flow:
     image = report.image
-    chosen = "named in the request" if report.exam.chosen_by == "request" else "recognised"
-    score = "" if report.exam.score is None else f", router's score {report.exam.score:.2f}"
     frame = "" if image.frame is None else f", frame {image.frame} (from 0)"
     spacing = "not known"
     if image.spacing_mm is not None:
@@ -161,7 +159,7 @@ def _head(report: Report) -> _Flow:
     facts = [
         ("Status", _STATUSES[report.status]),
         ("Report made", f"{datetime.fromisoformat(report.created_at):%Y-%m-%d %H:%M %Z}"),
-        ("Exam", f"{report.exam.code or 'not recognised'} ({chosen}{score})"),
+        ("Exam", exam_basis(report.exam)),
         ("External id", report.external_id or "none given"),
         ("Patient", "not held by this software: file by the external id or the analysis"),
         ("Analysis", report.analysis_id),
