@@ -10,7 +10,7 @@ from planner.errors import HashMissing
 from planner.legal import Plan, plan_for
 from reports.content import content_sha256
 from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
-from reports.wording import word
+from reports.wording import clause, word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def _by_reason(open_ones: Iterable[Resolved]) -> str:
     labels: dict[str, list[str]] = {}
     for item in open_ones:
         labels.setdefault((item.reason or "").rstrip("."), []).append(item.label)
-    return "; ".join(f"{', '.join(names)}, because {reason}" for reason, names in labels.items())
+    return "; ".join(f"{', '.join(names)}, because {clause(reason)}" for reason, names in labels.items())
 
 
 def _models(case: Case) -> tuple[ModelRef, ...]:
