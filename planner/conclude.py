@@ -92,7 +92,9 @@ def _by_reason(open_ones: Iterable[Resolved]) -> str:
     labels: dict[str, list[str]] = {}
     for item in open_ones:
         labels.setdefault((item.reason or "").rstrip("."), []).append(item.label)
-    return "; ".join(f"{', '.join(names)}, because {clause(reason)}" for reason, names in labels.items())
+    return "; ".join(
+        f"{', '.join(names)}, because {clause(reason)}" for reason, names in labels.items()
+    )
 
 
 def _models(case: Case) -> tuple[ModelRef, ...]:
