@@ -22,6 +22,7 @@ from specialists.training.generalist import task_loss
 from specialists.training.pack import Pack
 from specialists.training.regions import training_regions
 from specialists.training.state import STATE, Average, load_state, save_state
+from specialists.training.synthetic import DATASET, SHARE
 
 BEGUN = "begun.json"
 """Beside a training's state: what it began with, which its resumption must share."""
@@ -195,6 +196,9 @@ def _batches(
     sources = pack.sources()
     # a data set weighs by the square root of its size, so that no small one starves
     shares = {name: math.sqrt(len(found)) for name, found in sources.items()}
+    if DATASET in shares:  # drawn images keep to their share of what is drawn from the pack
+        others = sum(share for name, share in shares.items() if name != DATASET)
+        shares[DATASET] = others * SHARE / (1 - SHARE)
     side_px = manifest.models[entries[0].model].input_px
     phase = Phase(steps=config.steps, side_px=side_px, batch=config.batch)
     return Rotation(pack, policies, shares, [phase], seed=config.seed, first_step=first_step)
