@@ -15,7 +15,7 @@ from specialists.errors import WeightsError
 from specialists.heads.regress import decode_heatmaps
 from specialists.letterbox import Letterbox
 from specialists.manifest import Kind, SpecialistEntry
-from specialists.model import Output
+from specialists.model import Output, line_ends
 from specialists.result import (
     ClassifyResult,
     Component,
@@ -213,7 +213,7 @@ def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
 
 
 def _regress(entry: SpecialistEntry, heatmaps: Tensor, box: Letterbox) -> RegressResult:
-    found, peaks = decode_heatmaps(heatmaps.float())
+    found, peaks = decode_heatmaps(heatmaps.float(), line_ends(entry))
     stride = box.input_px / heatmaps.shape[-1]
     moved = box.to_image(found[0].double().numpy() * stride)
     points, missing = [], []

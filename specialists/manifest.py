@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -96,6 +96,14 @@ class ModelEntry(_Entry):
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
+class LineEnds(_Entry):
+    """Two landmarks that are the ends of one line, in the order of their `along` coordinate."""
+
+    first: str
+    second: str
+    along: Literal["x", "y"]
+
+
 class SpecialistEntry(_Entry):
     """One tool of the closed set; without `weights` it is listed as not installed and never legal."""
 
@@ -109,6 +117,7 @@ class SpecialistEntry(_Entry):
     labels: tuple[str, ...]
     """Class names in order (background first for segmentation); the one structure of a detector."""
     landmarks: tuple[str, ...] = ()
+    line_ends: tuple[LineEnds, ...] = ()
     units: str
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...]
@@ -134,6 +143,13 @@ class SpecialistEntry(_Entry):
     def _region_has_a_source(self) -> Self:
         if (self.roi is Roi.NONE) != (self.roi_slot is None):
             raise ValueError(f"{self.id}: roi_slot is needed where roi is not none, and only there")
+        return self
+
+    @model_validator(mode="after")
+    def _line_ends_are_landmarks(self) -> Self:
+        for line in self.line_ends:
+            if not {line.first, line.second} <= set(self.landmarks):
+                raise ValueError(f"{self.id}: line_ends names what is no landmark of it")
         return self
 
     @property

@@ -15,6 +15,7 @@ from specialists.errors import TrainingError
 from specialists.heads.regress import decode_heatmaps
 from specialists.letterbox import Letterbox
 from specialists.manifest import SpecialistEntry, Threshold
+from specialists.model import line_ends
 from specialists.training.metrics import dice
 
 Array = npt.NDArray[np.float64]
@@ -187,11 +188,13 @@ def smallest_component(
     return float(np.quantile(shares, 0.01)) / 2
 
 
-def calibrate_peak(task: str, heatmaps: torch.Tensor, marked: npt.NDArray[np.bool_]) -> Calibration:
+def calibrate_peak(
+    entry: SpecialistEntry, heatmaps: torch.Tensor, marked: npt.NDArray[np.bool_]
+) -> Calibration:
     """The heatmap peak below which a landmark was not seen.
 
     Args:
-        task: the specialist's id.
+        entry: of the specialist.
         heatmaps: (n, L, h, w) of val.
         marked: (n, L), whether the image's labels hold the landmark; what nobody marked may not be there.
 
@@ -199,8 +202,8 @@ def calibrate_peak(task: str, heatmaps: torch.Tensor, marked: npt.NDArray[np.boo
         TrainingError: no landmark of val is marked.
     """
     if not marked.any():
-        raise TrainingError(f"{task} cannot be calibrated: no landmark of val is marked.")
-    _, peaks = decode_heatmaps(heatmaps.float())
+        raise TrainingError(f"{entry.id} cannot be calibrated: no landmark of val is marked.")
+    _, peaks = decode_heatmaps(heatmaps.float(), line_ends(entry))
     value = float(np.quantile(peaks.numpy()[marked], 0.01, method="lower"))
     source = f"first percentile of the {int(marked.sum())} landmarks that are marked in val"
     return Calibration(

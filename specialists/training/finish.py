@@ -107,7 +107,7 @@ def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack)
         found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest)
     else:
         heatmaps = torch.stack(outputs.values)
-        found = calibrate.calibrate_peak(entry.id, heatmaps, _complete(outputs.labels))
+        found = calibrate.calibrate_peak(entry, heatmaps, _complete(outputs.labels))
     return entry.model_copy(
         update={"temperature": found.temperature, "thresholds": found.thresholds}
     )
