@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from app.dicom_wire import Answer, Ask, Header, receive, send
+from app.dicom_wire import Answer, Ask, Header, Original, receive, send
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, NotReady, RequestRejected
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,20 @@ def read_dicom(data: bytes, limit_pixels: int, frame: int = 0) -> Frame:
         raise ImageUnsupported(
             "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
         )
-    return _READER.read(data, limit_pixels, frame)
+    return _frame(*_READER.reply(data, Ask(frame=frame, limit_pixels=limit_pixels)))
+
+
+def read_original(data: bytes) -> Original | None:
+    """Whose that file is and where it is filed; None when it does not say so validly.
+
+    Raises:
+        ImageRejected: it is damaged, or takes too long.
+        NotReady: the reader process does not start.
+    """
+    answer, _ = _READER.reply(data, Ask(frame=0, limit_pixels=0, original=True))
+    if answer.refusal is not None:
+        raise _ERRORS.get(answer.refusal.error, ImageUnreadable)(answer.refusal.sentence)
+    return answer.original
 
 
 class _Reader:
@@ -79,12 +92,12 @@ class _Reader:
         self._files = 0
         self._sent: bytes | None = None
 
-    def read(self, data: bytes, limit_pixels: int, frame: int) -> Frame:
-        """One file's frame; files wait for one another, so that their memory does not add up."""
+    def reply(self, data: bytes, ask: Ask) -> tuple[Answer, bytes]:
+        """What is said of one file; files wait for one another, so that their memory does not add up."""
         with self._lock:
             process = self._ready()
             again = self._sent is data
-            ask = Ask(frame=frame, again=again, limit_pixels=limit_pixels)
+            ask = ask.model_copy(update={"again": again})
             self._sent, self._files = data, self._files + (not again)
             reply = _exchange(process, b"" if again else data, ask)
             if reply is None or reply[0].last or self._files >= FILES_MAX:
@@ -92,7 +105,7 @@ class _Reader:
         if reply is None:
             log.warning("A DICOM file was given up: its reader ended or took too long.")
             raise ImageUnreadable(_GAVE_UP)
-        return _frame(*reply)
+        return reply
 
     def close(self) -> None:
         """Nothing; ends the process."""

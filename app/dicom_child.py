@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom import config
 
 from app.dicom_dataset import read
+from app.dicom_original import original
 from app.dicom_wire import Answer, Ask, Refusal, receive, send
 from app.errors import ImageRejected, RequestRejected
 
@@ -63,6 +64,8 @@ def main() -> None:
 def _answer(ask: Ask, data: bytes) -> tuple[Answer, bytes]:
     """The frame asked for, or why there is none."""
     try:
+        if ask.original:
+            return Answer(original=original(data)), b""
         header, pixels = read(data, ask)
         return Answer(header=header), pixels.tobytes()
     except (ImageRejected, RequestRejected) as error:

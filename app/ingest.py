@@ -18,6 +18,7 @@ from app.dicom import Frame, is_dicom, read_dicom
 from app.dicom_calibration import Calibrated, calibrate
 from app.dicom_privacy import UidMap
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+from app.link import SealedLink
 from reports.model import Colour, DicomSource, ImageInfo, PixelAspect
 from specialists.image import Image
 from specialists.phantom import MARK
@@ -65,6 +66,8 @@ class Ingested:
     key: str
     frames: "tuple[Ingested, ...]" = ()
     """All frames of a file of several of which none is chosen yet; `image` is the first of them."""
+    link: SealedLink | None = None
+    """The way back to the original, where the deployment asks for it."""
 
 
 def ingest(

@@ -24,6 +24,7 @@ from app.tables import (
     ImageRow,
     JobRow,
     JobState,
+    LinkRow,
     RecordRow,
     ReportRow,
     WorkerRow,
@@ -167,7 +168,7 @@ class Store:
                 )
             )
             session.flush()
-            _add_frames(session, analysis_id, ingested.frames, now)
+            _add_frames_and_link(session, analysis_id, ingested, now)
             # Inside the transaction: a row without its file cannot be; a file without its row, left
             # by a crash before the commit, is swept at the next start.
             for picture in (ingested, *ingested.frames):
@@ -321,8 +322,13 @@ def _add_picture(session: Session, ingested: Ingested, now: str) -> None:
         session.flush()
 
 
-def _add_frames(session: Session, analysis_id: str, frames: tuple[Ingested, ...], now: str) -> None:
-    for frame in frames:
+def _add_frames_and_link(session: Session, analysis_id: str, ingested: Ingested, now: str) -> None:
+    if (link := ingested.link) is not None:
+        row = LinkRow(
+            analysis_id=analysis_id, key_id=link.key_id, sealed=link.sealed, created_at=now
+        )
+        session.add(row)
+    for frame in ingested.frames:
         _add_picture(session, frame, now)
         session.add(
             FrameRow(

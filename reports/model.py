@@ -279,13 +279,17 @@ class ModelRef(_Data):
 
 
 class Provenance(_Data):
-    """What made the report; `content_sha256` covers results and what follows from them."""
+    """What made the report; `content_sha256` covers results and what follows from them.
+
+    `research_only` says why the report may neither become final nor leave: what made it may be used for research only.
+    """
 
     code_version: str
     runtime: str
     models: tuple[ModelRef, ...]
     planner: ModelRef
     content_sha256: str
+    research_only: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class Report(_Data):
