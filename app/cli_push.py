@@ -1,13 +1,12 @@
 """`ustri push`: a report to a DICOMweb server, by way of the outbox; what is still in it; and what is to be forgotten."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from app.destination import Destination, secret_of
+from app.destination import Destination, check_client, secret_of
 from app.errors import RequestRejected, SettingsError
 from app.filing import Filing
 from app.link import Links, link_keys_of
@@ -130,8 +129,7 @@ def _anonymous(destination: Destination) -> bool:
 
 
 def _sender(settings: Settings, store: Store) -> tuple[Sender, Filing, Outbox]:
-    if importlib.util.find_spec("dicomweb_client") is None:
-        raise SettingsError("dicomweb-client is not installed: pip install 'ustri[dicom]'.")
+    check_client()
     outbox = outbox_of(settings, store)
     filing = Filing(store, link_keys_of(settings))
     return Sender(outbox, filing), filing, outbox

@@ -1,5 +1,6 @@
 """The DICOMweb server that reports are sent to: its address, and who we are to it."""
 
+import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -22,16 +23,27 @@ class Destination:
         """The destination that these settings name; None where they name none.
 
         Raises:
-            SettingsError: its token or password file cannot be read.
+            SettingsError: its token or password file cannot be read, or dicomweb-client is not installed.
         """
         if settings.dicomweb_url is None:
             return None
+        check_client()
         return cls(
             url=address_of(settings.dicomweb_url, settings.dicomweb_plain_http),
             token=secret_of(settings.dicomweb_token_file),
             user=settings.dicomweb_user,
             password=secret_of(settings.dicomweb_password_file),
         )
+
+
+def check_client() -> None:
+    """Nothing.
+
+    Raises:
+        SettingsError: dicomweb-client is not installed.
+    """
+    if importlib.util.find_spec("dicomweb_client") is None:
+        raise SettingsError("dicomweb-client is not installed: pip install 'ustri[dicom]'.")
 
 
 def secret_of(path: Path | None) -> str | None:

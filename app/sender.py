@@ -81,6 +81,9 @@ class Sender:
             again = isinstance(error, DestinationAway)
             whole = Verdict(stored=False, again=again, problem=str(error))
             return dict.fromkeys(made, whole)
+        except Exception as error:  # noqa: BLE001 - another's client; its message may quote the patient.
+            name = type(error).__name__
+            return dict.fromkeys(made, Verdict(stored=False, problem=f"Sending failed: {name}."))
 
     def _settle(self, item: Item, verdict: Verdict) -> None:
         self._outbox.settle(item, verdict)

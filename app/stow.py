@@ -73,19 +73,19 @@ def send(destination: Destination, instances: Sequence[bytes]) -> Mapping[str, V
     with requests.Session() as session:
         session.auth = _Credentials(destination)
         session.max_redirects = 0  # A redirect would take report and credentials elsewhere.
-        client = DICOMwebClient(
-            destination.url,
-            session=session,
-            headers={"Accept": _JSON},
-            callback=seen,
-            chunk_size=BODY_MAX_BYTES,
-            timeout=(CONNECT_S, READ_S),
-        )
-        client.set_http_retry_params(retry=False)
         try:
+            client = DICOMwebClient(
+                destination.url,
+                session=session,
+                headers={"Accept": _JSON},
+                callback=seen,
+                chunk_size=BODY_MAX_BYTES,
+                timeout=(CONNECT_S, READ_S),
+            )
+            client.set_http_retry_params(retry=False)
             client.store_instances(datasets)
-        except requests.exceptions.HTTPError:
-            pass  # Its response was seen; what it means is said below.
+        except (requests.exceptions.HTTPError, requests.exceptions.JSONDecodeError):
+            pass  # The response was seen; what it means is said below.
         except requests.exceptions.RequestException as error:
             raise _unanswered(error) from None
         except (ValueError, KeyError, TypeError, AttributeError):

@@ -16,6 +16,7 @@ from requests.auth import HTTPBasicAuth
 from typer.testing import CliRunner, Result
 
 from app.cli import app as command_line
+from app.errors import PushRefused
 from app.filing import Filing
 from app.ingest import ingest
 from app.outbox import Wish, outbox_of
@@ -25,6 +26,7 @@ from app.tables import PushState
 from app.terminal import Exit
 from app.worker import Worker
 from reports.dicom_image import to_image
+from reports.dicom_source import own_source
 from reports.dicom_sr import to_sr
 from tests.app.conftest import Serve, a_png
 from tests.app.dicom_files import calibrated
@@ -102,8 +104,6 @@ def test_a_report_arrives_with_its_picture_and_is_read_back(
     assert len(found) == 3
     stored = {str(each.Modality): each for each in client.retrieve_study(study)}
     assert set(stored) == {"SR", "SEG", "US"}
-    from reports.dicom_source import own_source
-
     source = own_source(report, started_at=created)
     for modality, ours in (
         ("US", to_image(report, png, source)),
@@ -298,8 +298,6 @@ def test_a_refused_report_is_sent_only_when_forced(settings: Settings) -> None:
         time.sleep(0.02)
     worker.stop(30)
     filing = Filing(store, None)
-    from app.errors import PushRefused
-
     with pytest.raises(PushRefused, match="refused"):
         filing.instances(Wish(analysis_id=accepted.analysis_id))
     forced = filing.instances(Wish(analysis_id=accepted.analysis_id, force=True))
