@@ -3,6 +3,7 @@
 import io
 import os
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,26 @@ KEPT = {
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     return a_key_file(tmp_path / "link.key")
+
+
+@pytest.fixture
+def linking(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The key file, which commands are told of too."""
+    monkeypatch.setenv("USTRI_LINK_KEY_FILE", str(key_file))
+    return key_file
+
+
+@dataclass
+class Pacs:
+    """A server, and the words of a command that signs in there."""
+
+    server: Orthanc
+    words: tuple[str, ...]
+
+
+@pytest.fixture
+def pacs(orthanc: Orthanc, password_file: Path) -> Pacs:  # noqa: F811
+    return Pacs(server=orthanc, words=signed_in(orthanc, password_file))
 
 
 def a_key_file(path: Path, *keys: str) -> Path:
@@ -111,10 +132,8 @@ async def test_a_report_is_filed_beside_its_original_under_its_patient(
     frames: int,
     serve: Serve,
     settings: Settings,
-    key_file: Path,
-    orthanc: Orthanc,  # noqa: F811
-    password_file: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    linking: Path,
+    pacs: Pacs,
     tmp_path: Path,
 ) -> None:
     dataset = a_dataset(SequenceOfUltrasoundRegions=[a_region()])
@@ -123,14 +142,13 @@ async def test_a_report_is_filed_beside_its_original_under_its_patient(
         dataset.NumberOfFrames = frames
         dataset.PixelData = dataset.PixelData * frames
     data = written(dataset)
-    orthanc.store(data)
-    analysis = await analysed(serve, data, link_key_file=key_file)
-    monkeypatch.setenv("USTRI_LINK_KEY_FILE", str(key_file))
-    answer = push(analysis, *signed_in(orthanc, password_file))
+    pacs.server.store(data)
+    analysis = await analysed(serve, data, link_key_file=linking)
+    answer = push(analysis, *pacs.words)
     assert answer.exit_code == Exit.OK, answer.output
     assert answer.output.count("beside the original") == 2
     stored = {}
-    for each in orthanc.instances():
+    for each in pacs.server.instances():
         read = pydicom.dcmread(io.BytesIO(each))
         stored[str(read.Modality)] = read
         assert read.StudyInstanceUID == UIDS["StudyInstanceUID"]
@@ -140,7 +158,7 @@ async def test_a_report_is_filed_beside_its_original_under_its_patient(
             assert not [line for line in complaints(each, tmp_path) if line.startswith("Error")]
     assert set(stored) == {"US", "SR", "SEG"}
     assert refers_to(stored["SR"]) == UIDS["SOPInstanceUID"]
-    with orthanc.rest as client:
+    with pacs.server.rest as client:
         assert len(client.get("/studies").json()) == len(client.get("/patients").json()) == 1
     image = an_image_item(stored["SR"])
     referred = image.ReferencedSOPSequence[0]
@@ -158,7 +176,8 @@ def refers_to(document: Dataset) -> str:
 
 def an_image_item(item: Dataset) -> Dataset:
     """The first IMAGE below that content item."""
-    for child in item.get("ContentSequence", []):
+    children: list[Dataset] = list(item.get("ContentSequence", []))
+    for child in children:
         if child.ValueType == "IMAGE":
             return child
         try:
@@ -195,25 +214,22 @@ async def test_a_wrong_or_absent_key_is_refused_and_a_push_apart_still_works(
 async def test_an_erased_link_is_gone_and_what_waits_for_it_is_not_sent_elsewhere(
     serve: Serve,
     settings: Settings,
-    key_file: Path,
-    orthanc: Orthanc,  # noqa: F811
-    password_file: Path,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    linking: Path,
+    pacs: Pacs,
 ) -> None:
-    analysis = await analysed(serve, calibrated(), link_key_file=key_file)
-    monkeypatch.setenv("USTRI_LINK_KEY_FILE", str(key_file))
-    orthanc.stop()
-    push(analysis, *signed_in(orthanc, password_file), "--wait", "0")
+    analysis = await analysed(serve, calibrated(), link_key_file=linking)
+    pacs.server.stop()
+    push(analysis, *pacs.words, "--wait", "0")
     [(_, sealed)] = rows(settings)
     assert "erased" in push(analysis, "--forget-link").output
     assert "No link" in push(analysis, "--forget-link").output
     assert rows(settings) == []
     assert sealed not in kept_bytes(settings.data_dir)
-    orthanc.start()
-    answer = push("--pending", *signed_in(orthanc, password_file))
+    pacs.server.start()
+    answer = push("--pending", *pacs.words)
     assert answer.exit_code == Exit.FAILED
     assert "was erased" in answer.output
-    assert orthanc.instances() == []
+    assert pacs.server.instances() == []
 
 
 async def test_a_link_goes_with_its_analysis(
