@@ -22,7 +22,7 @@ from app.ingest import ingest
 from app.outbox import Wish, outbox_of
 from app.settings import Settings
 from app.store import NewAnalysis, Store
-from app.tables import PushState
+from app.tables import PushState, ReportRow
 from app.terminal import Exit
 from app.worker import Worker
 from reports.dicom_image import to_image
@@ -245,11 +245,11 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finishes_withou
         process = subprocess.Popen([sys.executable, "-c", code, *words])
         connection, _ = silent.accept()
         with connection:
-            sent = connection.recv(1 << 16)
+            sent = b""
+            while not sent.endswith((b"--", b"--\r\n")):  # The end of a multipart body.
+                sent += connection.recv(1 << 16)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            while chunk := connection.recv(1 << 16):
-                sent += chunk
     assert b"DICM" in sent
     store = Store.open(settings)
     [picture, *others] = outbox_of(settings, store).items()
@@ -302,4 +302,26 @@ def test_a_refused_report_is_sent_only_when_forced(settings: Settings) -> None:
         filing.instances(Wish(analysis_id=accepted.analysis_id))
     forced = filing.instances(Wish(analysis_id=accepted.analysis_id, force=True))
     assert [item.form for item in forced] == ["image", "sr"]
+    store.close()
+
+
+def test_a_report_that_may_not_leave_is_not_sent_even_when_forced_or_already_waiting(
+    settings: Settings,
+) -> None:
+    analysis = reported(settings)
+    store = Store.open(settings)
+    filing, outbox = Filing(store, None), outbox_of(settings, store)
+    outbox.add(filing.instances(Wish(analysis_id=analysis)), "http://127.0.0.1:1/dicom-web")
+    report = store.report(analysis)
+    assert report is not None
+    made_by = report.provenance.model_copy(update={"research_only": "its planner is not ours"})
+    with store.write() as session:
+        row = session.get_one(ReportRow, report.report_id)
+        row.body = report.model_copy(update={"provenance": made_by}).model_dump_json()
+    with pytest.raises(PushRefused, match="stays here: its planner"):
+        filing.instances(Wish(analysis_id=analysis, force=True))
+    answer = push("--pending")
+    assert answer.exit_code == Exit.FAILED
+    assert "stays here" in answer.output
+    assert {item.state for item in outbox.items()} == {PushState.FAILED}
     store.close()
