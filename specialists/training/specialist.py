@@ -80,9 +80,8 @@ def train_heads(
     torch.set_num_threads(config.threads)
     model = manifest.models[entries[0].model]
     nets = _new_nets(entries, model, backbone, start)
-    stage = _Stage(
-        manifest, entries, nets, _installed_detectors(manifest, entries, backbone), backbone
-    )
+    detectors = _installed_detectors(manifest, entries, backbone)
+    stage = _Stage(manifest, entries, nets, detectors, backbone)
     everything = nn.ModuleDict(nets).train()
     average = Average(everything)
     rate, decay = config.learning_rate, config.weight_decay
