@@ -122,13 +122,8 @@ def evaluate(
 
         if html is not None:
             page.check_outside_git(html)
-        asked = scores.Asked(
-            predictions=predictions,
-            data_root=data_root,
-            split=split,
-            namespace=namespace,
-            tasks=task,
-        )
+        folders = {"predictions": predictions, "data_root": data_root}
+        asked = scores.Asked(**folders, split=split, namespace=namespace, tasks=task)
         found = scores.evaluate(read_manifest(settings_with(data_dir).specialists_dir), asked)
         written = [scores.write_scores(found, json)]
         if html is not None:

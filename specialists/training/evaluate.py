@@ -1,11 +1,12 @@
 """Scores of FMC-UIA prediction files against the labels of their folder, per task and data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from specialists.errors import TrainingError
 from specialists.manifest import Kind, Metric, SpecialistEntry
@@ -43,8 +44,27 @@ def score_task(
         TrainingError: labels are missing or cannot be read, or no row has that task and split.
     """
     found, problems = rows_by_task(data_root, ("image_path",))
+    share_columns(found)
     rows = rows_of_split(entry.task_id, found.get(entry.task_id, []), split, problems)
     return score_rows(entry, rows, predictions, data_root)
+
+
+SHARED = ("mm_per_px", "hc_mm", "aop_deg")
+"""Columns that belong to the image, whichever task's CSV states them."""
+
+
+def share_columns(found: Mapping[str, Sequence[Row]]) -> None:
+    """Gives every row of an image what another task's row of the same image states in the `SHARED` columns."""
+    stated: dict[tuple[object, str], object] = {}
+    rows = [row for of_task in found.values() for row in of_task]
+    for row in rows:
+        for name in SHARED:
+            if name in row and not pd.isna(row[name]):  # type: ignore[call-overload]
+                stated.setdefault((row["image_path"], name), row[name])
+    for row in rows:
+        for name in SHARED:
+            if (row["image_path"], name) in stated and pd.isna(row.get(name, np.nan)):  # type: ignore[call-overload]
+                row[name] = stated[row["image_path"], name]
 
 
 def rows_of_split(

@@ -21,7 +21,9 @@ from specialists.training.tables import Row
 Array = npt.NDArray[np.float64]
 
 WIDTH, HEIGHT = 480, 360
-LEFT, RIGHT, TOP, BOTTOM = 62, 18, 40, 52
+LEFT, RIGHT, TOP, BOTTOM = 88, 18, 44, 52
+LONGEST_TICK = 13
+"""Letters of a tick's text that have room beside the axis."""
 BINS = 10
 Z95 = 1.96
 
@@ -77,6 +79,7 @@ class Plot:
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     images: int
+    subtitle: str = ""
     x_ticks: list[Tick] = field(default_factory=list)
     y_ticks: list[Tick] = field(default_factory=list)
     dots: list[Dot] = field(default_factory=list)
@@ -112,7 +115,7 @@ class Plot:
         return [line for line in self.lines if line.label]
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
+def ticks(low: float, high: float, about: int = 6) -> list[float]:
     """Round numbers between two limits: multiples of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
@@ -230,10 +233,10 @@ def bland_altman(agreement: Agreement, rows: Sequence[Row], limits: Sequence[Met
     edges = [
         m for metric in limits for m in (metric.low, metric.value, metric.high) if m is not None
     ]
-    source = f", {agreement.source}" if agreement.source else ""
     plot = Plot(
         kind="bland-altman",
-        title=f"Bland–Altman: {agreement.name}{source}",
+        title=f"Bland–Altman: {agreement.name}",
+        subtitle=agreement.source,
         x_label=f"mean of both, {agreement.unit}",
         y_label=f"predicted − label, {agreement.unit}",
         x_range=_around(means),
@@ -246,12 +249,7 @@ def bland_altman(agreement: Agreement, rows: Sequence[Row], limits: Sequence[Met
         if metric.low is not None and metric.high is not None:
             plot.bands.append(Band(plot.y(metric.high), plot.y(metric.low)))
         plot.across(metric.value, style)
-        interval = (
-            f" ({metric.low:.2f} to {metric.high:.2f})"
-            if metric.low is not None and metric.high is not None
-            else ""
-        )
-        plot.notes.append(f"{metric.name} {metric.value:.2f} {agreement.unit}{interval}")
+        plot.notes.append(_said(metric, agreement.unit))
     for place, mean, difference in zip(seen, means, differences, strict=True):
         title = _named(rows[agreement.rows[place]], f"{difference:+.2f} {agreement.unit}")
         plot.dots.append(Dot(plot.x(mean), plot.y(difference), title))
@@ -278,7 +276,7 @@ def spread(judged: Judged) -> Plot:
         images=len(shown),
         y_ticks=[Tick(0, "-")],
     )
-    plot.y_ticks = [Tick(plot.y(at + 0.5), name) for at, name in enumerate(names)]
+    plot.y_ticks = [Tick(plot.y(at + 0.5), _cut(name)) for at, name in enumerate(names)]
     rng = np.random.default_rng(0)
     for index in shown:
         row = judged.rows[index]
@@ -301,8 +299,19 @@ def _around(values: Sequence[float] | Array) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _said(metric: Metric, unit: str) -> str:
+    text = f"{metric.name} {metric.value:.2f} {unit}"
+    if metric.low is not None and metric.high is not None:
+        text += f" ({metric.low:.2f} to {metric.high:.2f})"
+    return text.replace("-", "−")
+
+
 def _named(row: Row, what: str) -> str:
     return f"{PurePosixPath(str(row['image_path'])).name}: {what}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TICK else f"{text[: LONGEST_TICK - 1]}…"
 
 
 def _text(value: float) -> str:

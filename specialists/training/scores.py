@@ -6,7 +6,7 @@ from pathlib import Path
 
 from specialists.errors import TrainingError
 from specialists.manifest import Manifest
-from specialists.training.evaluate import Score, rows_of_split, score_rows
+from specialists.training.evaluate import Score, rows_of_split, score_rows, share_columns
 from specialists.training.predict import entry_for
 from specialists.training.predicted import any_prediction
 from specialists.training.tables import rows_by_task
@@ -61,6 +61,7 @@ def evaluate(manifest: Manifest, asked: Asked) -> Evaluation:
             nothing to score.
     """
     found, problems = rows_by_task(asked.data_root, ("image_path",))
+    share_columns(found)
     scores: dict[str, Score] = {}
     for task in asked.tasks or found:
         try:
