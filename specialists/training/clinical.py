@@ -228,7 +228,7 @@ def _thickness(entry: SpecialistEntry, marks: Marks) -> list[Agreement]:
     scale = column(marks.rows, "source_height") / np.array(marks.heights_px, dtype=np.float64)
     observed = observers_px(marks.rows)
     known = np.isfinite(observed).any(1)
-    mean = np.full(len(known), np.nan)
+    mean = np.full(len(marks.rows), np.nan)
     mean[known] = np.nanmean(observed[known], axis=1)
     between = np.array([points[1, 1] - points[0, 1] for points in marks.truths])
     truth = np.where(known, mean, between)

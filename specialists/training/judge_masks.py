@@ -61,7 +61,8 @@ def _of_label(
         Figure.mean(f"hausdorff_px {label}", held, [greatest for greatest, _ in distances]),
         Figure.mean(f"hd95_px {label}", held, [most for _, most in distances]),
     ]
-    silent = [maps[row] is not None and not (maps[row] == index).any() for row in empty]
+    given = [maps[row] for row in empty]
+    silent = [guess is not None and not np.any(guess == index) for guess in given]
     if empty:
         figures.append(
             Figure.mean(

@@ -79,7 +79,7 @@ def judge_boxes(
             right[index] = 0.0 if box is None else _overlap(box, truth)
     found = [
         Figure.mean("iou", there, right[there]),
-        Figure.mean("sensitivity", there, right[there] > 0),
+        Figure.mean("sensitivity", there, (right[there] > 0).astype(float)),
     ]
     if absent:
         name = "share of images without it answered none"

@@ -24,7 +24,8 @@ def ellipse_mask(
     dx, dy = x - centre[0], y - centre[1]
     along = dx * math.cos(turn) + dy * math.sin(turn)
     across = dy * math.cos(turn) - dx * math.sin(turn)
-    return ((along / long) ** 2 + (across / short) ** 2 <= 1).astype(np.uint8)
+    inside: npt.NDArray[np.bool_] = (along / long) ** 2 + (across / short) ** 2 <= 1
+    return inside.astype(np.uint8)
 
 
 def perimeter(long: float, short: float) -> float:

@@ -99,7 +99,7 @@ def test_diameters_are_the_distances_between_axis_ends_in_mm() -> None:
     guesses = [np.array(axis_ends(41, 28, 200)), np.full((4, 2), np.nan)]
     rows: list[Row] = [{"mm_per_px": 0.5}, {"mm_per_px": 2.0}]
     marks = Marks(rows=rows, guesses=guesses, truths=truths, heights_px=[120, 120])
-    found = {}
+    found: dict[str, float] = {}
     for agreement in agreements_of_marks(entry("fetal_head_axes"), marks):
         found |= values(agreement)
     assert found == pytest.approx(

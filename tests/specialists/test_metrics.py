@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from monai.metrics import DiceMetric, compute_hausdorff_distance
+from monai.metrics.hausdorff_distance import compute_hausdorff_distance
+from monai.metrics.meandice import compute_dice
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import f1_score, roc_auc_score
 
@@ -21,14 +22,14 @@ def blob(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(6))
 def test_distances_and_dice_are_those_of_monai(seed: int) -> None:
     one, other = blob(seed), blob(seed + 100)
-    pair = [torch.from_numpy(mask)[None, None].float() for mask in (one, other)]
+    first, second = (torch.from_numpy(mask)[None, None].float() for mask in (one, other))
     greatest, most = hausdorff_px(one, other)
     theirs = [
-        float(compute_hausdorff_distance(*pair, include_background=True, percentile=percentile))
+        float(compute_hausdorff_distance(first, second, True, percentile=percentile))
         for percentile in (None, 95)
     ]
     assert [greatest, most] == pytest.approx(theirs, abs=1e-3)
-    assert dice(one, other) == pytest.approx(float(DiceMetric()(*pair)), abs=1e-6)
+    assert dice(one, other) == pytest.approx(float(compute_dice(first, second)), abs=1e-6)
 
 
 def test_distances_between_squares_are_what_one_reads_off() -> None:
@@ -37,7 +38,7 @@ def test_distances_between_squares_are_what_one_reads_off() -> None:
     assert hausdorff_px(one, other) == (0, 0)
     other[5:10, 9:22] = True  # twelve pixels further right
     assert hausdorff_px(one, other)[0] == 12
-    assert hausdorff_px(one, np.zeros_like(one)) == (pytest.approx(np.hypot(40, 40)),) * 2
+    assert hausdorff_px(one, np.zeros_like(one)) == pytest.approx((np.hypot(40, 40),) * 2)
     assert hausdorff_px(np.zeros_like(one), np.zeros_like(one)) == (0, 0)
 
 
