@@ -1,9 +1,8 @@
 """What the training commands of `ustri` do."""
 
 import hashlib
-import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
@@ -18,22 +17,16 @@ from specialists.manifest import (
 )
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
-from specialists.training.evaluate import Score, any_prediction, rows_of_split, score_rows
 from specialists.training.finish import Run, install, write_card
 from specialists.training.generalist import Generalist
 from specialists.training.novelty import descriptions, fit_novelty
 from specialists.training.pack import Pack, build_pack
-from specialists.training.predict import (
-    Predictions,
-    answering,
-    entry_for,
-    predict_folder,
-)
+from specialists.training.predict import Predictions, answering, predict_folder
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.synthetic import SHARE, phantom_samples
-from specialists.training.tables import Sample, read_samples, rows_by_task
+from specialists.training.tables import Sample, read_samples
 
 BACKBONE = "usgen"
 FOREIGN_VIEWS = GeometryPolicy(hflip=True, vflip=False, rotate_deg=15.0, x_scale=1.6)
@@ -158,76 +151,17 @@ def predict(
     *,
     namespace: str | None,
     tasks: list[str] | None,
+    split: str | None,
     user_dir: Path | None,
 ) -> Predictions:
-    """FMC-UIA prediction files of every row in `data_root`, written to `out`.
+    """FMC-UIA prediction files of every row in `data_root`, or of one split, written to `out`.
 
     Raises:
         TrainingError: there is no CSV.
         WeightsError: weights are missing or altered.
     """
     engine = load_engine(answering(read_manifest(user_dir)), "cpu")
-    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Scores by task, and why a task that has predictions has none."""
-
-    scores: dict[str, Score]
-    problems: list[str]
-
-    def as_json(self) -> str:
-        """The scores by task: rows, rows without a prediction, metrics."""
-        found = {
-            task: {
-                "rows": score.rows,
-                "missing": score.missing,
-                "metrics": [metric.model_dump() for metric in score.metrics],
-            }
-            for task, score in self.scores.items()
-        }
-        return json.dumps(found, indent=1)
-
-
-def evaluate(
-    predictions: Path,
-    data_root: Path,
-    *,
-    split: str | None,
-    namespace: str | None,
-    tasks: list[str] | None,
-    user_dir: Path | None,
-) -> Evaluation:
-    """Scores of prediction files, wherever they were made; `scores.json` is written beside them.
-
-    A task is scored when there is any prediction of it, or when `tasks` names it.
-
-    Raises:
-        TrainingError: labels are missing or cannot be read, a task that is named is not known, or there is
-            nothing to score.
-    """
-    manifest = read_manifest(user_dir)
-    found, problems = rows_by_task(data_root, ("image_path",))
-    scores: dict[str, Score] = {}
-    for task in tasks or found:
-        try:
-            entry = entry_for(manifest, task, namespace)
-            rows = found.get(task, [])
-            if tasks or any_prediction(entry, rows, predictions):
-                chosen = rows_of_split(task, rows, split)
-                scores[task] = score_rows(entry, chosen, predictions, data_root)
-        except TrainingError as error:
-            if tasks:
-                raise
-            problems.append(f"{task!r} was not scored: {error}")
-    if not scores:
-        nothing = f"{predictions} holds no predictions for a task of {data_root}."
-        raise TrainingError(" ".join([nothing, *problems]))
-    evaluation = Evaluation(scores=scores, problems=problems)
-    predictions.mkdir(parents=True, exist_ok=True)
-    (predictions / "scores.json").write_text(evaluation.as_json(), encoding="utf-8")
-    return evaluation
+    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks, split=split)
 
 
 def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
