@@ -11,6 +11,7 @@ from reports.model import Box
 from specialists.image import Image
 from specialists.manifest import Manifest
 from specialists.result import Result
+from tests.one_by_one import OneByOne
 from tests.planner.stand_ins import StandInTools
 from tests.serving import (
     CHROMIUM_FLAGS,
@@ -26,7 +27,7 @@ expect.set_options(timeout=20_000)
 
 
 @dataclass
-class GatedTools:
+class GatedTools(OneByOne):
     """Truthful specialists; all but the router wait until the gate is open."""
 
     inner: StandInTools
