@@ -151,6 +151,7 @@ def from_dicom(sha256: str, frame: Frame, uids: UidMap) -> Ingested:
         spacing_mm=seen.spacing_mm,
         spacing_source=seen.spacing_source,
         pixel_aspect=seen.pixel_aspect,
+        aspect_ratio=seen.aspect_ratio,
         regions=seen.regions,
         colour=colour,
         conversions=tuple(notes),
