@@ -5,21 +5,26 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import takewhile
 
 from app.dicom import READ_S, Frame, is_dicom, read_dicom
 from app.dicom_privacy import UidMap
+from app.dicom_wire import Header
 from app.ingest import Ingested, Picture, from_dicom, ingest, sha256_of
 
 FRAMES_MAX = 512
 """Frames that are kept of one file; of a longer one every second, third … frame."""
 
+PIXELS_MAX = 256 * 2**20
+"""Their pixels together: 340 frames of 1024 × 768; of larger ones fewer, so that the work is bounded too."""
+
 KEPT_MAX_BYTES = 192 * 2**20
 """Their pictures together, compressed: 450 grey frames of 1024 × 768."""
 
-READING_S = 6.0
+READING_S = 8.0
 """How long reading them may take; those that are read by then lie evenly in the file."""
 
-LATER_S = 3.0
+LATER_S = 1.9
 """How long one of them may take; the first may take longer, since its file is opened with it."""
 
 _ENCODERS = 2
@@ -41,7 +46,11 @@ def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) ->
     shown = from_dicom(sha256, first, uids)
     if first.header.frames == 1:
         return shown
-    later = _later_frames(data, limit_pixels, first.header.frames, until)
+    places = _places(first.header)
+    later = (
+        read_dicom(data, limit_pixels, place, LATER_S)
+        for place in takewhile(lambda _: time.monotonic() < until, places)
+    )
     frames = [shown.picture, *_pictures(sha256, later, uids)]
     frames.sort(key=lambda picture: picture.info.frame or 0)
     info = shown.image.info.model_copy(update={"frame": None})
@@ -57,14 +66,11 @@ def coarse_to_fine(count: int) -> Iterator[int]:
         yield from range(step, count, 2 * step)
 
 
-def _later_frames(data: bytes, limit_pixels: int, count: int, until: float) -> Iterator[Frame]:
-    """The frames after the first that are read, until there is no more time."""
-    every = -(-count // FRAMES_MAX)
-    for place in coarse_to_fine(-(-count // every)):
-        if time.monotonic() > until:
-            return
-        if place:
-            yield read_dicom(data, limit_pixels, place * every, LATER_S)
+def _places(header: Header) -> Iterator[int]:
+    """The frames after the first that are read, as long as there is time."""
+    frame_px = header.height_px * header.width_px
+    every = max(-(-header.frames // FRAMES_MAX), -(-header.frames * frame_px // PIXELS_MAX))
+    return (place * every for place in coarse_to_fine(-(-header.frames // every)) if place)
 
 
 def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Picture]:
