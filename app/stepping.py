@@ -8,6 +8,9 @@ from reports.model import Box, ExamCode, ImageInfo, Spacing
 from reports.wording import score_text
 
 RULE_MM = 10.0
+BEST_FROM = 0.5
+"""A score below it is of a frame that looks more like something else."""
+
 _INSET = 0.03
 """From a region's corner to its rules, as a share of its shorter side."""
 
@@ -71,7 +74,11 @@ def strip_of(frames: Sequence[KeptFrame], index: int, requested: ExamCode | None
         bars=tuple(_bar(frame, exam) for frame in frames),
         place=place,
         exam=None if exam is None else _words(exam),
-        best=tuple((_words(name), at, score_text(score)) for name, (at, score) in best.items()),
+        best=tuple(
+            (_words(name), at, score_text(score))
+            for name, (at, score) in best.items()
+            if score >= BEST_FROM
+        ),
     )
 
 

@@ -93,8 +93,8 @@ async def test_the_frames_can_be_stepped_through(client: httpx.AsyncClient, tool
         page = (await client.get(f"{here}/frames/{index}")).text
         assert ("data-analysed hidden" in page) == (index != 2)
         assert f'<span data-words aria-live="polite">Router scores: breast: {score}' in page
-        assert (f'/frames/{index - 1}" rel="prev"' in page) == (index > 0)
-        assert (f'/frames/{index + 1}" rel="next"' in page) == (index < 2)
+        assert (f'/frames/{index - 1}" rel="prev">' in page) == (index > 0)
+        assert (f'/frames/{index + 1}" rel="next">' in page) == (index < 2)
         picture = await client.get(f"{here}/frames/{index}.png")
         assert picture.content == ingest(a_file(3), LIMIT_PIXELS, index).png
     for beyond in ("3", "-1", "3.png"):
