@@ -145,6 +145,10 @@ def _tag(keyword: str) -> BaseTag:
 
 def _check_class(dataset: Dataset) -> None:
     sop_class = str(dataset.get("SOPClassUID", ""))
+    if not sop_class:
+        raise ImageUnsupported(
+            "The DICOM file does not state what it is (SOPClassUID); send a whole ultrasound image."
+        )
     capture = sop_class in CAPTURE_CLASSES and dataset.get("Modality") == "US"
     if sop_class not in US_CLASSES and not capture:
         name = UID(sop_class).name if _UID.fullmatch(sop_class) else sop_class
