@@ -97,7 +97,8 @@ class Engine:
     def _pass(self, entry: SpecialistEntry, images: Sequence[Image]) -> list[Result | None]:
         """One backbone pass and one of the specialist over images of one size."""
         model = self.manifest.models[entry.model]
-        box = letterbox(*images[0].pixels.shape, model.input_px)
+        height_px, width_px = images[0].pixels.shape
+        box = letterbox(height_px, width_px, model.input_px)
         inputs = [network_input(image, box) for image in images]
         pixels = torch.cat([one for one, _ in inputs])
         field = torch.cat([one for _, one in inputs])
