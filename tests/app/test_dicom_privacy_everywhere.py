@@ -16,6 +16,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.filereader import dcmread
 from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID
 
 from app.rendering import ReportForm
 from app.settings import Settings
@@ -68,10 +69,10 @@ def planted() -> Dataset:
     dataset.DataSetTrailingPadding = MARK * 8
     dataset.IconImageSequence = [inner]
     meta = dataset.file_meta
-    meta.MediaStorageSOPInstanceUID = UIDS["SOPInstanceUID"]
+    meta.MediaStorageSOPInstanceUID = UID(UIDS["SOPInstanceUID"])
     meta.SourceApplicationEntityTitle = "ZQXJVAETITLE"
     meta.SendingApplicationEntityTitle = "ZQXJVSENDER"
-    meta.PrivateInformationCreatorUID = "1.2.3.4711.77"
+    meta.PrivateInformationCreatorUID = UID("1.2.3.4711.77")
     meta.PrivateInformation = MARK * 4
     return dataset
 
