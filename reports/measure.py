@@ -50,11 +50,15 @@ _EDGE_REASON = "The outline reaches the edge of the image: the true size may be 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The unit that a set of points may be measured in; `reason` says why it is not mm."""
+    """The unit that a set of points may be measured in; `reason` says why it is not mm.
+
+    A px is a pixel's width: where the ratio of its sides is stated, `scale` holds it.
+    """
 
     scale: Scale
     unit: Literal["mm", "px"]
     reason: str | None
+    square_assumed: bool
     why: str | None = None
     """The bare cause of `reason`, a clause."""
 
@@ -117,7 +121,7 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     """Millimetres where all points share one proven spacing, else pixels and the sentence why."""
     if not image.regions:
         if image.spacing_mm is None:
-            return _in_px(image.spacing_reason or "the image states no pixel spacing")
+            return _in_px(image, image.spacing_reason or "the image states no pixel spacing")
         return _in_mm(image.spacing_mm)
     spacings = {
         (region.spacing_mm.x, region.spacing_mm.y) if region.spacing_mm else None
@@ -125,14 +129,15 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
         if inside(points, region.box)
     }
     if not spacings:
-        return _in_px("the points do not lie in one calibrated region of the image")
+        return _in_px(image, "the points do not lie in one calibrated region of the image")
     if len(spacings) > 1:
-        return _in_px("the points lie in overlapping regions that state different spacings")
+        return _in_px(image, "the points lie in overlapping regions that state different spacings")
     spacing = spacings.pop()
     if spacing is None:
         return _in_px(
+            image,
             image.spacing_reason
-            or "the region of the image that holds the points states no pixel spacing"
+            or "the region of the image that holds the points states no pixel spacing",
         )
     return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
 
@@ -182,13 +187,13 @@ def reason_of(calibration: Calibration, *sentences: str) -> str:
 
 def angle_reason(calibration: Calibration, *sentences: str) -> str:
     """The same for an angle or a ratio, which has no unit of length."""
-    square = [] if calibration.why is None else [f"Square pixels are assumed: {calibration.why}."]
-    return " ".join([*square, *sentences, NO_INTERVAL])
+    square = [f"Square pixels are assumed: {calibration.why}."]
+    return " ".join([*(square if calibration.square_assumed else ()), *sentences, NO_INTERVAL])
 
 
 def square_note(calibration: Calibration) -> str:
     """What the formula of an angle or a ratio ends with: nothing where pixels are known."""
-    return SQUARE_ASSUMED if calibration.unit == "px" else ""
+    return SQUARE_ASSUMED if calibration.square_assumed else ""
 
 
 def at_image_edge(points: Sequence[Point], image: ImageInfo) -> bool:
@@ -200,12 +205,23 @@ def at_image_edge(points: Sequence[Point], image: ImageInfo) -> bool:
 
 
 def _in_mm(spacing: Spacing) -> Calibration:
-    return Calibration(scale=(spacing.x, spacing.y), unit="mm", reason=None)
+    return Calibration(scale=(spacing.x, spacing.y), unit="mm", reason=None, square_assumed=False)
 
 
-def _in_px(why: str) -> Calibration:
-    reason = f"Lengths are in px and pixels are assumed square: {why}."
-    return Calibration(scale=SQUARE_PX, unit="px", reason=reason, why=why)
+def _in_px(image: ImageInfo, why: str) -> Calibration:
+    ratio = image.aspect_ratio
+    how = "Lengths are in px"
+    if ratio is None:
+        how += " and pixels are assumed square"
+    elif ratio != 1:
+        how += f", each the width of a pixel, which is {ratio:.4g} times as high as wide"
+    return Calibration(
+        scale=SQUARE_PX if ratio is None else (1.0, ratio),
+        unit="px",
+        reason=f"{how}: {why}.",
+        square_assumed=ratio is None,
+        why=why,
+    )
 
 
 def _lesion_numbers(mask: MaskEvidence, image: ImageInfo) -> tuple[Number, ...]:

@@ -21,6 +21,7 @@ from tests.builders import (
     an_exam_result,
     an_image,
 )
+from tests.one_by_one import OneByOne
 
 BREAST_TOOLS = ("exam_cls", "breast_lesion_det", "breast_lesion", "breast_2cls", "breast_3cls")
 ACCEPT = 0.6
@@ -96,7 +97,7 @@ def routed_to(exam: ExamCode, score: float = 0.96) -> Result:
 
 
 @dataclass(kw_only=True)
-class StandInTools:
+class StandInTools(OneByOne):
     """Specialists that answer from a table and remember their calls."""
 
     answers: Mapping[str, Answer] = field(default_factory=breast_answers)
