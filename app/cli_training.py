@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from app.terminal import DataDir, Exit, err, errors_as_exits, out, settings_with
-from specialists.manifest import Metric
+from specialists.manifest import MeasuredInterval, Metric
 
 if TYPE_CHECKING:
     from specialists.training.evaluate import Score
@@ -63,6 +63,28 @@ def specialist(
         trained = commands.train_specialist(ids, data, folder, config, resume=resume)
     table = _figures_table({entry.id: list(entry.metrics) for entry in trained})
     out.print(table, f"\nWrote {folder}.", highlight=False)
+
+
+@train.command(epilog="[bold]Example[/]  ustri train calibrate breast_lesion --data data")
+def calibrate(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trained specialists.")],
+    data: DataRoot,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the result; else where USTri uses specialists."),
+    ] = None,
+) -> None:
+    """Calibrate trained specialists anew on `val`: thresholds, temperature, intervals, label sets."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        user_dir = settings_with().specialists_dir
+        folder = folder or user_dir
+        done = commands.calibrate_specialists(ids, data, folder, user_dir)
+    out.print(_figures_table({entry.id: list(entry.metrics) for entry in done}))
+    if any(entry.intervals for entry in done):
+        out.print(_intervals_table({entry.id: entry.intervals for entry in done}))
+    out.print(f"\nWrote {folder}.", highlight=False)
 
 
 @train.command(epilog="[bold]Example[/]  ustri train ship breast_lesion --from runs/one")
@@ -196,4 +218,17 @@ def _figures_table(figures: Mapping[str, Sequence[Metric]]) -> Table:
             known = metric.low is not None and metric.high is not None
             interval = f"{metric.low:.3f} to {metric.high:.3f}" if known else ""
             table.add_row(task, metric.name, f"{metric.value:.3f}", interval, str(metric.n))
+    return table
+
+
+def _intervals_table(found: Mapping[str, Sequence[MeasuredInterval]]) -> Table:
+    headings = ("task", "measurement", "interval", "held-out coverage", "images", "groups")
+    table = Table(*headings, box=None, pad_edge=False)
+    for task, intervals in found.items():
+        for item in intervals:
+            ends, held = item.reason or "", ""
+            if item.low is not None and item.high is not None:
+                ends = f"{item.low:+.3f} to {item.high:+.3f} ({item.form})"
+                held = f"{item.coverage:.3f} ({item.coverage_low:.3f} to {item.coverage_high:.3f})"
+            table.add_row(task, item.measurement, ends, held, str(item.n), str(item.groups))
     return table

@@ -22,6 +22,7 @@ from app.stepping import rules_of, strip_of
 from app.store import Analysis
 from app.tables import JobState
 from planner.protocols import read_protocols
+from reports.interval import caveat
 from reports.model import (
     BoxEvidence,
     Evidence,
@@ -308,7 +309,8 @@ def amount(item: Measurement) -> str:
     text = number(item.value, item.unit)
     if item.interval is not None:
         low, high = (digits(bound, item.unit) for bound in item.interval)
-        text += f" ({low} to {high})"
+        share = "" if item.coverage is None else f"{100 * item.coverage:.0f} % "
+        text += f" ({share}interval {low} to {high})"
     return text
 
 
@@ -327,6 +329,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "amount": amount,
+        "caveat": caveat,
         "exam_basis": exam_basis,
         "score_text": score_text,
         "words": lambda state: str(state).replace("_", " "),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
-from specialists.load import load_backbone, load_engine
+from specialists.load import load_backbone, load_engine, load_specialist
 from specialists.manifest import (
     GeometryPolicy,
     Manifest,
@@ -17,7 +17,7 @@ from specialists.manifest import (
 )
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
-from specialists.training.finish import Run, install, write_card
+from specialists.training.finish import Run, install, recalibrated_card, write_card
 from specialists.training.generalist import Generalist
 from specialists.training.novelty import descriptions, fit_novelty
 from specialists.training.pack import Pack, build_pack
@@ -126,6 +126,45 @@ def train_specialist(
     installed = install(manifest, nets, backbone, packs, run)
     shutil.rmtree(state)
     return installed
+
+
+def calibrate_specialists(
+    ids: list[str], data: Path, out: Path, user_dir: Path | None
+) -> list[SpecialistEntry]:
+    """The entries of trained specialists, calibrated anew on `val` and written to `out` with their weights.
+
+    They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
+
+    Raises:
+        TrainingError: an id is in no manifest or has no weights, the ids have different backbones, or the data
+            cannot be used.
+        WeightsError: weights are missing or altered.
+    """
+    manifest = read_manifest(out if (out / "manifest.toml").exists() else user_dir)
+    entries = [_listed(manifest, specialist_id) for specialist_id in sorted(set(ids))]
+    for entry in entries:
+        if not entry.installed:
+            raise TrainingError(f"{entry.id} cannot be calibrated: it has no weights.")
+    if len({entry.model for entry in entries}) != 1:
+        raise TrainingError("Specialists that are calibrated together must share a backbone.")
+    model = manifest.models[entries[0].model]
+    backbone = load_backbone(model)
+    nets = {entry.id: load_specialist(entry, model, backbone) for entry in entries}
+    wanted = entries + _region_sources(manifest, entries)
+    training, validation = (read_samples(data, wanted, split) for split in ("train", "val"))
+    side_px = max(SpecialistConfig().pack_px, model.input_px)
+    packs = (build_pack(training, side_px), build_pack(validation, model.input_px))
+    command = f"ustri train calibrate {' '.join(nets)} --data {data.name}"
+    weights = {entry.id: entry.directory / str(entry.weights) for entry in entries}
+    run = Run(command=command, config={}, data=data, out=out, weights=weights)
+    earlier = [entry.directory / f"{entry.id}.json" for entry in entries]
+    cards = [path.read_text(encoding="utf-8") if path.exists() else None for path in earlier]
+    out.mkdir(parents=True, exist_ok=True)
+    calibrated = install(manifest, nets, backbone, packs, run)
+    for entry, card in zip(calibrated, cards, strict=True):
+        if card is not None:
+            recalibrated_card(out / f"{entry.id}.json", card)
+    return calibrated
 
 
 def state_folder(out: Path, ids: list[str]) -> Path:

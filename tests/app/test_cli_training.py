@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.terminal import Exit
+from specialists.checkpoints import sha256_of
 from specialists.training.predict import FILES
 from specialists.training.registry import write_entries
 from tests.specialists.dataset import BREAST, read_csv, write_csv, write_dataset
@@ -176,3 +178,39 @@ def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
     answer = ustri(*words, "--resume", "--steps", "1")
     assert answer.exit_code == Exit.INPUT
     assert "no training to resume" in answer.stderr
+
+
+def test_trained_specialists_are_calibrated_anew_without_a_bit_of_their_weights_changed(
+    data: Path, user_dir: Path, tmp_path: Path
+) -> None:
+    ids, out = ("breast_lesion", "breast_2cls"), tmp_path / "calibrated"
+    card = {"command": "ustri train specialist", "config": {"seed": 5}, "metrics": []}
+    (user_dir / "breast_2cls.json").write_text(json.dumps(card), encoding="utf-8")
+    answer = ustri("train", "calibrate", *ids, "--data", data, "--out", out)
+    assert answer.exit_code == Exit.OK, answer.output
+    before, after = (
+        {e["id"]: e for e in tomllib.loads((f / "manifest.toml").read_text())["specialist"]}
+        for f in (user_dir, out)
+    )
+    assert set(after) == set(ids)
+    for name in ids:
+        assert (
+            after[name]["sha256"]
+            == before[name]["sha256"]
+            == sha256_of(out / f"{name}.safetensors")
+        )
+        assert after[name]["metrics"]
+    assert after["breast_lesion"]["thresholds"]["mask"]["source"] != "this test"
+    lengths = after["breast_lesion"]["intervals"]
+    assert {item["measurement"] for item in lengths} >= {"long axis", "area"}
+    assert all("at least 8 are needed" in item["reason"] for item in lengths)
+    written = json.loads((out / "breast_2cls.json").read_text(encoding="utf-8"))
+    assert (written["command"], written["config"]) == (card["command"], card["config"])
+    assert written["calibration"]["command"].startswith("ustri train calibrate breast_2cls")
+    assert written["metrics"]
+
+
+def test_what_has_no_weights_cannot_be_calibrated(data: Path) -> None:
+    answer = ustri("train", "calibrate", "fmc_lung", "--data", data)
+    assert answer.exit_code == Exit.INPUT
+    assert "fmc_lung cannot be calibrated: it has no weights." in answer.stderr

@@ -190,7 +190,8 @@ def test_a_stated_pixel_aspect_is_known_without_millimetres() -> None:
     assert info.pixel_aspect is PixelAspect.KNOWN
     assert info.aspect_ratio == pytest.approx(1.2)  # The vertical size is stated first.
     measured = calibration_for(info, [(1.0, 1.0)])
-    assert (measured.unit, measured.scale) == ("px", (1.0, pytest.approx(1.2)))
+    assert measured.unit == "px"
+    assert measured.scale == pytest.approx((1.0, 1.2))
     assert not measured.square_assumed
     assert "1.2 times as high as wide" in (measured.reason or "")
 

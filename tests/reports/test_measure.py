@@ -2,10 +2,10 @@ import math
 
 import pytest
 
+from reports.interval import NO_INTERVAL
 from reports.measure import (
     AREA,
     LONG_AXIS,
-    NO_INTERVAL,
     RATIO,
     SHORT_AXIS,
     Measured,
@@ -159,7 +159,7 @@ def test_a_measurement_without_interval_says_that_it_is_not_calibrated_yet() -> 
     for measurement in measure(an_ellipse(), a_calibrated_image_info()).measurements:
         assert measurement.interval is None
         assert measurement.coverage is None
-        assert measurement.reason == NO_INTERVAL
+        assert measurement.reason == f"{NO_INTERVAL} it is not calibrated yet."
 
 
 def test_a_lesion_cut_off_by_the_edge_of_the_image_may_be_larger() -> None:
