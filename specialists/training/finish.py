@@ -70,7 +70,9 @@ def install(
     with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
     engine = _engine(manifest.model_copy(update={"specialists": with_weights}), weighed)
     measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
-    write_entries(run.out / "manifest.toml", [model], measured)
+    # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
+    own = [model] if model.directory.resolve() == run.out.resolve() else []
+    write_entries(run.out / "manifest.toml", own, measured)
     for entry in measured:
         write_card(entry, run)
     return measured
