@@ -58,6 +58,9 @@ def specialist(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the CPU; else one per core.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was cut short.")] = False,
     title: Annotated[str | None, typer.Option(help="New task: what people call it.")] = None,
     labels: Annotated[
@@ -96,7 +99,11 @@ def specialist(
         for note in prepared.notes:
             out.print(note, highlight=False, markup=False, soft_wrap=True)
         config = SpecialistConfig(seed=seed)
-        config = replace(config, steps=steps or prepared.steps or config.steps)
+        config = replace(
+            config,
+            steps=steps or prepared.steps or config.steps,
+            threads=threads or config.threads,
+        )
         trained = commands.train_prepared(prepared, data, folder, config, resume=resume)
     table = _figures_table({entry.id: list(entry.metrics) for entry in trained})
     out.print(table, f"\nWrote {folder}.", highlight=False)

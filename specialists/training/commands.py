@@ -28,7 +28,7 @@ from specialists.training.predict import Predictions, answering, predict_folder
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
-from specialists.training.strict import Task, read_task
+from specialists.training.strict import read_task
 from specialists.training.synthetic import LABELLED, SHARE, phantom_samples
 from specialists.training.tables import Sample, read_samples
 
@@ -135,7 +135,7 @@ def prepare(ids: list[str], data: Path, out: Path, declared: Declared) -> Prepar
         )
     entries = [manifest.specialists[name] for name in ids]
     for entry in entries:
-        _check_listed(entry, read_task(data, entry.task_id))
+        _check_listed(entry, data)
     return Prepared(manifest=manifest, entries=entries, notes=(), steps=None, declared=declared)
 
 
@@ -152,13 +152,14 @@ def _prepare_new(task_id: str, data: Path, manifest: Manifest, declared: Declare
     )
 
 
-def _check_listed(entry: SpecialistEntry, task: Task) -> None:
-    """That the CSV is of the task that the manifest lists.
+def _check_listed(entry: SpecialistEntry, data: Path) -> None:
+    """That every row is in order, and of the task that the manifest lists.
 
     Raises:
-        TrainingError: it is another task of that name.
+        TrainingError: a row cannot be used, or it is another task of that name.
     """
     classes = len(entry.landmarks or entry.labels)
+    task = read_task(data, entry.task_id, (entry.kind, classes))
     if task.kind is not entry.kind or task.classes != classes:
         raise TrainingError(
             f"{entry.task_id}.csv is a {task.kind} task of num_classes {task.classes}, but {entry.id!r} is a "

@@ -3,13 +3,12 @@
 import csv
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from specialists.errors import TrainingError
 from specialists.training.problems import Problems
-
-NEEDED = ("task_id", "task_name", "num_classes", "image_path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +20,15 @@ class Line:
     cells: dict[str, str]
 
 
-def read_lines(path: Path, problems: Problems) -> tuple[list[str], list[Line]]:
+def read_lines(
+    path: Path, needed: Sequence[str], problems: Problems
+) -> tuple[list[str], list[Line]]:
     """The columns and rows of a CSV file; what is wrong with the file itself is added to `problems`.
+
+    Args:
+        path: of the file.
+        needed: columns that it must have.
+        problems: of the file.
 
     Raises:
         TrainingError: there is no such file.
@@ -52,18 +58,20 @@ def read_lines(path: Path, problems: Problems) -> tuple[list[str], list[Line]]:
             lines.append(Line(number=number, cells=dict(zip(columns, cells, strict=True))))
     except csv.Error as error:
         problems.add(reader.line_num, f"it is not CSV ({error}). Close the quotation mark.")
-    _check_header(columns, lines, problems)
+    _check_header(columns, lines, needed, problems)
     return columns, lines
 
 
-def _check_header(columns: list[str], lines: list[Line], problems: Problems) -> None:
+def _check_header(
+    columns: list[str], lines: list[Line], needed: Sequence[str], problems: Problems
+) -> None:
     if any(mark in name for name in columns[:1] for mark in ";\t"):
         problems.found.clear()
         problems.add(
             1, "the columns are not separated by commas. Save it with commas as separator."
         )
         return
-    if missing := [name for name in NEEDED if name not in columns]:
+    if missing := [name for name in needed if name not in columns]:
         problems.add(1, f"the header lacks the columns {', '.join(missing)}. Add them.")
     if twice := sorted({name for name in columns if columns.count(name) > 1}):
         problems.add(1, f"the header names {', '.join(twice)} twice. Keep one.")

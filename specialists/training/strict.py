@@ -18,6 +18,8 @@ KINDS = {
 }
 """The challenge's `task_name`, in lower case."""
 
+NEEDED = ("task_id", "task_name", "num_classes", "image_path")
+NEEDED_OF_LISTED = ("task_id", "image_path")
 SPLITS = ("train", "val", "test")
 
 
@@ -37,16 +39,26 @@ class Task:
     has_split: bool
 
 
-def read_task(data: Path, task_id: str) -> Task:
+def read_task(data: Path, task_id: str, known: tuple[Kind, int] | None = None) -> Task:
     """The task of `csv_files/<task_id>.csv`, every row of it looked at.
+
+    Args:
+        data: the data root.
+        task_id: of the rows.
+        known: kind and number of classes of a listed task, where the CSV may leave them out.
 
     Raises:
         TrainingError: the file or a row cannot be used; the message names the lines.
     """
     path = data / "csv_files" / f"{task_id}.csv"
     problems = Problems(file=path.name)
-    columns, lines = read_lines(path, problems)
+    columns, lines = read_lines(path, NEEDED if known is None else NEEDED_OF_LISTED, problems)
     problems.refuse()
+    if known is not None:
+        name = next(name for name, kind in KINDS.items() if kind is known[0])
+        for line in lines:
+            line.cells.setdefault("task_name", name)
+            line.cells.setdefault("num_classes", str(known[1]))
     kind, classes = _declared(lines[0])
     for line in lines:
         _check_constant(line, (task_id, lines[0]), problems)
