@@ -23,7 +23,7 @@ KINDS = (Kind.SEGMENT, Kind.CLASSIFY, Kind.DETECT, Kind.REGRESS)
 SIZE = (480, 640)
 
 
-@pytest.mark.parametrize(("table", "kind"), zip(TABLES, KINDS, strict=True))
+@pytest.mark.parametrize(("table", "kind"), list(zip(TABLES, KINDS, strict=True)))
 def test_every_table_of_the_document_is_read(table: str, kind: Kind, tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(table)))
     folder = tmp_path / "csv_files"

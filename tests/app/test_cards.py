@@ -159,6 +159,7 @@ async def test_the_list_of_specialists_is_a_page_for_browsers(client: httpx.Asyn
 async def test_the_report_page_links_each_specialist_to_its_card(serve: Serve) -> None:
     async with serve() as client:
         answer = await client.post("/analyze", files={"image": a_png()})
+        assert answer.status_code == 200, answer.text
         report = answer.json()
         page = (await client.get(f"/analyses/{report['analysis_id']}/view")).text
     used = {step["action"] for step in report["steps"]} - {"stop"}
