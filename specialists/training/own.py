@@ -143,8 +143,8 @@ def _counted(task: Task, data: Path) -> _Counted:
     splits = dict(zip(table["image_path"], table["split"], strict=True))
     shown: dict[str, Counter[int]] = {"train": Counter(), "val": Counter()}
     for path, labels in task.labels.items():
-        if splits[path] in shown:
-            shown[splits[path]].update(labels)
+        if (side := splits.get(path)) in shown:
+            shown[side].update(labels)
     sides = Counter(splits.values())
     for name, counter in shown.items():
         if not sides[name]:

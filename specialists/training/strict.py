@@ -20,6 +20,9 @@ KINDS = {
 
 NEEDED = ("task_id", "task_name", "num_classes", "image_path")
 NEEDED_OF_LISTED = ("task_id", "image_path")
+MOST = 255
+"""Classes or points of a task: a pixel of a mask holds no larger number."""
+
 SPLITS = ("train", "val", "test")
 
 
@@ -114,8 +117,8 @@ def _check_constant(line: Line, expected: tuple[str, Line], problems: Problems) 
         problems.add(line.number, _names())
         return
     least = 2 if kind in (Kind.SEGMENT, Kind.CLASSIFY) else 1
-    if classes < least or (kind is Kind.DETECT and classes != 1):
-        wanted = "1 (one box)" if kind is Kind.DETECT else f"a whole number of at least {least}"
+    if not least <= classes <= MOST or (kind is Kind.DETECT and classes != 1):
+        wanted = "1 (one box)" if kind is Kind.DETECT else f"a whole number from {least} to {MOST}"
         problems.add(line.number, f"num_classes is {first.cells['num_classes']!r}. Write {wanted}.")
 
 

@@ -96,7 +96,12 @@ def test_whatever_else_a_calibration_wrote_is_shown_as_a_table() -> None:
 
 
 def test_a_record_of_other_weights_is_not_taken_for_these(tmp_path: Path) -> None:
-    record = {"sha256": "1" * 64, "command": "c", "config": {}, "git_commit": None}
+    record: dict[str, object] = {
+        "sha256": "1" * 64,
+        "command": "c",
+        "config": {},
+        "git_commit": None,
+    }
     path = tmp_path / "breast_2cls.json"
     path.write_text(json.dumps({**record, "data_sha256": {}}), encoding="utf-8")
     for digest, known in (("1" * 64, True), ("2" * 64, False)):
