@@ -24,6 +24,22 @@ DataRoot = Annotated[
     Path, typer.Option("--data", help="A data root: csv_files/*.csv and what they name.")
 ]
 
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the optimiser; else by the number of images of a new task."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU; else one per core.")]
+Labels = Annotated[
+    str | None, typer.Option(help="New task: names of classes or points, by commas.")
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="New task: whether mirrored images are still right."),
+]
+RotateDeg = Annotated[
+    float | None, typer.Option(min=0, max=180, help="New task: largest turn in training.")
+]
+
 
 @train.command(epilog="[bold]Example[/]  ustri train generalist --data data --out runs/one")
 def generalist(
@@ -51,28 +67,14 @@ def specialist(
         Path | None,
         typer.Option("--out", help="Folder of the weights; else where USTri uses them."),
     ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Steps of the optimiser; else by the number of images of a new task."
-        ),
-    ] = None,
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the CPU; else one per core.")
-    ] = None,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was cut short.")] = False,
     title: Annotated[str | None, typer.Option(help="New task: what people call it.")] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="New task: names of classes or points, by commas.")
-    ] = None,
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="New task: whether mirrored images are still right."),
-    ] = None,
-    rotate_deg: Annotated[
-        float | None, typer.Option(min=0, max=180, help="New task: largest turn in training.")
-    ] = None,
+    labels: Labels = None,
+    flip: Flip = None,
+    rotate_deg: RotateDeg = None,
     source: Annotated[str | None, typer.Option(help="New task: where the images are from.")] = None,
     licence: Annotated[str | None, typer.Option(help="New task: licence of the images.")] = None,
 ) -> None:
@@ -98,11 +100,9 @@ def specialist(
         prepared = commands.prepare(ids, data, folder, declared)
         for note in prepared.notes:
             out.print(note, highlight=False, markup=False, soft_wrap=True)
-        config = SpecialistConfig(seed=seed)
+        given = {"steps": steps or prepared.steps, "threads": threads}
         config = replace(
-            config,
-            steps=steps or prepared.steps or config.steps,
-            threads=threads or config.threads,
+            SpecialistConfig(seed=seed), **{name: n for name, n in given.items() if n is not None}
         )
         trained = commands.train_prepared(prepared, data, folder, config, resume=resume)
     table = _figures_table({entry.id: list(entry.metrics) for entry in trained})

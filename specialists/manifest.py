@@ -221,8 +221,8 @@ def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> Specia
 def _outlived(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:
     """A user's entry, no longer installed where another shipped backbone took the place of its one."""
     model = models.get(entry.model)
-    shipped = model is not None and model.directory == PACKAGE_WEIGHTS
-    if model is None or not shipped or not entry.installed or entry.backbone_sha256 == model.sha256:
+    stated = entry.backbone_sha256
+    if model is None or model.directory != PACKAGE_WEIGHTS or stated in (None, model.sha256):
         return entry
     reason = f"Another {model.id} was shipped than the one it was trained on: train it again."
     return entry.model_copy(update={"weights": None, "sha256": None, "not_installed": reason})
