@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
