@@ -101,14 +101,27 @@ def analyze(
         raise typer.Exit(Exit.REFUSED)
 
 
-@app.command(epilog="[bold]Example[/]  ustri specialists --json | jq '.[].id'")
+@app.command(
+    epilog="[bold]Examples[/]\n\nustri specialists --json | jq '.[].id'\n\n"
+    "ustri specialists --cards cards/"
+)
 def specialists(
     as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON.")] = False,
+    cards: Annotated[
+        Path | None,
+        typer.Option(help="Write a model card of each, and an index, into this folder."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """List the closed set of specialists, installed or not."""
     with errors_as_exits():
         manifest = read_manifest(settings_with(data_dir).specialists_dir)
+        if cards is not None:
+            from app.cards import write_cards
+
+            written = write_cards(manifest, cards)
+            out.print(f"Wrote {len(written)} files to {cards}.", highlight=False, soft_wrap=True)
+            return
     if as_json:
         entries = [
             entry.model_dump(mode="json") | {"installed": entry.installed}

@@ -113,7 +113,7 @@ def view(analysis_id: str, served: Served) -> HTMLResponse:
     except ServiceError as error:
         problem = problem_of(error)
         return _page("problem.html", problem.status, problem=problem)
-    return _report_page(report)
+    return _report_page(report, served)
 
 
 @router.get("/analyses/{analysis_id}/image.png")
@@ -195,7 +195,7 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
     )
 
 
-def _report_page(report: Report) -> HTMLResponse:
+def _report_page(report: Report, served: Services) -> HTMLResponse:
     by_step: defaultdict[int, list[str]] = defaultdict(list)
     for item in report.evidence:
         by_step[item.step].append(item.id)
@@ -212,6 +212,7 @@ def _report_page(report: Report) -> HTMLResponse:
         evidence={item.id: item for item in report.evidence},
         names=evidence_names(report),
         evidence_by_step=by_step,
+        specialists=frozenset(served.manifest.specialists),
     )
 
 

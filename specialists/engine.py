@@ -60,7 +60,7 @@ class Engine:
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
         encoded = self.encode(image, self.manifest.models[entry.model])
-        self._check_novelty(entry.model, encoded)
+        self._check_novelty(entry, encoded)
         region = _region(entry, roi, encoded)
         with self._lock, torch.inference_mode():
             output = self._nets[specialist_id](
@@ -110,7 +110,7 @@ class Engine:
             roi = None if entry.roi is Roi.NONE else torch.zeros_like(on_device)
             with self._lock:
                 output = self._nets[entry.id](features, on_device, roi)
-        limit = self._limit(model.id)
+        limit = self._limit(entry)
         return [
             None
             if distance is not None and distance > limit
@@ -161,16 +161,18 @@ class Engine:
         distances = novelty.distance(describe(on_cpu, field))
         return features, [round(float(distance), 4) for distance in distances]
 
-    def _limit(self, model_id: str) -> float:
-        novelty = self._novelties.get(model_id)
+    def _limit(self, entry: SpecialistEntry) -> float:
+        if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know
+            return entry.thresholds["novelty"].value
+        novelty = self._novelties.get(entry.model)
         return math.inf if novelty is None else novelty.limit
 
-    def _check_novelty(self, model_id: str, encoded: Encoded) -> None:
-        limit = self._limit(model_id)
+    def _check_novelty(self, entry: SpecialistEntry, encoded: Encoded) -> None:
+        limit = self._limit(entry)
         if encoded.novelty is None or encoded.novelty <= limit:
             return
         raise Declined(
-            "the image is unlike the ultrasound images that the specialists were trained on "
+            "the image is unlike the ultrasound images that the specialist was trained on "
             f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
         )
 

@@ -242,7 +242,8 @@ def read_manifest(user_dir: Path | None = None) -> Manifest:
         user_models, user_specialists = _read_file(user_dir / "manifest.toml", user_dir)
         models |= user_models
         replaced = {name: _without(entry, user_models) for name, entry in specialists.items()}
-        specialists = replaced | user_specialists
+        standing = {name: _outlived(entry, models) for name, entry in user_specialists.items()}
+        specialists = replaced | standing
     return Manifest(models=models, specialists=specialists)
 
 
@@ -254,6 +255,16 @@ def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> Specia
     reason = (
         f"Your own backbone {model.id} took the place of the one it was trained on: train it again."
     )
+    return entry.model_copy(update={"weights": None, "sha256": None, "not_installed": reason})
+
+
+def _outlived(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:
+    """A user's entry, no longer installed where another shipped backbone took the place of its one."""
+    model = models.get(entry.model)
+    stated = entry.backbone_sha256
+    if model is None or model.directory != PACKAGE_WEIGHTS or stated in (None, model.sha256):
+        return entry
+    reason = f"Another {model.id} was shipped than the one it was trained on: train it again."
     return entry.model_copy(update={"weights": None, "sha256": None, "not_installed": reason})
 
 

@@ -1,8 +1,9 @@
 """What the training commands of `ustri` do."""
 
 import hashlib
+import shlex
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
@@ -13,19 +14,22 @@ from specialists.manifest import (
     Manifest,
     ModelEntry,
     SpecialistEntry,
+    Threshold,
     read_manifest,
 )
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
 from specialists.training.finish import Run, install, recalibrated_card, write_card
 from specialists.training.generalist import Generalist
-from specialists.training.novelty import descriptions, fit_novelty
+from specialists.training.novelty import descriptions, fit_novelty, own_limit
+from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
 from specialists.training.predict import Predictions, answering, predict_folder
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
-from specialists.training.synthetic import SHARE, phantom_samples
+from specialists.training.strict import read_task
+from specialists.training.synthetic import LABELLED, SHARE, phantom_samples
 from specialists.training.tables import Sample, read_samples
 
 BACKBONE = "usgen"
@@ -92,8 +96,86 @@ def install_backbone(
     return trained
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Specialists that can be trained: every row of their CSVs was looked at."""
+
+    manifest: Manifest
+    entries: list[SpecialistEntry]
+    notes: tuple[str, ...]
+    """What to tell the user before the training."""
+    steps: int | None
+    """How many suit a new task; null where the configuration says."""
+    declared: Declared
+
+    @property
+    def new(self) -> bool:
+        """Whether it is a task of the user's own."""
+        return self.steps is not None
+
+
+def prepare(ids: list[str], data: Path, out: Path, declared: Declared) -> Prepared:
+    """The entries of those ids, from the manifests, or of one new task from its CSV.
+
+    Raises:
+        TrainingError: a CSV cannot be used, several ids are asked for of which one is new, or something is
+            declared of a task whose entry is shipped.
+    """
+    manifest = read_manifest(out)
+    ids = sorted(set(ids))  # in any order the same training
+    shipped = read_manifest().specialists
+    if len(ids) == 1 and ids[0] not in shipped:
+        return _prepare_new(ids[0], data, manifest, declared)
+    if unlisted := [name for name in ids if name not in shipped]:
+        raise TrainingError(f"{unlisted[0]!r} is a task of your own: train it by itself.")
+    if declared.anything:
+        raise TrainingError(
+            f"{ids[0]!r} is a shipped task, whose title, labels and geometry are in the manifest. "
+            "Give a task of your own another name."
+        )
+    entries = [manifest.specialists[name] for name in ids]
+    for entry in entries:
+        _check_listed(entry, data)
+    return Prepared(manifest=manifest, entries=entries, notes=(), steps=None, declared=declared)
+
+
+def _prepare_new(task_id: str, data: Path, manifest: Manifest, declared: Declared) -> Prepared:
+    earlier = manifest.specialists.get(task_id)
+    new = new_task(task_id, data, manifest.models[BACKBONE], declared, earlier)
+    listed = {**manifest.specialists, task_id: new.entry}
+    return Prepared(
+        manifest=manifest.model_copy(update={"specialists": listed}),
+        entries=[new.entry],
+        notes=new.notes,
+        steps=new.steps,
+        declared=declared,
+    )
+
+
+def _check_listed(entry: SpecialistEntry, data: Path) -> None:
+    """That every row is in order, and of the task that the manifest lists.
+
+    Raises:
+        TrainingError: a row cannot be used, or it is another task of that name.
+    """
+    classes = len(entry.landmarks or entry.labels)
+    task = read_task(data, entry.task_id, (entry.kind, classes))
+    if task.kind is not entry.kind or task.classes != classes:
+        raise TrainingError(
+            f"{entry.task_id}.csv is a {task.kind} task of num_classes {task.classes}, but {entry.id!r} is a "
+            f"shipped {entry.kind} task of {classes}. Give a task of your own another name."
+        )
+
+
 def train_specialist(
     ids: list[str], data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
+) -> list[SpecialistEntry]:
+    """The entries of specialists trained on the frozen backbone; `prepare` and `train_prepared` in one."""
+    return train_prepared(prepare(ids, data, out, Declared()), data, out, config, resume=resume)
+
+
+def train_prepared(
+    prepared: Prepared, data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
 ) -> list[SpecialistEntry]:
     """The entries of specialists trained on the frozen backbone, calibrated, and written to `out`.
 
@@ -101,12 +183,11 @@ def train_specialist(
     of the training lies in `out` until the specialists are installed.
 
     Raises:
-        TrainingError: an id is in no manifest, the data cannot be used, the ids have different backbones,
-            or there is nothing to resume.
+        TrainingError: the data cannot be used, the ids have different backbones, or there is nothing to
+            resume.
     """
-    manifest = read_manifest(out)
-    ids = sorted(set(ids))  # in any order the same training
-    entries = [_listed(manifest, specialist_id) for specialist_id in ids]
+    manifest, entries = prepared.manifest, prepared.entries
+    ids = [entry.id for entry in entries]
     if len({entry.model for entry in entries}) != 1:
         raise TrainingError("Specialists that are trained together must share a backbone.")
     model = manifest.models[entries[0].model]
@@ -121,9 +202,14 @@ def train_specialist(
     state = state_folder(out, ids)
     start = Start(decoders=decoders, folder=state, resume=resume)
     nets = train_heads(manifest, entries, backbone, drawn, config, start)
-    command = f"ustri train specialist {' '.join(ids)} --data {data.name}"
+    words = [*ids, "--data", data.name, *prepared.declared.options()]
+    command = f"ustri train specialist {shlex.join(words)}"
     run = Run(command=command, config=asdict(config), data=data, out=out)
     installed = install(manifest, nets, backbone, packs, run)
+    if prepared.new:
+        limit = own_limit(backbone, model, packs, FOREIGN_VIEWS)
+        installed = [with_threshold(entry, "novelty", limit) for entry in installed]
+        write_entries(out / "manifest.toml", [], installed)
     shutil.rmtree(state)
     return installed
 
@@ -141,7 +227,9 @@ def calibrate_specialists(
         WeightsError: weights are missing or altered.
     """
     manifest = read_manifest(out if (out / "manifest.toml").exists() else user_dir)
-    entries = [_listed(manifest, specialist_id) for specialist_id in sorted(set(ids))]
+    if unknown := sorted(set(ids) - manifest.specialists.keys()):
+        raise TrainingError(f"{unknown[0]} cannot be calibrated: no manifest lists it.")
+    entries = [manifest.specialists[specialist_id] for specialist_id in sorted(set(ids))]
     for entry in entries:
         if not entry.installed:
             raise TrainingError(f"{entry.id} cannot be calibrated: it has no weights.")
@@ -160,11 +248,24 @@ def calibrate_specialists(
     earlier = [entry.directory / f"{entry.id}.json" for entry in entries]
     cards = [path.read_text(encoding="utf-8") if path.exists() else None for path in earlier]
     out.mkdir(parents=True, exist_ok=True)
-    calibrated = install(manifest, nets, backbone, packs, run)
+    calibrated = [
+        with_threshold(entry, "novelty", manifest.specialists[entry.id].thresholds.get("novelty"))
+        for entry in install(manifest, nets, backbone, packs, run)
+    ]
+    write_entries(out / "manifest.toml", [], calibrated)
     for entry, card in zip(calibrated, cards, strict=True):
         if card is not None:
             recalibrated_card(out / f"{entry.id}.json", card)
     return calibrated
+
+
+def with_threshold(
+    entry: SpecialistEntry, name: str, threshold: Threshold | None
+) -> SpecialistEntry:
+    """The entry with one more threshold; as it is where that is null."""
+    if threshold is None:
+        return entry
+    return entry.model_copy(update={"thresholds": {**entry.thresholds, name: threshold}})
 
 
 def state_folder(out: Path, ids: list[str]) -> Path:
@@ -213,17 +314,6 @@ def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry
     ]
 
 
-def _listed(manifest: Manifest, specialist_id: str) -> SpecialistEntry:
-    """The entry to train; nothing but the manifest says what kind a new one would be."""
-    entry = manifest.specialists.get(specialist_id)
-    if entry is None:
-        raise TrainingError(
-            f"No manifest lists a specialist {specialist_id!r}, so that it cannot be trained; "
-            "`ustri specialists` shows those that can."
-        )
-    return entry
-
-
 def _region_sources(manifest: Manifest, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
     sources = [manifest.provider(entry.roi_slot) for entry in entries if entry.roi_slot]
     ids = {entry.id for entry in entries}
@@ -239,8 +329,7 @@ def _with_phantoms(
     config: SpecialistConfig,
 ) -> Pack:
     """The training pack with its capped share of drawn images, for the tasks that they have labels of."""
-    drawn = phantom_samples(out / "phantoms", int(SHARE * len(samples)))
-    ids = {entry.id for entry in entries}
-    if not any(ids & {*s.masks, *s.boxes, *s.classes} for s in drawn):
+    if not LABELLED & {entry.id for entry in entries}:
         return pack
+    drawn = phantom_samples(out / "phantoms", int(SHARE * len(samples)))
     return build_pack(samples + drawn, config.pack_px)

@@ -80,10 +80,9 @@ def install(
         entry.model_copy(update={"intervals": intervals_of(entry, reporting, run.data)})
         for entry in measured
     ]
-    # a model that lies elsewhere is not listed as if it lay here
-    write_entries(
-        run.out / "manifest.toml", [model] if model.directory == run.out else [], measured
-    )
+    # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
+    own = [model] if model.directory.resolve() == run.out.resolve() else []
+    write_entries(run.out / "manifest.toml", own, measured)
     for entry in measured:
         write_card(entry, run)
     return measured

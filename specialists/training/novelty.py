@@ -8,6 +8,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 from tqdm import tqdm
 
+from specialists.load import load_novelty
 from specialists.manifest import GeometryPolicy, ModelEntry, Threshold
 from specialists.model import Frozen
 from specialists.novelty import Novelty, describe
@@ -56,6 +57,27 @@ def _described(
         features = backbone((images - model.mean) / model.std)
         found.append(describe(features, batch.field))
     return torch.cat(found)
+
+
+def own_limit(
+    backbone: Frozen, entry: ModelEntry, packs: Sequence[Pack], policy: GeometryPolicy
+) -> Threshold | None:
+    """The limit for images of a task that the backbone's statistics do not know; null where it has none.
+
+    Its own images may all be far from them. The backbone never learned from these, so that those of
+    train say as much as those of val.
+    """
+    known = load_novelty(entry)
+    if known is None:
+        return None
+    described = [descriptions(backbone, entry, pack, policy, seed=2) for pack in packs]
+    distances = known.distance(torch.cat(described)).double().numpy()
+    value = round(float(np.quantile(distances, KEPT)), 4)
+    return Threshold(
+        value=max(value, known.limit),
+        source=f"keeps {KEPT:.1%} of {len(distances)} views of the task's own images, half of them with "
+        f"random tone, aspect and crop; at least the backbone's {known.limit:g}",
+    )
 
 
 def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[Novelty, Threshold]:

@@ -167,10 +167,10 @@ def test_what_predict_wrote_is_evaluated(data: Path, tmp_path: Path) -> None:
     assert all(score["missing"] == 0 for score in found.values())
 
 
-def test_a_specialist_in_no_manifest_cannot_be_trained_and_is_named(data: Path) -> None:
+def test_a_task_that_is_in_no_manifest_and_has_no_csv_is_named(data: Path) -> None:
     answer = ustri("train", "specialist", "my_task", "--data", data)
     assert answer.exit_code == Exit.INPUT
-    assert "No manifest lists a specialist 'my_task'" in answer.stderr
+    assert "my_task.csv cannot be read" in answer.stderr
 
 
 def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
