@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.specialists.dataset import write_dataset
-from tests.specialists.nets import a_manifest
 
 from specialists.errors import TrainingError
 from specialists.training.arms import Judged, difference, estimate, statistics
 from specialists.training.comparison import BOTH, FIRST, SINGLE, Budget, compare
+from tests.specialists.dataset import write_dataset
+from tests.specialists.nets import a_manifest
 
 TINY = Budget(images=48, side_px=64)
 COMPARED = {"breast_lesion", "intrapartum_head_det", "aop_landmarks"}
