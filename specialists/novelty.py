@@ -1,10 +1,10 @@
 """How unlike the training images an image is, by its backbone features.
 
 The distance is Mahalanobis, to the nearest training set's mean under one shared covariance (Lee 2018, "A simple unified
-framework for detecting out-of-distribution samples"), over the Mahalanobis distance to the mean of all training images
-under their whole covariance (Ren 2021, "A simple fix to Mahalanobis distance for improving near-OOD detection", as a
-ratio, so that about 1 is usual whatever the width): what is far from every set and far from all of them alike, as a
-faint or a bright image is, is no stranger for that.
+framework for detecting out-of-distribution samples"), less the Mahalanobis distance to the mean of all training images
+under their whole covariance (Ren 2021, "A simple fix to Mahalanobis distance for improving near-OOD detection"; here of
+distances, not of their squares): what is far from every set and from all of them alike, as a faint or a bright image
+is, is no stranger for that. It may be negative.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Novelty:
         if self.background is None:
             return nearest / self.means.shape[1] ** 0.5
         usual = (described - self.background.mean) @ self.background.whitening
-        return nearest / torch.linalg.vector_norm(usual, dim=1).clamp_min(1e-6)
+        return nearest - torch.linalg.vector_norm(usual, dim=1)
 
     @cached_property
     def _whitened_means(self) -> Tensor:

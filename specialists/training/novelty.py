@@ -86,7 +86,7 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
     limit = round(float(np.quantile(distances, KEPT)), 4)
     source = (
         f"keeps {KEPT:.1%} of {len(distances)} views of val, half of them with random tone, aspect and "
-        "crop; distance to the nearest data set over that to all"
+        "crop; distance to the nearest data set less that to all"
     )
     return replace(stored, limit=limit), Threshold(value=limit, source=source)
 
