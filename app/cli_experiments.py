@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.table import Table
 from typer.core import TyperGroup
@@ -25,7 +24,7 @@ DEFAULT = "predictions"
 class _Judging(TyperGroup):
     """A group whose options without a command are those of the default one."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The arguments, the default command named where none is."""
         if args and args[0] not in self.commands and args[0] != "--help":
             args = [DEFAULT, *args]

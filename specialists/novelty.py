@@ -44,9 +44,11 @@ class Novelty:
         offset = whitened[:, None] - self._whitened_means  # (B, K, D)
         nearest: Tensor = torch.linalg.vector_norm(offset, dim=2).amin(1)
         if self.background is None:
-            return nearest / self.means.shape[1] ** 0.5
+            plain: Tensor = nearest / self.means.shape[1] ** 0.5
+            return plain
         usual = (described - self.background.mean) @ self.background.whitening
-        return nearest - torch.linalg.vector_norm(usual, dim=1)
+        relative: Tensor = nearest - torch.linalg.vector_norm(usual, dim=1)
+        return relative
 
     @cached_property
     def _whitened_means(self) -> Tensor:

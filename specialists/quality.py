@@ -157,7 +157,8 @@ def scores_of(pixels: Grey) -> dict[Fault, float]:
 
 def judge(scores: Mapping[Fault, float], limits: Mapping[str, Threshold]) -> Quality:
     """The faults of those scores under the limits of a model's entry."""
-    refused, warned = [], []
+    refused: list[Fault] = []
+    warned: list[Fault] = []
     for fault, rule in RULES.items():
         limit = limits.get(PREFIX + fault)
         if limit is None or not _beyond(scores[fault], limit.value, rule):
@@ -228,8 +229,8 @@ def _panels(seen: Grey) -> int:
     for index in np.flatnonzero(sizes > 0.03 * small.size) + 1:
         y, x = np.nonzero(parts == index)
         filled = len(y) / ((np.ptp(y) + 1) * (np.ptp(x) + 1))
-        large += filled > 0.55
-    return int(large)
+        large += int(filled > 0.55)
+    return large
 
 
 def _detail(pixels: Grey) -> float:

@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 from PIL import ImageDraw, ImageFont
 from pydicom.data import get_testdata_files
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels.utils import pixel_array
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_sample_images
 
@@ -92,7 +93,7 @@ def _pixels(path: Path) -> tuple[str, npt.NDArray[np.uint8]] | None:
         warnings.simplefilter("ignore")
         try:
             file = pydicom.dcmread(path)
-            values = pydicom.pixels.pixel_array(file, index=0)
+            values = pixel_array(file, index=0)
         except (InvalidDicomError, AttributeError, ValueError, OSError, RuntimeError, KeyError):
             return None
     modality = str(file.get("Modality", ""))
@@ -121,7 +122,7 @@ def _screenshots(rng: np.random.Generator) -> Iterator[Foreign]:
                 )
                 pen.text((left, top), words, fill=ink, font=font)
         for _ in range(int(rng.integers(0, 6))):
-            x, y = rng.integers(0, width - 120), rng.integers(40, height - 40)
+            x, y = int(rng.integers(0, width - 120)), int(rng.integers(40, height - 40))
             pen.rectangle((x, y, x + 110, y + 28), outline=ink, fill=(ground + 60) % 256)
         yield Foreign(group="text screenshots", grey=np.asarray(page))
 

@@ -34,6 +34,9 @@ REACH_PX, CHAIN = 4, 12
 MARGIN_PX = 2
 """What is filled around a stroke, where compression smeared it."""
 
+AROUND_PX = 8
+"""Of an image's surroundings of a mark, what its filling looks at."""
+
 ROUNDS = 120
 """Of the filling; over gaps this small it has settled by then."""
 
@@ -82,8 +85,18 @@ def without(pixels: Grey, where: Mask) -> Grey:
     """The image with that part filled from its surroundings, by diffusion, and speckled like them."""
     if not where.any():
         return pixels
+    filled = pixels.copy()
+    near = maximum_filter(where.astype(np.uint8), 2 * AROUND_PX + 1) > 0
+    for part in find_objects(label(near)[0]):
+        filled[part] = _filled(pixels[part], where[part])
+    return filled
+
+
+def _filled(pixels: Grey, where: Mask) -> Grey:
     values = pixels.astype(np.float64)
     around = (maximum_filter(where.astype(np.uint8), 9) > 0) & ~where
+    if not around.any():  # nothing but marks: nothing to fill them from
+        return pixels
     values[where] = values[around].mean()
     for _ in range(ROUNDS):
         values[where] = uniform_filter(values, 3)[where]

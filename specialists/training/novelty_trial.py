@@ -289,7 +289,7 @@ def _describe_all(backbone: Frozen, model: ModelEntry, pictures: Sequence[Foreig
     found = []
     for picture in tqdm(pictures, desc="describing foreign", unit="image", leave=False):
         pixels = np.ascontiguousarray(picture.grey)
-        box = letterbox(*pixels.shape, model.input_px)
+        box = letterbox(pixels.shape[0], pixels.shape[1], model.input_px)
         values, field = network_input(image_of(pixels), box)
         found.append(describe(backbone((values - model.mean) / model.std), field))
     return torch.cat(found)
