@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from app.cli_experiments import judge
 from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
@@ -38,7 +39,8 @@ app = typer.Typer(
     epilog=f"[bold]Exit codes[/]\n\n{_EXIT_CODES}",
 )
 app.add_typer(train, name="train")
-app.command(epilog=EVALUATE_EXAMPLE)(evaluate)
+judge.command("predictions", epilog=EVALUATE_EXAMPLE)(evaluate)
+app.add_typer(judge, name="evaluate")
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)
 

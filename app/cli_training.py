@@ -131,6 +131,21 @@ def calibrate(
     out.print(f"\nWrote {folder}.", highlight=False)
 
 
+@train.command(epilog="[bold]Example[/]  ustri train novelty --data data --out runs/one")
+def novelty(
+    data: DataRoot,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of a Stage I run, else a new one.")],
+) -> None:
+    """Fit a backbone's novelty statistics and quality limits anew; nothing is trained."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        fitted = commands.train_novelty(data, folder)
+    for name, limit in fitted.thresholds.items():
+        out.print(f"{name} {limit.value:g}: {limit.source}.", highlight=False, soft_wrap=True)
+    out.print(f"Wrote {folder}.", highlight=False)
+
+
 @train.command(epilog="[bold]Example[/]  ustri train ship breast_lesion --from runs/one")
 def ship(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="What to ship.")],

@@ -37,6 +37,9 @@ NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without revie
 NOVELTY_CHECK = "image against training images"
 """The check that states how far an image is from the training images."""
 
+QUALITY_CHECK = "image quality"
+"""The check that states what is wrong with the picture; it stands at the top of a report."""
+
 HEADLINE_CLASS = "malignant"
 """The class whose score a classification's sentence begins with, where it is one of the classes."""
 
@@ -117,12 +120,15 @@ def word(report: Report) -> Report:
     worded = report.model_copy(update={"findings": findings, "measurements": measurements})
     return worded.model_copy(
         update={
-            "impression": _sentences("impression.j2", report=worded, bases=bases),
+            "impression": _sentences(
+                "impression.j2", report=worded, bases=bases, quality_check=QUALITY_CHECK
+            ),
             "limitations": _sentences(
                 "limitations.j2",
                 report=worded,
                 not_for_clinical_use=NOT_FOR_CLINICAL_USE,
                 novelty_check=NOVELTY_CHECK,
+                quality_check=QUALITY_CHECK,
                 units={m.unit for m in worded.measurements if _measured(m)},
                 without_interval=_without_interval(worded),
                 with_interval=[m.name for m in worded.measurements if m.interval is not None],

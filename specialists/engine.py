@@ -18,6 +18,7 @@ from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, Output, SpecialistNet
 from specialists.novelty import Novelty, describe
+from specialists.quality import Quality, inspected
 from specialists.result import Result
 
 PASS_IMAGES = 16
@@ -55,7 +56,7 @@ class Engine:
         Raises:
             Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
             Unavailable: the specialist has no weights here.
-            Declined: the image is too narrow for the network, or unlike all training images.
+            Declined: the image is too narrow for the network, cannot be read, or is unlike all training images.
         """
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
@@ -67,7 +68,7 @@ class Engine:
                 encoded.features, encoded.field, None if region is None else region.to(self.device)
             )
         return _decoded(entry, output, 0, encoded.box).model_copy(
-            update={"novelty": encoded.novelty}
+            update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
         )
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
@@ -99,6 +100,7 @@ class Engine:
         model = self.manifest.models[entry.model]
         height_px, width_px = images[0].pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
+        seen = [inspected(image.pixels, model.thresholds) for image in images]
         inputs = [network_input(image, box) for image in images]
         pixels = torch.cat([one for one, _ in inputs])
         field = torch.cat([one for _, one in inputs])
@@ -113,9 +115,11 @@ class Engine:
         limit = self._limit(entry)
         return [
             None
-            if distance is not None and distance > limit
-            else _decoded(entry, output, index, box).model_copy(update={"novelty": distance})
-            for index, distance in enumerate(distances)
+            if (distance is not None and distance > limit) or (quality and quality.refused)
+            else _decoded(entry, output, index, box).model_copy(
+                update={"novelty": distance, "quality": _warnings(quality)}
+            )
+            for index, (distance, quality) in enumerate(zip(distances, seen, strict=True))
         ]
 
     def _installed(self, specialist_id: str) -> SpecialistEntry:
@@ -142,10 +146,17 @@ class Engine:
         pixels, field = network_input(image, box)
         if not field.any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
+        quality = inspected(image.pixels, model.thresholds)
+        if quality is not None:
+            quality.check()
         with torch.inference_mode():
             features, distances = self._features(model, pixels, field)
         return Encoded(
-            features=features, field=field.to(self.device), box=box, novelty=distances[0]
+            features=features,
+            field=field.to(self.device),
+            box=box,
+            novelty=distances[0],
+            quality=quality,
         )
 
     def _features(
@@ -183,6 +194,10 @@ def _decoded(entry: SpecialistEntry, output: Output, index: int, box: Letterbox)
         return decode(entry, output[index : index + 1].cpu(), box)
     first, second, third = (part[index : index + 1].cpu() for part in output)
     return decode(entry, (first, second, third), box)
+
+
+def _warnings(quality: Quality | None) -> tuple[str, ...] | None:
+    return None if quality is None else quality.warnings
 
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:

@@ -17,14 +17,16 @@ from specialists.manifest import (
     Threshold,
     read_manifest,
 )
+from specialists.novelty import tensors_of
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
 from specialists.training.finish import Run, install, recalibrated_card, write_card
 from specialists.training.generalist import Generalist
-from specialists.training.novelty import descriptions, fit_novelty, own_limit
+from specialists.training.novelty import fit_for, own_limit
 from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
 from specialists.training.predict import Predictions, answering, predict_folder
+from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
@@ -35,6 +37,9 @@ from specialists.training.tables import Sample, read_samples
 BACKBONE = "usgen"
 FOREIGN_VIEWS = GeometryPolicy(hflip=True, vflip=False, rotate_deg=15.0, x_scale=1.6)
 """How far the views of the novelty statistics are moved: as far as the router's."""
+PACK_PX = 320
+"""Side at which training images are kept while statistics are fitted to them."""
+
 LONGEST_NAME = 100
 """Letters of a state folder's name; a file system takes no more than 255."""
 
@@ -66,9 +71,7 @@ def install_backbone(
     model: ModelEntry, net: Generalist, train: Pack, val: Pack, out: Path
 ) -> ModelEntry:
     """The entry of a trained backbone, its weights, decoders and novelty statistics written to `out`."""
-    weights, decoders, novelty = (
-        f"{model.id}.{part}safetensors" for part in ("", "decoders.", "novelty.")
-    )
+    weights, decoders = (f"{model.id}.{part}safetensors" for part in ("", "decoders."))
     trained = model.model_copy(
         update={
             "weights": weights,
@@ -78,22 +81,50 @@ def install_backbone(
             "directory": out,
         }
     )
-    frozen = load_backbone(trained)  # as it will be served: from half precision
-    fitted, limit = fit_novelty(
-        descriptions(frozen, trained, train, FOREIGN_VIEWS, seed=0),
-        [sample.dataset for sample in train.samples] * 2,
-        descriptions(frozen, trained, val, FOREIGN_VIEWS, seed=1),
-    )
-    tensors = {"means": fitted.means, "whitening": fitted.whitening}
-    trained = trained.model_copy(
-        update={
-            "novelty": novelty,
-            "novelty_sha256": save_tensors(out / novelty, tensors, {}),
-            "thresholds": {"novelty": limit},
-        }
-    )
+    trained = with_checks(trained, train, val, out)
     write_entries(out / "manifest.toml", [trained], [])
     return trained
+
+
+def train_novelty(data: Path, out: Path) -> ModelEntry:
+    """The backbone's entry with novelty statistics and quality limits fitted anew, written to `out`; nothing is trained.
+
+    The backbone is the one in `out` where a Stage I run left one there, else the installed one, whose
+    weights then stay where they are.
+
+    Raises:
+        TrainingError: the data cannot be used.
+        WeightsError: the backbone is missing or altered.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(out)
+    model = manifest.models[BACKBONE]
+    entries = tasks_in(data, list(manifest.specialists.values()))
+    packs = [
+        build_pack(read_samples(data, entries, split), px)
+        for split, px in (("train", PACK_PX), ("val", model.input_px))
+    ]
+    fitted = with_checks(model, packs[0], packs[1], out)
+    for name in (model.weights, model.decoders):
+        if name is not None and not (out / name).exists():
+            shutil.copyfile(model.directory / name, out / name)
+    fitted = fitted.model_copy(update={"directory": out})
+    write_entries(out / "manifest.toml", [fitted], [])
+    return fitted
+
+
+def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEntry:
+    """The entry of an installed backbone with novelty statistics, written to `out`, and quality limits."""
+    frozen = load_backbone(model)  # as it will be served: from half precision
+    fitted, limit = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
+    name = f"{model.id}.novelty.safetensors"
+    return model.model_copy(
+        update={
+            "novelty": name,
+            "novelty_sha256": save_tensors(out / name, tensors_of(fitted), {}),
+            "thresholds": {"novelty": limit, **fit_quality([s.path for s in val.samples])},
+        }
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,3 +214,12 @@ def test_what_has_no_weights_cannot_be_calibrated(data: Path) -> None:
     answer = ustri("train", "calibrate", "fmc_lung", "--data", data)
     assert answer.exit_code == Exit.INPUT
     assert "fmc_lung cannot be calibrated: it has no weights." in answer.stderr
+
+
+@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "predictions"])
+def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: str) -> None:
+    shown = CliRunner().invoke(app, ["evaluate", "--help"])
+    assert shown.exit_code == 0
+    assert experiment in shown.output
+    asked = CliRunner().invoke(app, ["evaluate", experiment, "--help"])
+    assert asked.exit_code == 0
