@@ -14,7 +14,9 @@ from specialists.result import ClassifyResult, DetectResult, RegressResult, Resu
 STOP = "stop"
 SLOT = "slot"
 ROI = "roi"
-"""Keys of `Step.parameters`: the slot that the action fills, and the slot whose box is its region."""
+EXPECT = "expect"
+"""Keys of `Step.parameters`: the slot that the action fills, the slot whose box is its region, and the exam that the
+planner sees before the router answers."""
 
 
 @dataclass(frozen=True, kw_only=True)

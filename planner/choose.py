@@ -4,24 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from planner.case import ROI, SLOT, STOP, Case
-from reports.model import ChosenBy
+from planner.case import EXPECT, ROI, SLOT, STOP, Case
+from reports.model import ChosenBy, ExamCode
 from specialists.image import Image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """A specialist's id and the slot it fills, or `stop`; `roi` is the slot whose box is its region."""
+    """A specialist's id and the slot it fills, or `stop`, with its parameters.
+
+    `roi` is the slot whose box is its region; `expect` the exam that the planner sees before the router answers.
+    """
 
     name: str
     slot: str | None = None
     roi: str | None = None
+    expect: ExamCode | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
         """The action's part of a `Step`."""
-        pairs = {SLOT: self.slot, ROI: self.roi}
+        expected = None if self.expect is None else self.expect.value
+        pairs = {SLOT: self.slot, ROI: self.roi, EXPECT: expected}
         return {key: value for key, value in pairs.items() if value is not None}
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other legal actions: `breast_lesion@box:lesion`, `exam_cls@breast`, `stop`."""
+        parameter = self.roi or self.expect
+        return self.name if parameter is None else f"{self.name}@{parameter}"
 
 
 STOP_ACTION = Action(name=STOP)
