@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from planner.case import EXPECT, ROI, SLOT, STOP, Case
-from reports.model import ChosenBy, ExamCode
+from reports.model import ChosenBy, ExamCode, PlannerRef
 from specialists.image import Image
 
 
@@ -53,12 +53,12 @@ class Chooser(Protocol):
     """A planner: chooses one of two or more legal actions, and never anything else."""
 
     @property
-    def id(self) -> str:
-        """Its name in the report's provenance."""
+    def ref(self) -> PlannerRef:
+        """What the report's provenance says of it: its name, and what its choices follow from, by content."""
 
     @property
-    def sha256(self) -> str:
-        """What its choices follow from, by content."""
+    def sees(self) -> bool:
+        """Whether it looks at the image, and so may say which exam it expects of the router."""
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """One of `legal`, which come in protocol order with `stop` last."""

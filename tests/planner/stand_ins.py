@@ -8,7 +8,7 @@ from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import run
-from reports.model import Box, ExamCode, Finding, Measurement, ModelRef, Report
+from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest, Threshold, read_manifest
@@ -154,7 +154,7 @@ def a_case(tools: StandInTools, *records: Record, request: Request | None = None
         request=request or Request(),
         manifest=tools.manifest,
         protocols=read_protocols(),
-        planner=ModelRef(id="rules", sha256=read_protocols().sha256),
+        planner=PlannerRef(id="rules", sha256=read_protocols().sha256),
         records=records,
     )
 
