@@ -1,4 +1,4 @@
-"""The command line: `ustri serve`, `analyze`, `specialists`, `train`, `evaluate`, `predict`, `phantom`, `demo`."""
+"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `phantom`, `demo`."""
 
 import json
 from enum import StrEnum

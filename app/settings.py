@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         description="Margin below which the rules decide; unset: the planner's own.",
     )
     planner_step_s: float = Field(
-        default=20.0,
+        default=60.0,
         gt=0.0,
         description="Time that the planner has for a step; then the rules decide.",
     )
