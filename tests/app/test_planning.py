@@ -68,6 +68,8 @@ def test_the_shipped_planner_plans_only_when_it_is_not_worse_than_the_rules_and_
     assert "worse than the rules" in str(load_planning(settings, Tools(), worse).why_rules)
     good = write_ours(tmp_path / "good", not_worse_than_rules=True)
     assert load_planning(settings, Tools(), good).chooser.ref.id == "tiny"
+    blind_tools = load_planning(settings, StandInTools(), good)
+    assert "no backbone" in str(blind_tools.why_rules)
     other = load_planning(settings, OtherBackbone(), good)
     assert other.chooser.ref.id == "rules"
     assert "train the planner again" in caplog.text

@@ -1,5 +1,6 @@
 """A network of LLaVA-Med's size with random weights on a GPU: what the first and a later step of it take."""
 
+import sys
 import time
 
 import pytest
@@ -73,4 +74,4 @@ def test_a_step_of_a_7b_network_is_timed(capsys: pytest.CaptureFixture[str]) -> 
         lines.append(f"step {step}: {(time.perf_counter() - started) * 1000:.0f} ms")
         assert sum(scores.by_label.values()) == pytest.approx(1)
     with capsys.disabled():
-        print(torch.cuda.get_device_name(), "; ".join(lines))
+        sys.stdout.write(f"\n{torch.cuda.get_device_name()}: {'; '.join(lines)}\n")
