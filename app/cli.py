@@ -1,4 +1,4 @@
-"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `phantom`, `demo`."""
+"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `push`, and so on."""
 
 import json
 from enum import StrEnum
@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
 from reports.content import to_json
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(train, name="train")
 app.command(epilog=EVALUATE_EXAMPLE)(evaluate)
 app.command(epilog=PREDICT_EXAMPLE)(predict)
+app.command(epilog=PUSH_EXAMPLE)(push)
 
 
 def main() -> None:

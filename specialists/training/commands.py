@@ -1,14 +1,13 @@
 """What the training commands of `ustri` do."""
 
 import hashlib
-import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
-from specialists.load import load_backbone, load_engine
+from specialists.load import load_backbone, load_engine, load_specialist
 from specialists.manifest import (
     GeometryPolicy,
     Manifest,
@@ -18,22 +17,16 @@ from specialists.manifest import (
 )
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
-from specialists.training.evaluate import Score, any_prediction, rows_of_split, score_rows
-from specialists.training.finish import Run, install, write_card
+from specialists.training.finish import Run, install, recalibrated_card, write_card
 from specialists.training.generalist import Generalist
 from specialists.training.novelty import descriptions, fit_novelty
 from specialists.training.pack import Pack, build_pack
-from specialists.training.predict import (
-    Predictions,
-    answering,
-    entry_for,
-    predict_folder,
-)
+from specialists.training.predict import Predictions, answering, predict_folder
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.synthetic import SHARE, phantom_samples
-from specialists.training.tables import Sample, read_samples, rows_by_task
+from specialists.training.tables import Sample, read_samples
 
 BACKBONE = "usgen"
 FOREIGN_VIEWS = GeometryPolicy(hflip=True, vflip=False, rotate_deg=15.0, x_scale=1.6)
@@ -135,6 +128,45 @@ def train_specialist(
     return installed
 
 
+def calibrate_specialists(
+    ids: list[str], data: Path, out: Path, user_dir: Path | None
+) -> list[SpecialistEntry]:
+    """The entries of trained specialists, calibrated anew on `val` and written to `out` with their weights.
+
+    They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
+
+    Raises:
+        TrainingError: an id is in no manifest or has no weights, the ids have different backbones, or the data
+            cannot be used.
+        WeightsError: weights are missing or altered.
+    """
+    manifest = read_manifest(out if (out / "manifest.toml").exists() else user_dir)
+    entries = [_listed(manifest, specialist_id) for specialist_id in sorted(set(ids))]
+    for entry in entries:
+        if not entry.installed:
+            raise TrainingError(f"{entry.id} cannot be calibrated: it has no weights.")
+    if len({entry.model for entry in entries}) != 1:
+        raise TrainingError("Specialists that are calibrated together must share a backbone.")
+    model = manifest.models[entries[0].model]
+    backbone = load_backbone(model)
+    nets = {entry.id: load_specialist(entry, model, backbone) for entry in entries}
+    wanted = entries + _region_sources(manifest, entries)
+    training, validation = (read_samples(data, wanted, split) for split in ("train", "val"))
+    side_px = max(SpecialistConfig().pack_px, model.input_px)
+    packs = (build_pack(training, side_px), build_pack(validation, model.input_px))
+    command = f"ustri train calibrate {' '.join(nets)} --data {data.name}"
+    weights = {entry.id: entry.directory / str(entry.weights) for entry in entries}
+    run = Run(command=command, config={}, data=data, out=out, weights=weights)
+    earlier = [entry.directory / f"{entry.id}.json" for entry in entries]
+    cards = [path.read_text(encoding="utf-8") if path.exists() else None for path in earlier]
+    out.mkdir(parents=True, exist_ok=True)
+    calibrated = install(manifest, nets, backbone, packs, run)
+    for entry, card in zip(calibrated, cards, strict=True):
+        if card is not None:
+            recalibrated_card(out / f"{entry.id}.json", card)
+    return calibrated
+
+
 def state_folder(out: Path, ids: list[str]) -> Path:
     """Where the Stage II run of those specialists keeps its state; a hash stands for many names."""
     name = "+".join(sorted(set(ids)))
@@ -158,76 +190,17 @@ def predict(
     *,
     namespace: str | None,
     tasks: list[str] | None,
+    split: str | None,
     user_dir: Path | None,
 ) -> Predictions:
-    """FMC-UIA prediction files of every row in `data_root`, written to `out`.
+    """FMC-UIA prediction files of every row in `data_root`, or of one split, written to `out`.
 
     Raises:
         TrainingError: there is no CSV.
         WeightsError: weights are missing or altered.
     """
     engine = load_engine(answering(read_manifest(user_dir)), "cpu")
-    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Scores by task, and why a task that has predictions has none."""
-
-    scores: dict[str, Score]
-    problems: list[str]
-
-    def as_json(self) -> str:
-        """The scores by task: rows, rows without a prediction, metrics."""
-        found = {
-            task: {
-                "rows": score.rows,
-                "missing": score.missing,
-                "metrics": [metric.model_dump() for metric in score.metrics],
-            }
-            for task, score in self.scores.items()
-        }
-        return json.dumps(found, indent=1)
-
-
-def evaluate(
-    predictions: Path,
-    data_root: Path,
-    *,
-    split: str | None,
-    namespace: str | None,
-    tasks: list[str] | None,
-    user_dir: Path | None,
-) -> Evaluation:
-    """Scores of prediction files, wherever they were made; `scores.json` is written beside them.
-
-    A task is scored when there is any prediction of it, or when `tasks` names it.
-
-    Raises:
-        TrainingError: labels are missing or cannot be read, a task that is named is not known, or there is
-            nothing to score.
-    """
-    manifest = read_manifest(user_dir)
-    found, problems = rows_by_task(data_root, ("image_path",))
-    scores: dict[str, Score] = {}
-    for task in tasks or found:
-        try:
-            entry = entry_for(manifest, task, namespace)
-            rows = found.get(task, [])
-            if tasks or any_prediction(entry, rows, predictions):
-                chosen = rows_of_split(task, rows, split)
-                scores[task] = score_rows(entry, chosen, predictions, data_root)
-        except TrainingError as error:
-            if tasks:
-                raise
-            problems.append(f"{task!r} was not scored: {error}")
-    if not scores:
-        nothing = f"{predictions} holds no predictions for a task of {data_root}."
-        raise TrainingError(" ".join([nothing, *problems]))
-    evaluation = Evaluation(scores=scores, problems=problems)
-    predictions.mkdir(parents=True, exist_ok=True)
-    (predictions / "scores.json").write_text(evaluation.as_json(), encoding="utf-8")
-    return evaluation
+    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks, split=split)
 
 
 def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:

@@ -128,6 +128,7 @@ def test_a_detector_of_absence_needs_images_without_the_structure(
 def test_what_val_lacks_for_a_calibration_is_named() -> None:
     logits, empty = np.zeros(4), np.zeros((64, 64), np.uint8)
     entry = read_manifest().specialist("breast_2cls")
+    landmarks = read_manifest().specialist("aop_landmarks")
     with pytest.raises(TrainingError, match=r"thyroid .* no image of val is without"):
         calibrate_presence("thyroid", logits, np.ones(4, bool))
     with pytest.raises(TrainingError, match=r"thyroid .* no image of val is with the"):
@@ -138,8 +139,8 @@ def test_what_val_lacks_for_a_calibration_is_named() -> None:
         calibrate_mask("cervix", [torch.zeros(1, 2, 32, 32)], [empty], 0.0)
     with pytest.raises(TrainingError, match=r"cervix .* no mask of train holds a class"):
         smallest_component("cervix", [empty], [letterbox(64, 64, 64)])
-    with pytest.raises(TrainingError, match=r"femur .* no landmark of val is marked"):
-        calibrate_peak("femur", torch.zeros(1, 2, 8, 8), np.zeros((1, 2), bool))
+    with pytest.raises(TrainingError, match=r"aop_landmarks .* no landmark of val is marked"):
+        calibrate_peak(landmarks, torch.zeros(1, 2, 8, 8), np.zeros((1, 2), bool))
     with pytest.raises(TrainingError, match=r"breast_2cls .* fewer than two classes"):
         calibrate_classifier(entry, np.zeros((3, 2)), np.ones(3, np.int64))
 
@@ -149,7 +150,8 @@ def test_only_landmarks_that_someone_marked_say_how_high_a_peak_is() -> None:
     heatmaps = target_heatmaps(points, 32, 32) * 0.8
     heatmaps[:, 1] *= 0.1  # nothing to be seen
     marked = np.tile([True, False], (50, 1))
-    peak = calibrate_peak("femur", heatmaps, marked).thresholds["peak"]
+    entry = read_manifest().specialist("aop_landmarks")
+    peak = calibrate_peak(entry, heatmaps, marked).thresholds["peak"]
     assert peak.value == pytest.approx(0.8, abs=1e-3)
     assert "50 landmarks" in peak.source
 
