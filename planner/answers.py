@@ -78,7 +78,7 @@ def answers_of(plan: Plan) -> Answers:
                 measurements += alike
             answered = any(item.state is MeasurementState.MEASURED for item in alike)
             reason = alike[0].reason
-        if question.slot in plan.required:
+        if plan.is_due(question):
             resolved.append(_resolve(plan, question, answered=answered, reason=reason))
     _add_foreign(plan, findings, measurements, resolved)
     return Answers(

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from planner.case import Case, best_class
+from planner.case import EXPECT, Case, best_class
 from planner.errors import ThresholdMissing
 from planner.question import Asked, read_question
-from reports.model import Colour, ExamCode, ExamInfo
+from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
 from reports.wording import score_text
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
@@ -132,6 +132,34 @@ def best_exam(result: ClassifyResult) -> tuple[ExamCode, float]:
     return ExamCode(label), result.scores[label]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a planner that looks at the image took it for, before the router answered; None: no exam."""
+
+    exam: ExamCode | None
+
+
+def exam_seen(case: Case) -> Seen | None:
+    """The exam that the planner saw; None where rules asked the router."""
+    record = next(iter(case.state.slots.get(case.protocols.router.slot, ())), None)
+    if record is None or record.step.chosen_by is not ChosenBy.LLAVA:
+        return None
+    expected = record.step.parameters.get(EXPECT)
+    return Seen(exam=None if expected is None else ExamCode(expected))
+
+
+def _disagreement(case: Case, code: ExamCode, score: float) -> str | None:
+    """Why the image is taken for no exam when no request names one: planner and router see different ones."""
+    seen = exam_seen(case)
+    if seen is None or seen.exam == code:
+        return None
+    took = "no known exam" if seen.exam is None else seen.exam.value
+    return (
+        f"The router recognised {code.value} with a score of {score_text(score)}, but the planner saw {took} in the "
+        "image. If the exam is known, name it in the request."
+    )
+
+
 def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
     router, requested = case.protocols.router.specialist, case.request.exam
     code, score = best_exam(result)
@@ -146,7 +174,8 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
                     "name it in the request."
                 ),
             )
-        return ExamDecision(info=_exam_info(case, code, score))
+        info = _exam_info(case, code, score)
+        return ExamDecision(info=info, refusal=_disagreement(case, code, score))
     contradiction = _threshold(case.manifest, router, CONTRADICTION)
     if code != requested and score >= contradiction:
         return ExamDecision(

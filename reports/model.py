@@ -252,7 +252,10 @@ Evidence = Annotated[
 
 
 class Step(_Data):
-    """One choice of the planner: what was legal, what was chosen, by whom and how clearly."""
+    """One choice of the planner: what was legal, what was chosen, by whom and how clearly.
+
+    `legal` and the keys of `scores` are specialist ids, with `@` and a parameter where there is one to choose.
+    """
 
     index: int
     action: str
@@ -280,6 +283,24 @@ class ModelRef(_Data):
     sha256: str
 
 
+def _is_false(value: object) -> bool:
+    """What holds for few planners is left out of the JSON of all others."""
+    return value is False
+
+
+class PlannerRef(ModelRef):
+    """Who chose the steps; `licence` is that of a model's weights.
+
+    `research_only` says that the licence allows research only, and `released` that the deployment lets reports become
+    final and leave all the same; `blind` that the planner failed the test whether it looks at the image.
+    """
+
+    licence: str | None = Field(default=None, exclude_if=_is_none)
+    research_only: bool = Field(default=False, exclude_if=_is_false)
+    released: bool = Field(default=False, exclude_if=_is_false)
+    blind: bool = Field(default=False, exclude_if=_is_false)
+
+
 class Provenance(_Data):
     """What made the report; `content_sha256` covers results and what follows from them.
 
@@ -289,7 +310,7 @@ class Provenance(_Data):
     code_version: str
     runtime: str
     models: tuple[ModelRef, ...]
-    planner: ModelRef
+    planner: PlannerRef
     content_sha256: str
     research_only: str | None = Field(default=None, exclude_if=_is_none)
 

@@ -21,6 +21,7 @@ from reports.measure_head import BPD, GESTATIONAL_AGE, WEEKS
 from reports.measure_progression import AOP, HSD
 from reports.model import (
     BoxEvidence,
+    ChosenBy,
     Evidence,
     ExamInfo,
     Finding,
@@ -33,6 +34,9 @@ from reports.model import (
 )
 
 NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without review."
+
+RULES = "rules"
+"""The planner that follows the protocols, by its name in the provenance."""
 
 NOVELTY_CHECK = "image against training images"
 """The check that states how far an image is from the training images."""
@@ -133,9 +137,18 @@ def word(report: Report) -> Report:
                 without_interval=_without_interval(worded),
                 with_interval=[m.name for m in worded.measurements if m.interval is not None],
                 square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
+                by_rules=_left_to_rules(report),
+                choices=sum(step.chosen_by is not ChosenBy.FORCED for step in report.steps),
             ),
         }
     )
+
+
+def _left_to_rules(report: Report) -> int:
+    """How many choices a planner that is not the rules left to them."""
+    if report.provenance.planner.id == RULES:
+        return 0
+    return sum(step.chosen_by is ChosenBy.RULES for step in report.steps)
 
 
 def number(value: float, unit: str | None) -> str:

@@ -130,6 +130,18 @@ class Engine:
             )
         return entry
 
+    def backbone_sha256(self, model_id: str) -> str | None:
+        """The content of that backbone, where one of the installed specialists reads it."""
+        return self.manifest.models[model_id].sha256 if model_id in self._backbones else None
+
+    def features(self, image: Image, model_id: str) -> Features:
+        """The backbone's levels of the image; the specialists of its analysis then share this pass.
+
+        Raises:
+            Declined: the image is too narrow for the network.
+        """
+        return self.encode(image, self.manifest.models[model_id]).features
+
     def encode(self, image: Image, model: ModelEntry) -> Encoded:
         """The image's features, from the cache where they are kept."""
         key = FeatureKey(

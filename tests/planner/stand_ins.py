@@ -19,7 +19,7 @@ from reports.measure_muscle import (
     THICKNESS,
 )
 from reports.measure_progression import AOP
-from reports.model import Box, ExamCode, Finding, Measurement, ModelRef, Report
+from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest, MeasuredInterval, Threshold, read_manifest
@@ -204,7 +204,7 @@ def a_case(tools: StandInTools, *records: Record, request: Request | None = None
         request=request or Request(),
         manifest=tools.manifest,
         protocols=read_protocols(),
-        planner=ModelRef(id="rules", sha256=read_protocols().sha256),
+        planner=PlannerRef(id="rules", sha256=read_protocols().sha256),
         records=records,
     )
 

@@ -15,7 +15,7 @@ from planner.case import Record, Request
 from planner.conclude import conclude
 from reports.content import to_json
 from reports.html import to_html
-from reports.model import ExamCode, ModelRef, Outcome, Report
+from reports.model import ExamCode, Outcome, PlannerRef, Report
 from reports.text import to_text
 from tests.builders import a_sha256
 from tests.planner.exam_answers import (
@@ -68,7 +68,7 @@ def the_report(exam: ExamCode) -> Report:
     still = replace(
         case,
         records=tuple(in_no_time(record) for record in case.records),
-        planner=ModelRef(id="rules", sha256=a_sha256("rules")),
+        planner=PlannerRef(id="rules", sha256=a_sha256("rules")),
     )
     return conclude(still, an_identity())
 
