@@ -84,7 +84,7 @@ def load_planner(
         image_inputs_of(LlavaConfig.from_pretrained(folder, local_files_only=True), backbones)
     parts = _parts(folder, placement)
     config = cast(LlavaConfig, parts.model.config)
-    model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))  # type: ignore[arg-type]
+    model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
     return LlavaChooser(
         Network(model, parts.tokenizer, template),
@@ -181,7 +181,7 @@ def _ours(folder: Path, card: PlannerCard, placement: Placement) -> _Parts:
     model = LlavaForConditionalGeneration(config)
     load_module(model, tensors, weights)
     return _Parts(
-        model=cast(LlavaForConditionalGeneration, model.to(placement.dtype)),  # type: ignore[arg-type]
+        model=cast(LlavaForConditionalGeneration, model.to(placement.dtype)),
         tokenizer=_tokenizer(folder),
         card=card,
     )
@@ -257,7 +257,9 @@ def _tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         if (folder / "tokenizer_config.json").is_file():
             return cast(Tokenizer, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-        return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        return cast(
+            Tokenizer, PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        )
     if (folder / "tokenizer.model").is_file():
-        return original.sentencepiece_tokenizer(folder / "tokenizer.model")
+        return cast(Tokenizer, original.sentencepiece_tokenizer(folder / "tokenizer.model"))
     raise WeightsError(f"{folder} holds no tokenizer.json or tokenizer.model.")

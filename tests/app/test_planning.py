@@ -18,11 +18,12 @@ from specialists.backbones.transunet import Features
 from specialists.image import Image
 from specialists.result import Result
 from tests.builders import an_image
+from tests.one_by_one import OneByOne
 from tests.planner.stand_ins import MemoryJournal, StandInTools, an_identity
 from tests.planner.tiny_llava import Backbone, write_original, write_ours
 
 
-class Tools(Backbone):
+class Tools(OneByOne, Backbone):
     """Specialists that answer from a table, and a backbone for the planner."""
 
     def __init__(self) -> None:
