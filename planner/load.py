@@ -21,8 +21,8 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from planner import original
+from planner.backbones import Backbones
 from planner.card import LLAVA_MED_LICENCE, UNCALIBRATED, PlannerCard, TemplateText, read_card
-from planner.choose import Backbones
 from planner.errors import BackboneMisfit
 from planner.llava import ImageInputs, LlavaChooser
 from planner.network import INSTRUCT, Network, Template, Tokenizer
