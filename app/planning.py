@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from app.errors import SettingsError
 from app.settings import Settings
-from planner.choose import Backbones, Chooser
+from planner.choose import Chooser
 from planner.errors import BackboneMisfit, PlannerFailed
 from planner.protocols import read_protocols
 from planner.rules import Rules
@@ -52,6 +52,8 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
         return _rules("no planner that sees is installed")
     if not card.not_worse_than_rules:
         return _rules(f"{card.id} was worse than the rules when it was evaluated")
+    from planner.backbones import Backbones
+
     if not isinstance(tools, Backbones):
         return _rules(f"there is no backbone through which {card.id} could see")
     try:
@@ -88,6 +90,7 @@ def _with(chooser: "LlavaChooser", verdict: "Verdict") -> Planning:
 
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     # Here, so that torch is loaded only where a planner needs it.
+    from planner.backbones import Backbones
     from planner.llava import Budget
     from planner.load import Placement, licence_of, load_planner
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import PIL.Image
 import torch
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import (
     AutoTokenizer,
+    CLIPVisionConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -20,8 +21,8 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from planner import original
+from planner.backbones import Backbones
 from planner.card import LLAVA_MED_LICENCE, UNCALIBRATED, PlannerCard, TemplateText, read_card
-from planner.choose import Backbones
 from planner.errors import BackboneMisfit
 from planner.llava import ImageInputs, LlavaChooser
 from planner.network import INSTRUCT, Network, Template, Tokenizer
@@ -83,8 +84,7 @@ def load_planner(
     if read_card(folder) is not None:  # Before its weights are read: does it fit the backbone?
         image_inputs_of(LlavaConfig.from_pretrained(folder, local_files_only=True), backbones)
     parts = _parts(folder, placement)
-    config = cast(LlavaConfig, parts.model.config)
-    model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))
+    model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))  # type: ignore[arg-type]
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
     return LlavaChooser(
         Network(model, parts.tokenizer, template),
@@ -95,7 +95,7 @@ def load_planner(
             research_only=parts.card.research_only,
         ),
         parts.card.margin.value,
-        image_inputs_of(config, backbones),
+        image_inputs_of(parts.model.config, backbones),
         Rules(read_protocols()),
     )
 
@@ -118,7 +118,7 @@ def image_inputs_of(config: LlavaConfig, backbones: Backbones | None) -> ImageIn
     """
     vision = config.vision_config
     if not isinstance(vision, UsgenTowerConfig):
-        return padded_pixels(int(vision.image_size))
+        return padded_pixels(cast(int, cast(CLIPVisionConfig, vision).image_size))
     found = None if backbones is None else backbones.backbone_sha256(vision.model)
     if backbones is None or found != vision.backbone_sha256:
         raise BackboneMisfit(
@@ -181,7 +181,7 @@ def _ours(folder: Path, card: PlannerCard, placement: Placement) -> _Parts:
     model = LlavaForConditionalGeneration(config)
     load_module(model, tensors, weights)
     return _Parts(
-        model=cast(LlavaForConditionalGeneration, model.to(placement.dtype)),
+        model=cast(LlavaForConditionalGeneration, model.to(placement.dtype)),  # type: ignore[arg-type]
         tokenizer=_tokenizer(folder),
         card=card,
     )
@@ -191,7 +191,7 @@ def _filled(
     config: LlavaConfig, tensors: Mapping[str, Tensor], folder: Path, dtype: torch.dtype
 ) -> LlavaForConditionalGeneration:
     """The network with exactly these tensors; transformers alone would fill gaps by chance, and say nothing."""
-    model, info = LlavaForConditionalGeneration.from_pretrained(
+    loaded: object = LlavaForConditionalGeneration.from_pretrained(
         None,
         config=config,
         state_dict=dict(tensors),
@@ -199,6 +199,7 @@ def _filled(
         output_loading_info=True,
         ignore_mismatched_sizes=True,
     )
+    model, info = cast(tuple[LlavaForConditionalGeneration, dict[str, set[Any]]], loaded)
     wrong = {
         "missing": sorted(info["missing_keys"]),
         "unexpected": sorted(info["unexpected_keys"]),
@@ -207,7 +208,7 @@ def _filled(
     if any(wrong.values()):
         said = "; ".join(f"{what}: {_first(names)}" for what, names in wrong.items() if names)
         raise WeightsError(f"The weights in {folder} do not fit the planner's network: {said}.")
-    return cast(LlavaForConditionalGeneration, model)
+    return model
 
 
 def _first(names: list[str]) -> str:
@@ -257,9 +258,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         if (folder / "tokenizer_config.json").is_file():
             return cast(Tokenizer, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-        return cast(
-            Tokenizer, PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-        )
+        return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))  # type: ignore[no-untyped-call]
     if (folder / "tokenizer.model").is_file():
-        return cast(Tokenizer, original.sentencepiece_tokenizer(folder / "tokenizer.model"))
+        return original.sentencepiece_tokenizer(folder / "tokenizer.model")
     raise WeightsError(f"{folder} holds no tokenizer.json or tokenizer.model.")

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 from transformers import DynamicCache, LlavaForConditionalGeneration
+from transformers.cache_utils import DynamicLayer
 
 from planner.errors import PlannerFailed
 from planner.prompt import LABELS
@@ -47,7 +48,8 @@ class Network:
     def __init__(
         self, model: LlavaForConditionalGeneration, tokenizer: Tokenizer, template: Template
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.requires_grad_(False)
+        self.model.train(False)
         self.device = model.lm_head.weight.device
         self.dtype = model.lm_head.weight.dtype
         self._tokenizer = tokenizer
@@ -79,7 +81,10 @@ class Network:
         self.model.model(
             input_ids=ids, mm_encoder_outputs={"image": seen}, past_key_values=cache, use_cache=True
         )
-        return Looked(kept=tuple((layer.keys, layer.values) for layer in cache.layers))
+        layers = cast(list[DynamicLayer], cache.layers)
+        return Looked(
+            kept=tuple((cast(Tensor, layer.keys), cast(Tensor, layer.values)) for layer in layers)
+        )
 
     @torch.inference_mode()
     def score(self, looked: Looked, states: Sequence[str], labels: int) -> Tensor:
@@ -104,8 +109,7 @@ class Network:
         logits = self.model.lm_head(last)[:, self._labels[:labels]].float()
         if not torch.isfinite(logits).all():
             raise PlannerFailed("The planner's scores are not finite.")
-        scores: Tensor = logits.log_softmax(dim=-1).cpu()
-        return scores
+        return cast(Tensor, logits.log_softmax(dim=-1).cpu())
 
     def _text(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False)) if text else []

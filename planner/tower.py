@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from specialists.backbones.transunet import Features
 
 
-class UsgenTowerConfig(PreTrainedConfig):  # type: ignore[misc]
+class UsgenTowerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Which levels of which backbone the tower reads, averaged over a grid of cells.
 
     `levels` names feature levels, `spread_of` those whose standard deviation in a cell is read too; `hidden_size` is
@@ -35,10 +35,10 @@ class UsgenTowerConfig(PreTrainedConfig):  # type: ignore[misc]
         self.spread_of = list(spread_of)
         self.grid = grid
         self.hidden_size = int(cast(int, kwargs.pop("hidden_size", 256)))
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[arg-type]
 
 
-class UsgenTower(PreTrainedModel):  # type: ignore[misc]
+class UsgenTower(PreTrainedModel):  # type: ignore[no-untyped-call]
     """Hands cells on as tokens, for the projector to read; it has no weights of its own."""
 
     config_class = UsgenTowerConfig
@@ -48,7 +48,7 @@ class UsgenTower(PreTrainedModel):  # type: ignore[misc]
 
     def __init__(self, config: UsgenTowerConfig) -> None:
         super().__init__(config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, pixel_values: Tensor, **_: object) -> BaseModelOutputWithPooling:
         """(B, C, g, g) cells to (B, g·g, C) tokens, row by row; every "hidden state" is this one."""

@@ -1,6 +1,7 @@
 """Which planner the settings load, on what terms, and what its reports say."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ class Tools(OneByOne, Backbone):
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
         return self.stand_in.run(specialist_id, image, roi)
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        return self.stand_in.screen(specialist_id, images)
 
 
 class OtherBackbone(Tools):

@@ -35,7 +35,7 @@ def a_7b_config() -> LlavaConfig:
         ),
         text_config=MistralConfig(
             vocab_size=32_000,
-            rope_theta=1_000_000.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
             max_position_embeddings=32_768,
             sliding_window=None,
         ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import CLIPVisionConfig
 
 from planner.card import read_card
 from planner.errors import BackboneMisfit
@@ -162,6 +163,7 @@ def test_an_image_is_padded_to_a_square_and_never_cropped(size: tuple[int, int])
 
 def test_the_tower_reads_the_size_that_its_own_tensors_say(tmp_path: Path) -> None:
     vision = load_planner(write_original(tmp_path)).network.model.config.vision_config
+    assert isinstance(vision, CLIPVisionConfig)
     assert (vision.image_size, vision.patch_size, vision.num_hidden_layers) == (SIDE_PX, 14, 3)
     assert vision.num_attention_heads == 2
 

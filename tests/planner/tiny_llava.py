@@ -27,6 +27,7 @@ from specialists.image import Image
 SIDE_PX = 28
 BACKBONE = "b" * 64
 IMAGE_TOKEN = 3
+TOWER = UsgenTowerConfig(grid=2, hidden_size=256, backbone_sha256=BACKBONE)
 
 
 def a_med_config(vocabulary: int) -> LlavaConfig:
@@ -48,7 +49,7 @@ def a_med_config(vocabulary: int) -> LlavaConfig:
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=4096,
-            rope_theta=1_000_000.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
             sliding_window=None,
         ),
         image_token_index=0,
@@ -60,7 +61,7 @@ def a_med_config(vocabulary: int) -> LlavaConfig:
 def a_tower_config(vocabulary: int) -> LlavaConfig:
     """A planner of ours: the frozen backbone's features as the tower."""
     return LlavaConfig(
-        vision_config=UsgenTowerConfig(grid=2, hidden_size=256, backbone_sha256=BACKBONE),
+        vision_config=TOWER,
         text_config=LlamaConfig(
             vocab_size=vocabulary,
             hidden_size=32,
@@ -79,7 +80,8 @@ def a_tower_config(vocabulary: int) -> LlavaConfig:
 def a_network(config: LlavaConfig, seed: int = 0) -> LlavaForConditionalGeneration:
     """Random weights, large enough for scores that differ."""
     torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config).eval()
+    model = LlavaForConditionalGeneration(config)
+    model.train(False)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model
@@ -93,7 +95,7 @@ def words() -> PreTrainedTokenizerFast:
         models.WordLevel({word: n for n, word in enumerate(known)}, unk_token="<unk>")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # type: ignore[no-untyped-call]
 
 
 def write_ours(folder: Path, *, margin: float = 0.0, **card: object) -> Path:
@@ -226,4 +228,4 @@ class Backbone:
 
     def cells(self, image: Image) -> Tensor:
         """What a planner sees of the image through it."""
-        return cells(self.features(image, "usgen"), a_tower_config(99).vision_config)
+        return cells(self.features(image, "usgen"), TOWER)
