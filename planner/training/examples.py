@@ -1,11 +1,12 @@
 """Decisions for the small planner to learn: a picture, a turn, and what the teacher does there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
-from planner.case import Case, Record, Request
+from planner.case import Case, Record, Request, best_class
 from planner.choose import Action
 from planner.legal import plan_for
 from planner.prompt import Turn, turn_of
@@ -48,7 +49,7 @@ class Example:
     turn: Turn
     target: int
     acceptable: tuple[int, ...]
-    want: Want
+    wish: Wish
     routing: bool
     """Whether this is the first decision: which exam the picture shows."""
 
@@ -106,7 +107,7 @@ class School:
         wants = list(WANTS)
         want = wants[int(rng.choice(len(wants), p=list(WANTS.values())))]
         about = self._other_exam(exam) if rng.random() < OTHER_EXAM_ASKED else exam
-        wish = self.asker.ask(rng, want, about, self.phrasing)
+        wish = self.asker.wish(rng, want, about, self.phrasing)
         named = None
         if rng.random() < EXAM_NAMED:
             named = self._other_exam(exam) if rng.random() < OTHER_EXAM_NAMED else exam
@@ -114,7 +115,7 @@ class School:
             picture=picture,
             row=self.survey.rows[state],
             shown=shown,
-            request=Request(exam=named, question=wish.text),
+            request=Request(exam=named, question=self.asker.word(rng, wish)),
             wish=wish,
             by_rules=bool(rng.random() < ROUTER_BY_RULES),
         )
@@ -143,7 +144,7 @@ class School:
             turn=turn_of(case, legal),
             target=lesson.target or 0,
             acceptable=lesson.acceptable,
-            want=episode.wish.want,
+            wish=episode.wish,
             routing=legal[0].slot == self.protocols.router.slot,
         )
 
@@ -184,11 +185,10 @@ class School:
     def _routed(self, row: Surveyed) -> ClassifyResult:
         """The router's answer for the state's picture; sure of its exam where it was unsure, so that there is a plan."""
         entry = self.manifest.specialists[self.protocols.router.specialist]
-        found: Mapping[str, object] = row.results
-        result = found.get(entry.id)
-        if isinstance(result, ClassifyResult) and max(result.scores, key=result.scores.__getitem__) == row.wanted.exam:
-            if self.rng.random() < 0.7:
-                return result
+        result = row.results.get(entry.id)
+        right = isinstance(result, ClassifyResult) and best_class(result) == row.wanted.exam
+        if isinstance(result, ClassifyResult) and right and self.rng.random() < 0.7:
+            return result
         made = imagined(entry, row.info, self.rng)
         sure = round(float(self.rng.uniform(0.75, 0.999)), 4)
         rest = (1 - sure) / (len(entry.labels) - 1)
@@ -214,5 +214,8 @@ class School:
         return dict(sorted(found.items()))
 
 
-def _pick(rng: np.random.Generator, values: list) -> object:  # type: ignore[type-arg]
+T = TypeVar("T")
+
+
+def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
     return values[int(rng.integers(len(values)))]

@@ -120,10 +120,14 @@ class Grammar(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """A request's text and what is meant by it; `exam` is the one that the text names."""
+    """What is meant by a request; it can be worded in many ways.
 
-    text: str | None
+    `about` is the exam that its words come from, `exam` the one that they name, `items` the questions asked for (with
+    `Want.EXCEPT`: excluded).
+    """
+
     want: Want
+    about: ExamCode
     phrasing: Phrasing = Phrasing.SEEN
     items: tuple[str, ...] = ()
     exam: ExamCode | None = None
@@ -153,80 +157,71 @@ class Asker:
 
     def __init__(self, grammar: Grammar, protocols: Protocols) -> None:
         self.grammar, self.protocols = grammar, protocols
+        self._by_id = {item.id: item for item in grammar.item}
         self._kinds = {q.id: q.kind for exam in protocols.exams.values() for q in exam.questions}
 
-    def ask(
+    def wish(
         self, rng: np.random.Generator, want: Want, exam: ExamCode, phrasing: Phrasing
     ) -> Wish:
-        """A request of that kind about that exam."""
-        match want:
-            case Want.NONE:
-                return Wish(text=None, want=want)
-            case Want.WHOLE:
-                wish = self._whole(rng, exam, phrasing)
-            case Want.ITEMS:
-                wish = self._items(rng, exam, phrasing)
-            case Want.EXCEPT:
-                item = _pick(rng, self._askable(exam, phrasing))
-                frames = self.grammar.except_
-                frame = _pick(rng, frames.held if phrasing is Phrasing.HELD else frames.any)
-                text = frame.format(x=_pick(rng, item.names))
-                wish = Wish(text=text, want=want, items=(item.id,), phrasing=phrasing)
-            case Want.UNSERVED:
-                wish = Wish(text=self._unserved(rng, phrasing), want=want, phrasing=phrasing)
-            case Want.IRRELEVANT:
-                texts = self.grammar.irrelevant
-                text = _pick(rng, texts.any if phrasing is Phrasing.SEEN else texts.held)
-                wish = Wish(text=text, want=want, phrasing=phrasing)
+        """A request of that kind about that exam, not yet worded."""
+        items: tuple[str, ...] = ()
+        if want is Want.ITEMS:
+            items = self._items(rng, exam, phrasing)
+        elif want is Want.EXCEPT:
+            items = (_pick(rng, self._askable(exam, phrasing)).id,)
+        named = want is Want.WHOLE and rng.random() < 0.5
         return Wish(
-            text=_as_typed(wish.text or "", rng),
-            want=wish.want,
-            phrasing=wish.phrasing,
-            items=wish.items,
-            exam=wish.exam,
+            want=want, about=exam, phrasing=phrasing, items=items, exam=exam if named else None
         )
 
-    def _whole(self, rng: np.random.Generator, exam: ExamCode, phrasing: Phrasing) -> Wish:
-        held = phrasing is not Phrasing.SEEN
-        frame = _pick(rng, self.grammar.whole.held if held else self.grammar.whole.any)
-        names = (self.grammar.exam_names_held if held else self.grammar.exam_names)[exam]
-        named = exam if "{exam}" in frame else None
-        text = frame.format(exam=_pick(rng, names))
-        return Wish(text=text, want=Want.WHOLE, exam=named, phrasing=phrasing)
+    def word(self, rng: np.random.Generator, wish: Wish) -> str | None:
+        """A text for that wish, another one each time; None where nothing is asked."""
+        items = [self._by_id[name] for name in wish.items]
+        match wish.want:
+            case Want.NONE:
+                return None
+            case Want.WHOLE:
+                text = self._whole(rng, wish)
+            case Want.ITEMS if len(items) == 1:
+                text = self._one(rng, items[0], wish.phrasing)
+            case Want.ITEMS:
+                text = self._several(rng, items, wish.phrasing)
+            case Want.EXCEPT:
+                frames = self.grammar.except_
+                frame = _pick(rng, frames.held if wish.phrasing is Phrasing.HELD else frames.any)
+                text = frame.format(x=_pick(rng, items[0].names))
+            case Want.UNSERVED:
+                text = self._unserved(rng, wish.phrasing)
+            case Want.IRRELEVANT:
+                texts = self.grammar.irrelevant
+                text = _pick(rng, texts.any if wish.phrasing is Phrasing.SEEN else texts.held)
+        return _as_typed(text, rng)
 
-    def _items(self, rng: np.random.Generator, exam: ExamCode, phrasing: Phrasing) -> Wish:
+    def _whole(self, rng: np.random.Generator, wish: Wish) -> str:
+        held = wish.phrasing is not Phrasing.SEEN
+        texts = self.grammar.whole.held if held else self.grammar.whole.any
+        frame = _pick(rng, [t for t in texts if ("{exam}" in t) == (wish.exam is not None)])
+        names = self.grammar.exam_names_held if held else self.grammar.exam_names
+        return frame.format(exam=_pick(rng, names[wish.about]))
+
+    def _items(
+        self, rng: np.random.Generator, exam: ExamCode, phrasing: Phrasing
+    ) -> tuple[str, ...]:
         if phrasing is Phrasing.HELD_INTENT:
             return self._held_intent(rng, exam)
         askable = self._askable(exam, phrasing)
         count = int(rng.choice([1, 1, 1, 1, 2, 2, 3]))
-        chosen = [askable[i] for i in rng.permutation(len(askable))[:count]]
-        if self._is_held_pair([item.id for item in chosen]):
-            chosen = chosen[:1]
-        if len(chosen) == 1:
-            text = self._one(rng, chosen[0], phrasing)
-        else:
-            text = self._several(rng, chosen, phrasing)
-        ids = tuple(item.id for item in chosen)
-        return Wish(text=text, want=Want.ITEMS, items=ids, phrasing=phrasing)
+        chosen = [askable[i].id for i in rng.permutation(len(askable))[:count]]
+        return tuple(chosen[:1] if self._is_held_pair(chosen) else chosen)
 
-    def _held_intent(self, rng: np.random.Generator, exam: ExamCode) -> Wish:
-        """A question, or a pair of questions, that training never asks for; a pair where the exam has no other."""
+    def _held_intent(self, rng: np.random.Generator, exam: ExamCode) -> tuple[str, ...]:
+        """A question, or a pair of questions, that training never asks for."""
         alone = self.grammar.items_of(exam, Phrasing.HELD_INTENT, self.protocols)
-        by_id = {item.id: item for item in self._askable(exam, Phrasing.SEEN)}
-        pairs = [
-            [by_id[a], by_id[b]]
-            for a, b in self.grammar.held_out.pairs
-            if a in by_id and b in by_id
-        ]
-        held = Phrasing.HELD_INTENT
+        known = {item.id for item in self._askable(exam, Phrasing.SEEN)}
+        pairs = [pair for pair in self.grammar.held_out.pairs if known.issuperset(pair)]
         if alone and (not pairs or rng.random() < 0.5):
-            item = _pick(rng, alone)
-            return Wish(
-                text=self._one(rng, item, held), want=Want.ITEMS, items=(item.id,), phrasing=held
-            )
-        pair = _pick(rng, pairs)
-        text = self._several(rng, pair, held)
-        return Wish(text=text, want=Want.ITEMS, items=(pair[0].id, pair[1].id), phrasing=held)
+            return (_pick(rng, alone).id,)
+        return _pick(rng, pairs)
 
     def _askable(self, exam: ExamCode, phrasing: Phrasing) -> list[Item]:
         return self.grammar.items_of(

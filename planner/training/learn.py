@@ -1,0 +1,215 @@
+"""Trains the small planner: cross-entropy over the legal labels at the place of the answer, in any order of the labels."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import LlavaForConditionalGeneration
+
+from planner.prompt import Turn, render_prefix, render_state
+from planner.training.examples import Example
+from planner.training.network import BOS, IMAGE, PAD, label_ids
+from planner.training.requests import Asker, Want
+from specialists.training.state import Average, load_state, save_state
+
+
+PIECES_DROPPED = 0.08
+"""BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
+SORTED_BATCHES = 8
+"""Batches whose examples are sorted by length together, so that little is padded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnConfig:
+    """A training; everything else follows from the seed."""
+
+    steps: int = 3000
+    batch: int = 64
+    rate: float = 1.5e-3
+    decay: float = 0.05
+    warmup: int = 100
+    seed: int = 0
+    save_every: int = 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """(N, g², C) features of all pictures and the mean and deviation (C,) of those that are trained on."""
+
+    features: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def of(self, rows: Sequence[int]) -> Tensor:
+        """(B, g², C) float32 standardised features of those rows."""
+        return (self.features[list(rows)].float() - self.mean) / self.deviation
+
+
+def standardised(features: Tensor, trained_on: Sequence[int]) -> Pictures:
+    """The pictures with the statistics of those rows."""
+    chosen = features[list(trained_on)].float().flatten(0, 1)
+    return Pictures(
+        features=features, mean=chosen.mean(0), deviation=chosen.std(0).clamp_min(1e-3)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Padded (B, L) tokens with their mask, (B, C, g, g) cells, (B, A) whether a label is legal, and (B,) answers."""
+
+    tokens: Tensor
+    mask: Tensor
+    cells: Tensor
+    legal: Tensor
+    answers: Tensor
+
+
+class Composer:
+    """Turns examples into batches: with the labels in any order, and requests worded anew."""
+
+    def __init__(self, tokenizer: Tokenizer, pictures: Pictures, asker: Asker) -> None:
+        self.tokenizer, self.pictures, self.asker = tokenizer, pictures, asker
+        self.cells_per_picture = pictures.features.shape[1]
+        self.labels = label_ids(tokenizer)
+        self._slipping = Tokenizer.from_str(tokenizer.to_str())
+        self._slipping.model.dropout = PIECES_DROPPED
+        self._start = [tokenizer.token_to_id(BOS)]
+        self._start += [tokenizer.token_to_id(IMAGE)] * self.cells_per_picture
+        self._pad = tokenizer.token_to_id(PAD)
+
+    def prompt(self, turn: Turn, order: Sequence[int], *, slip: bool = False) -> list[int]:
+        """The tokens of one prompt, from the image to the cue."""
+        first = (self._slipping if slip else self.tokenizer).encode(f"\n{render_prefix(turn)}")
+        second = self.tokenizer.encode(render_state(turn, order))
+        return [*self._start, *first.ids, *second.ids]
+
+    def batches(
+        self, examples: Sequence[Example], size: int, rng: np.random.Generator
+    ) -> Iterator[Batch]:
+        """Batches without end."""
+        while True:
+            drawn = rng.integers(0, len(examples), size * SORTED_BATCHES)
+            made = [self._drawn(examples[int(index)], rng) for index in drawn]
+            made.sort(key=lambda item: len(item[0]))
+            for start in rng.permutation(SORTED_BATCHES) * size:
+                yield self.collate(made[int(start) : int(start) + size])
+
+    def _drawn(self, example: Example, rng: np.random.Generator) -> tuple[list[int], int, int, int]:
+        turn = example.turn
+        if example.wish.want is not Want.NONE:
+            turn = replace(turn, question=self.asker.word(rng, example.wish))
+        order = [int(index) for index in rng.permutation(len(turn.legal))]
+        return (
+            self.prompt(turn, order, slip=True),
+            len(order),
+            order.index(example.target),
+            example.picture,
+        )
+
+    def collate(self, made: Sequence[tuple[list[int], int, int, int]]) -> Batch:
+        """The batch of prompts with the number of labels, the right one, and the picture."""
+        longest = max(len(tokens) for tokens, *_ in made)
+        tokens = torch.full((len(made), longest), self._pad)
+        mask = torch.zeros(len(made), longest, dtype=torch.long)
+        legal = torch.zeros(len(made), max(count for _, count, *_ in made), dtype=torch.bool)
+        for row, (ids, count, _, _) in enumerate(made):
+            tokens[row, : len(ids)] = torch.tensor(ids)
+            mask[row, : len(ids)] = 1
+            legal[row, :count] = True
+        features = self.pictures.of([picture for *_, picture in made])  # (B, g², C)
+        side = round(features.shape[1] ** 0.5)
+        return Batch(
+            tokens=tokens,
+            mask=mask,
+            cells=features.transpose(1, 2).unflatten(2, (side, side)),
+            legal=legal,
+            answers=torch.tensor([answer for _, _, answer, _ in made]),
+        )
+
+
+def label_scores(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence[int]) -> Tensor:
+    """(B, A) scores of the labels at the place of the answer; minus infinity where a label is not legal."""
+    hidden = network.model(
+        input_ids=batch.tokens, pixel_values=batch.cells, attention_mask=batch.mask, use_cache=False
+    ).last_hidden_state
+    last = hidden[torch.arange(len(hidden)), batch.mask.sum(1) - 1]
+    weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
+    scores: Tensor = (last @ weights.T).float()
+    return scores.masked_fill(~batch.legal, -torch.inf)
+
+
+def train(
+    network: LlavaForConditionalGeneration,
+    composer: Composer,
+    examples: Sequence[Example],
+    config: LearnConfig,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    """Leaves the moving average of the weights in `network`; the state and `log.jsonl` lie in `out`.
+
+    Raises:
+        TrainingError: there is nothing to resume.
+    """
+    average = Average(network)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
+    )
+    start = load_state(out, network, average, optimizer) if resume else 0
+    batches = composer.batches(examples, config.batch, np.random.default_rng([config.seed, start]))
+    recent: list[float] = []
+    began = time.perf_counter()
+    network.train()
+    steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * _schedule(step, config)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            batch = next(batches)
+            scores = label_scores(network, batch, composer.labels)
+        loss = F.cross_entropy(scores, batch.answers)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update(network, step)
+        right = (scores.argmax(1) == batch.answers).float().mean()
+        recent = [*recent[-49:], float(right)]
+        steps.set_postfix(loss=f"{float(loss.detach()):.3f}", right=f"{np.mean(recent):.3f}")
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            save_state(out, step + 1, network, average, optimizer)
+            line = {
+                "step": step + 1,
+                "loss": round(float(loss.detach()), 4),
+                "right": round(float(np.mean(recent)), 4),
+                "s": round(time.perf_counter() - began, 1),
+            }
+            with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+    network.load_state_dict(average.tensors)
+    network.eval()
+
+
+def _schedule(step: int, config: LearnConfig) -> float:
+    """Linear warm-up, then a cosine to nearly nothing."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def fold_statistics(network: LlavaForConditionalGeneration, pictures: Pictures) -> None:
+    """Writes the standardisation of the features into the projector, which then reads them as they are."""
+    layer = network.model.multi_modal_projector.linear_1
+    with torch.no_grad():
+        layer.weight /= pictures.deviation
+        layer.bias -= layer.weight @ pictures.mean

@@ -1,0 +1,84 @@
+"""The small planner's parts: its tokenizer, learnt from its own prompts, and a LLaVA of its size with random weights."""
+
+from collections.abc import Iterable
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from planner.case import STOP
+from planner.prompt import LABELS
+from planner.protocols import Protocols
+from planner.tower import UsgenTowerConfig
+from reports.model import ExamCode
+
+IMAGE, PAD, BOS, UNKNOWN = "<image>", "<pad>", "<s>", "<unk>"
+
+VOCABULARY = 1600
+
+
+def action_names(protocols: Protocols) -> list[str]:
+    """Every action's label and every slot: one token each, however long they are."""
+    router = protocols.router
+    names = {STOP, router.slot, router.specialist}
+    names |= {f"{router.specialist}@{exam.value}" for exam in ExamCode}
+    for protocol in protocols.exams.values():
+        for step in protocol.steps:
+            names |= {step.slot, *step.specialists}
+            if step.roi is not None:
+                names |= {f"{specialist}@{step.roi}" for specialist in step.specialists}
+    return sorted(names)
+
+
+def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
+    """A byte-level tokenizer of those prompts; any text can be written with it, names of actions in one token."""
+    tokenizer = Tokenizer(models.BPE(unk_token=None))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, BOS, UNKNOWN, IMAGE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(prompts, trainer)
+    tokenizer.add_tokens(
+        [
+            AddedToken(name, lstrip=True, normalized=False, single_word=True)
+            for name in action_names(protocols)
+            if name != STOP
+        ]
+    )
+    return tokenizer
+
+
+def label_ids(tokenizer: Tokenizer) -> list[int]:
+    """The token of each letter that stands for an action."""
+    found = [tokenizer.token_to_id(label) for label in LABELS]
+    return [int(token) for token in found if token is not None]
+
+
+def build_network(tokenizer: Tokenizer, tower: UsgenTowerConfig) -> LlavaForConditionalGeneration:
+    """A LLaVA at the small planner's size."""
+    text = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=1024,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.token_to_id(PAD),
+        bos_token_id=tokenizer.token_to_id(BOS),
+        eos_token_id=None,
+    )
+    config = LlavaConfig(
+        vision_config=tower,
+        text_config=text,
+        image_token_index=tokenizer.token_to_id(IMAGE),
+        image_seq_length=tower.grid**2,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
+    )
+    return LlavaForConditionalGeneration(config)
