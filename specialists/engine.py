@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reports.model import Box
+from specialists.backbones.transunet import Features
 from specialists.decode import decode
 from specialists.errors import Declined, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
@@ -71,6 +72,18 @@ class Engine:
             first, second, third = (part.cpu() for part in output)
             result = decode(entry, (first, second, third), encoded.box)
         return result.model_copy(update={"novelty": encoded.novelty})
+
+    def backbone_sha256(self, model_id: str) -> str | None:
+        """The content of that backbone, where one of the installed specialists reads it."""
+        return self.manifest.models[model_id].sha256 if model_id in self._backbones else None
+
+    def features(self, image: Image, model_id: str) -> Features:
+        """The backbone's levels of the image; the specialists of its analysis then share this pass.
+
+        Raises:
+            Declined: the image is too narrow for the network.
+        """
+        return self.encode(image, self.manifest.models[model_id]).features
 
     def encode(self, image: Image, model: ModelEntry) -> Encoded:
         """The image's features, from the cache where they are kept."""
