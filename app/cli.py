@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
+from app.cli_planner import Words, evaluate_planner
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
 from reports.content import to_json
@@ -28,6 +30,7 @@ _EXIT_CODES = "\n\n".join(f"[bold]{code.value}[/]  {text}" for code, text in MEA
 
 app = typer.Typer(
     name="ustri",
+    cls=Words,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -38,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(train, name="train")
 app.command(epilog=EVALUATE_EXAMPLE)(evaluate)
+app.command("evaluate planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 
 

@@ -11,7 +11,17 @@ from planner.case import Case, Request
 from planner.choose import Action, Choice, Chooser
 from planner.llava import LlavaChooser
 from planner.rules import Rules
-from planner.training.scenes import BARE, DISAGREE, NEW_INTENT, REQUESTED, Decision, Done, Owed, Scene, Stage
+from planner.training.scenes import (
+    BARE,
+    DISAGREE,
+    NEW_INTENT,
+    REQUESTED,
+    Decision,
+    Done,
+    Owed,
+    Scene,
+    Stage,
+)
 from planner.training.teacher import Teacher
 from reports.model import ChosenBy, PlannerRef
 from specialists.image import Image
@@ -101,11 +111,13 @@ def agents(planner: Chooser, blind: Chooser, rules: Rules) -> dict[str, Factory]
     }
 
 
-def play_all(stage: Stage, scenes: Sequence[Scene], factory: Factory) -> list[Played]:
+def play_all(
+    stage: Stage, scenes: Sequence[tuple[Scene, Owed]], factory: Factory
+) -> list[Played]:
     """Every scene, played."""
     return [
-        Played(scene=scene, owed=stage.owed(scene), done=stage.play(scene, factory(scene)))
-        for scene in scenes
+        Played(scene=scene, owed=owed, done=stage.play(scene, factory(scene)))
+        for scene, owed in scenes
     ]
 
 
@@ -144,11 +156,16 @@ def decision_figures(played: Sequence[Played], split: str) -> list[Metric]:
         _metric("unforced steps decided by the planner", groups, _mean_of(by_model), split),
         _metric("accuracy of unforced steps", groups, _mean_of(right), split),
         _metric(
-            "accuracy of the planner's own steps", groups, _ratio_of(right * by_model, by_model), split
+            "accuracy of the planner's own steps",
+            groups,
+            _ratio_of(right * by_model, by_model),
+            split,
         ),
     ]
     own = [decision for _, decision in rows if decision.by_model and decision.score is not None]
-    metrics.append(_plain("calibration error of the best score", calibration_error(own), len(own), split))
+    metrics.append(
+        _plain("calibration error of the best score", calibration_error(own), len(own), split)
+    )
     times = [decision.duration_ms for _, decision in rows if decision.margin is not None]
     metrics.append(_plain("median ms per step", float(np.median(times)), len(times), split))
     return metrics
@@ -220,7 +237,10 @@ def _ratio_of(
 
 
 def _metric(
-    name: str, groups: Sequence[str], statistic: Callable[[npt.NDArray[np.int64]], float], split: str
+    name: str,
+    groups: Sequence[str],
+    statistic: Callable[[npt.NDArray[np.int64]], float],
+    split: str,
 ) -> Metric:
     value = statistic(np.arange(len(groups)))
     interval = bootstrap(groups, statistic) or (None, None)

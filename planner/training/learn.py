@@ -16,13 +16,15 @@ from transformers import LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix, render_state
 from planner.training.examples import Example
-from planner.training.network import BOS, IMAGE, PAD, label_ids
+from planner.training.network import IMAGE, PAD, label_ids
 from planner.training.requests import Asker, Want
 from specialists.training.state import Average, load_state, save_state
 
-
 PIECES_DROPPED = 0.08
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
+NAMED_AT = 3
+"""Layer after which the name of the action must be known at the place of the answer; the layers above find its letter."""
+NAMED_WEIGHT = 0.5
 SORTED_BATCHES = 8
 """Batches whose examples are sorted by length together, so that little is padded."""
 
@@ -56,20 +58,33 @@ class Pictures:
 def standardised(features: Tensor, trained_on: Sequence[int]) -> Pictures:
     """The pictures with the statistics of those rows."""
     chosen = features[list(trained_on)].float().flatten(0, 1)
-    return Pictures(
-        features=features, mean=chosen.mean(0), deviation=chosen.std(0).clamp_min(1e-3)
-    )
+    return Pictures(features=features, mean=chosen.mean(0), deviation=chosen.std(0).clamp_min(1e-3))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Padded (B, L) tokens with their mask, (B, C, g, g) cells, (B, A) whether a label is legal, and (B,) answers."""
+    """Prompts, pictures and answers of B decisions.
+
+    Padded (B, L) tokens with their mask, (B, C, g, g) cells, (B, A) whether a letter is legal and the token of the
+    name that it stands for, and (B,) answers.
+    """
 
     tokens: Tensor
     mask: Tensor
     cells: Tensor
     legal: Tensor
+    names: Tensor
     answers: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """One prompt; `names` are the tokens of the actions in the order of their letters."""
+
+    tokens: list[int]
+    names: list[int]
+    answer: int
+    picture: int
 
 
 class Composer:
@@ -81,9 +96,9 @@ class Composer:
         self.labels = label_ids(tokenizer)
         self._slipping = Tokenizer.from_str(tokenizer.to_str())
         self._slipping.model.dropout = PIECES_DROPPED
-        self._start = [tokenizer.token_to_id(BOS)]
-        self._start += [tokenizer.token_to_id(IMAGE)] * self.cells_per_picture
+        self._start = [tokenizer.token_to_id(IMAGE)] * self.cells_per_picture
         self._pad = tokenizer.token_to_id(PAD)
+        self._names: dict[str, int] = {}
 
     def prompt(self, turn: Turn, order: Sequence[int], *, slip: bool = False) -> list[int]:
         """The tokens of one prompt, from the image to the cue."""
@@ -98,52 +113,80 @@ class Composer:
         while True:
             drawn = rng.integers(0, len(examples), size * SORTED_BATCHES)
             made = [self._drawn(examples[int(index)], rng) for index in drawn]
-            made.sort(key=lambda item: len(item[0]))
+            made.sort(key=lambda item: len(item.tokens))
             for start in rng.permutation(SORTED_BATCHES) * size:
                 yield self.collate(made[int(start) : int(start) + size])
 
-    def _drawn(self, example: Example, rng: np.random.Generator) -> tuple[list[int], int, int, int]:
+    def _drawn(self, example: Example, rng: np.random.Generator) -> Drawn:
         turn = example.turn
         if example.wish.want is not Want.NONE:
             turn = replace(turn, question=self.asker.word(rng, example.wish))
         order = [int(index) for index in rng.permutation(len(turn.legal))]
-        return (
-            self.prompt(turn, order, slip=True),
-            len(order),
-            order.index(example.target),
-            example.picture,
+        return Drawn(
+            tokens=self.prompt(turn, order, slip=True),
+            names=[self._name(turn.legal[index]) for index in order],
+            answer=order.index(example.target),
+            picture=example.picture,
         )
 
-    def collate(self, made: Sequence[tuple[list[int], int, int, int]]) -> Batch:
-        """The batch of prompts with the number of labels, the right one, and the picture."""
-        longest = max(len(tokens) for tokens, *_ in made)
+    def _name(self, label: str) -> int:
+        """The first token of an action's name, as it stands behind its letter."""
+        if label not in self._names:
+            self._names[label] = self.tokenizer.encode(f"A {label}").ids[1]
+        return self._names[label]
+
+    def collate(self, made: Sequence[Drawn]) -> Batch:
+        """The batch of those prompts."""
+        longest = max(len(item.tokens) for item in made)
+        most = max(len(item.names) for item in made)
         tokens = torch.full((len(made), longest), self._pad)
         mask = torch.zeros(len(made), longest, dtype=torch.long)
-        legal = torch.zeros(len(made), max(count for _, count, *_ in made), dtype=torch.bool)
-        for row, (ids, count, _, _) in enumerate(made):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-            mask[row, : len(ids)] = 1
-            legal[row, :count] = True
-        features = self.pictures.of([picture for *_, picture in made])  # (B, g², C)
+        legal = torch.zeros(len(made), most, dtype=torch.bool)
+        names = torch.zeros(len(made), most, dtype=torch.long)
+        for row, item in enumerate(made):
+            tokens[row, : len(item.tokens)] = torch.tensor(item.tokens)
+            mask[row, : len(item.tokens)] = 1
+            legal[row, : len(item.names)] = True
+            names[row, : len(item.names)] = torch.tensor(item.names)
+        features = self.pictures.of([item.picture for item in made])  # (B, g², C)
         side = round(features.shape[1] ** 0.5)
         return Batch(
             tokens=tokens,
             mask=mask,
             cells=features.transpose(1, 2).unflatten(2, (side, side)),
             legal=legal,
-            answers=torch.tensor([answer for _, _, answer, _ in made]),
+            names=names,
+            answers=torch.tensor([item.answer for item in made]),
         )
 
 
-def label_scores(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence[int]) -> Tensor:
-    """(B, A) scores of the labels at the place of the answer; minus infinity where a label is not legal."""
-    hidden = network.model(
-        input_ids=batch.tokens, pixel_values=batch.cells, attention_mask=batch.mask, use_cache=False
-    ).last_hidden_state
-    last = hidden[torch.arange(len(hidden)), batch.mask.sum(1) - 1]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal."""
+
+    letters: Tensor
+    names: Tensor
+
+
+def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence[int]) -> Scored:
+    """The scores at the place of the answer."""
+    out = network.model(
+        input_ids=batch.tokens,
+        pixel_values=batch.cells,
+        attention_mask=batch.mask,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    rows, last = torch.arange(len(batch.answers)), batch.mask.sum(1) - 1
     weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
-    scores: Tensor = (last @ weights.T).float()
-    return scores.masked_fill(~batch.legal, -torch.inf)
+    letters = (out.last_hidden_state[rows, last] @ weights.T).float()
+    middle = F.layer_norm(out.hidden_states[NAMED_AT][rows, last], weights.shape[1:])
+    table = network.get_input_embeddings().weight[batch.names]  # (B, A, width)
+    names = torch.einsum("bw,baw->ba", middle.float(), table.float())
+    return Scored(
+        letters=letters.masked_fill(~batch.legal, -torch.inf),
+        names=names.masked_fill(~batch.legal, -torch.inf),
+    )
 
 
 def train(
@@ -175,21 +218,23 @@ def train(
             group["lr"] = config.rate * _schedule(step, config)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
-            scores = label_scores(network, batch, composer.labels)
-        loss = F.cross_entropy(scores, batch.answers)
+            scored = score(network, batch, composer.labels)
+        loss = F.cross_entropy(scored.letters, batch.answers)
+        named = F.cross_entropy(scored.names, batch.answers)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + NAMED_WEIGHT * named).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update(network, step)
-        right = (scores.argmax(1) == batch.answers).float().mean()
-        recent = [*recent[-49:], float(right)]
+        right = float((scored.letters.argmax(1) == batch.answers).float().mean())
+        recent = [*recent[-49:], right]
         steps.set_postfix(loss=f"{float(loss.detach()):.3f}", right=f"{np.mean(recent):.3f}")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             save_state(out, step + 1, network, average, optimizer)
             line = {
                 "step": step + 1,
                 "loss": round(float(loss.detach()), 4),
+                "loss of names": round(float(named.detach()), 4),
                 "right": round(float(np.mean(recent)), 4),
                 "s": round(time.perf_counter() - began, 1),
             }

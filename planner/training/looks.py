@@ -7,13 +7,15 @@ import numpy as np
 from planner.choose import Chooser
 from planner.training.pictures import Kind
 from planner.training.scenes import Replayed, Scene, Stage
-from planner.training.survey import pixels_of
 from reports.model import ExamCode
-from specialists.image import image_of
 from specialists.manifest import Metric
 from specialists.training.metrics import bootstrap
 
-FOREIGN, OTHER_EXAM, SAME_EXAM = "noise", "an image of another exam", "another image of the same exam"
+FOREIGN, OTHER_EXAM, SAME_EXAM = (
+    "noise",
+    "an image of another exam",
+    "another image of the same exam",
+)
 
 SAME_RESULTS = "the same results"
 OWN_RESULTS = "its own results"
@@ -34,8 +36,12 @@ def looks(stage: Stage, chooser: Chooser, scenes: Sequence[Scene], seed: int) ->
             changed = [_changed(stage, chooser, item, (other, results), rng) for item in base]
             groups = [str(scene.row.wanted.path) for scene, _ in base]
             values = np.array(changed, dtype=float)
-            low, high = bootstrap(groups, lambda rows, v=values: float(v[rows].mean())) or (None, None)
-            name = f"plan changed or withheld with {other}, {results}"
+            low, high = bootstrap(groups, lambda rows, v=values: float(v[rows].mean())) or (
+                None,
+                None,
+            )
+            what = "withheld" if other == SAME_EXAM else "changed or withheld"
+            name = f"plan {what} with {other}, {results}"
             metrics.append(
                 Metric(
                     name=name,
@@ -64,17 +70,17 @@ def _changed(
     done = stage.play(
         scene,
         chooser,
-        picture=image_of(pixels_of(row.wanted)),
+        picture=stage.image(row),
         tools=Replayed(stage.manifest, source),
     )
     if other == SAME_EXAM:
-        return not done.slots  # other findings may open other steps; withheld is what it must not be
+        return (
+            not done.slots
+        )  # other findings may open other steps; withheld is what it must not be
     return done.slots != before
 
 
-def _picture(
-    stage: Stage, other: str, shown: ExamCode | None, rng: np.random.Generator
-) -> int:
+def _picture(stage: Stage, other: str, shown: ExamCode | None, rng: np.random.Generator) -> int:
     if other == FOREIGN:
         choices = stage.survey.of(stage.split, Kind.FOREIGN)
     else:

@@ -1,6 +1,8 @@
 """The small planner's parts: its tokenizer, learnt from its own prompts, and a LLaVA of its size with random weights."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -10,10 +12,14 @@ from planner.prompt import LABELS
 from planner.protocols import Protocols
 from planner.tower import UsgenTowerConfig
 from reports.model import ExamCode
+from specialists.manifest import ModelEntry
 
-IMAGE, PAD, BOS, UNKNOWN = "<image>", "<pad>", "<s>", "<unk>"
+IMAGE, PAD = "<image>", "<pad>"
 
 VOCABULARY = 1600
+
+GRID = 4
+LEVELS = ("vit", "c8", "stem", "c2")
 
 
 def action_names(protocols: Protocols) -> list[str]:
@@ -31,12 +37,12 @@ def action_names(protocols: Protocols) -> list[str]:
 
 def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
     """A byte-level tokenizer of those prompts; any text can be written with it, names of actions in one token."""
-    tokenizer = Tokenizer(models.BPE(unk_token=None))
+    tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=[PAD, BOS, UNKNOWN, IMAGE],
+        special_tokens=[PAD, IMAGE],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -51,25 +57,49 @@ def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
     return tokenizer
 
 
+def tower_of(model: ModelEntry) -> UsgenTowerConfig:
+    """What the planner reads of that backbone: the mean of every level in each cell of a coarse grid."""
+    widths = cast("list[int]", model.config["widths"])
+    return UsgenTowerConfig(
+        model=model.id,
+        backbone_sha256=str(model.sha256),
+        levels=LEVELS,
+        grid=GRID,
+        hidden_size=sum(widths),
+    )
+
+
 def label_ids(tokenizer: Tokenizer) -> list[int]:
     """The token of each letter that stands for an action."""
     found = [tokenizer.token_to_id(label) for label in LABELS]
     return [int(token) for token in found if token is not None]
 
 
-def build_network(tokenizer: Tokenizer, tower: UsgenTowerConfig) -> LlavaForConditionalGeneration:
-    """A LLaVA at the small planner's size."""
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large the language model is."""
+
+    width: int = 192
+    layers: int = 5
+    heads: int = 6
+
+
+def build_network(
+    tokenizer: Tokenizer, tower: UsgenTowerConfig, size: Size | None = None
+) -> LlavaForConditionalGeneration:
+    """A LLaVA of that size, else of the small planner's, with random weights."""
+    size = size or Size()
     text = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=6,
+        hidden_size=size.width,
+        intermediate_size=size.width * 8 // 3,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
         max_position_embeddings=1024,
         tie_word_embeddings=False,
         pad_token_id=tokenizer.token_to_id(PAD),
-        bos_token_id=tokenizer.token_to_id(BOS),
+        bos_token_id=None,
         eos_token_id=None,
     )
     config = LlavaConfig(

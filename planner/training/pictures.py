@@ -101,7 +101,12 @@ def _shapes(source: Pixels, rng: np.random.Generator) -> Pixels:
     pen = ImageDraw.Draw(page)
     for _ in range(int(rng.integers(3, 14))):
         x, y = int(rng.integers(width)), int(rng.integers(height))
-        box = (x, y, x + int(rng.integers(5, width // 2 + 6)), y + int(rng.integers(5, height // 2 + 6)))
+        box = (
+            x,
+            y,
+            x + int(rng.integers(5, width // 2 + 6)),
+            y + int(rng.integers(5, height // 2 + 6)),
+        )
         draw = pen.rectangle if rng.random() < 0.5 else pen.ellipse
         draw(box, fill=int(rng.integers(0, 256)))
     return np.asarray(page)
@@ -124,7 +129,9 @@ def _photograph(name: str) -> Callable[[Pixels, np.random.Generator], Pixels]:
 
     def crop(source: Pixels, rng: np.random.Generator) -> Pixels:
         photo = np.asarray(PILImage.fromarray(load_sample_image(name)).convert("L"))
-        height, width = (min(side, most) for side, most in zip(source.shape, photo.shape, strict=True))
+        height, width = (
+            min(side, most) for side, most in zip(source.shape, photo.shape, strict=True)
+        )
         top = int(rng.integers(photo.shape[0] - height + 1))
         left = int(rng.integers(photo.shape[1] - width + 1))
         return np.ascontiguousarray(photo[top : top + height, left : left + width])

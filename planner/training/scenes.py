@@ -1,7 +1,7 @@
 """Whole runs to judge a planner by: an unseen image, a request, and what the specialists answered for that image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -48,7 +48,10 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One step that was not forced: who took it, how clearly, and whether it is as good as the teacher's."""
+    """One step that was not forced: who took it, how clearly, and whether it is as good as the teacher's.
+
+    Rules that ask the router without a guess are right in that; a planner that looks has to say what it sees.
+    """
 
     label: str
     by_model: bool
@@ -132,6 +135,7 @@ class Stage:
     protocols: Protocols
     asker: Asker
     split: str = "val"
+    _images: dict[str, Image] = field(default_factory=dict)
 
     def served(self) -> list[int]:
         """The real pictures of the split whose exam has all of its specialists installed."""
@@ -173,6 +177,12 @@ class Stage:
         request = Request(exam=named, question=self.asker.word(rng, wish))
         return Scene(row=row, shown=shown, request=request, wish=wish, group=group)
 
+    def image(self, row: Surveyed) -> Image:
+        """The row's picture, read once."""
+        if row.info.sha256 not in self._images:
+            self._images[row.info.sha256] = image_of(pixels_of(row.wanted))
+        return self._images[row.info.sha256]
+
     def owed(self, scene: Scene) -> Owed:
         """What the teacher does in the scene, and what the protocol allows besides."""
         tools = _Sure(self.manifest, scene.row, self.protocols.router.specialist)
@@ -189,7 +199,7 @@ class Stage:
         tools: Replayed | None = None,
     ) -> Done:
         """The scene's run by that planner; `picture` is what it is shown instead of the scene's own."""
-        image = picture or image_of(pixels_of(scene.row.wanted))
+        image = picture or self.image(scene.row)
         tools = tools or Replayed(self.manifest, scene.row)
         case = run(image, scene.request, tools, chooser, _Forgetful())
         router = self.protocols.router.slot
@@ -210,22 +220,24 @@ class Stage:
             before = replace(case, records=case.records[:place])
             legal = plan_for(before).legal_actions()
             lesson: Lesson = teach(before, legal, scene.wish, scene.shown)
-            chosen = next(i for i, a in enumerate(legal) if self._same(record, a.parameters, a.name))
+            chosen = next(
+                i for i, a in enumerate(legal) if self._same(record, a.parameters, a.name)
+            )
             label = legal[chosen].label
+            routing = legal[0].slot == self.protocols.router.slot
+            by_model = step.chosen_by is ChosenBy.LLAVA
             found.append(
                 Decision(
                     label=label,
-                    by_model=step.chosen_by is ChosenBy.LLAVA,
+                    by_model=by_model,
                     margin=step.margin,
                     score=step.scores.get(label),
-                    right=chosen in lesson.acceptable,
-                    routing=legal[0].slot == self.protocols.router.slot,
+                    right=chosen in lesson.acceptable or (routing and not by_model),
+                    routing=routing,
                     duration_ms=step.duration_ms,
                 )
             )
         return found
 
     def _same(self, record: Record, parameters: dict[str, str], name: str) -> bool:
-        return record.step.action == name and (
-            name == STOP or record.step.parameters == parameters
-        )
+        return record.step.action == name and (name == STOP or record.step.parameters == parameters)

@@ -63,7 +63,7 @@ def changed(
     """Another outcome: declined, nothing, or something that disagrees with the rest."""
     if rng.random() < 0.15:
         return "The image is too dark."
-    if isinstance(found, str) or isinstance(found, ClassifyResult) or rng.random() < 0.5:
+    if isinstance(found, (str, ClassifyResult)) or rng.random() < 0.5:
         return imagined(entry, info, rng)
     return nothing(entry)
 

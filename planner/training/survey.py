@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from planner.protocols import Protocols
+from planner.protocols import read_protocols
+from planner.tower import UsgenTowerConfig, cells
 from planner.training.pictures import (
     FOREIGN,
     FOREIGN_HELD_OUT,
@@ -25,16 +27,13 @@ from planner.training.pictures import (
 )
 from reports.model import Box, ExamCode, ImageInfo
 from specialists.checkpoints import read_tensors, save_tensors
-from specialists.engine import Engine
 from specialists.errors import Declined, TrainingError
 from specialists.image import image_of
-from specialists.manifest import Roi
+from specialists.load import load_engine
+from specialists.manifest import Manifest, Roi, read_manifest
 from specialists.result import Component, DetectResult, Result, SegmentResult
 from specialists.training.tables import read_table
 
-GRID = 8
-"""Side of the kept grid of features."""
-LEVELS = ("vit", "c8", "stem", "c2")
 PART = 64
 """Pictures in one file, and the most that a kill loses."""
 RING_POINTS = 24
@@ -70,7 +69,7 @@ class Surveyed(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Survey:
-    """Rows and (N, GRID², D) float16 features in the same order."""
+    """Rows and (N, g², C) float16 features in the same order."""
 
     rows: list[Surveyed]
     features: Tensor
@@ -110,9 +109,7 @@ def choose_pictures(data: Path, labels: Sequence[str], extent: Extent) -> list[W
             path, exam = data / "csv_files" / paths[place], ExamCode(labels[classes[place]])
             for kind in (Kind.REAL, Kind.VIEW):
                 seed = _seed(f"{paths[place]} {kind}")
-                chosen.append(
-                    Wanted(path=path, kind=kind, split=str(split), exam=exam, seed=seed)
-                )
+                chosen.append(Wanted(path=path, kind=kind, split=str(split), exam=exam, seed=seed))
     if not chosen:
         raise TrainingError(f"{data} holds no image of a known exam.")
     for split in ("train", "val"):
@@ -136,70 +133,118 @@ def choose_pictures(data: Path, labels: Sequence[str], extent: Extent) -> list[W
     return chosen
 
 
-def survey(engine: Engine, protocols: Protocols, wanted: Sequence[Wanted], out: Path) -> Survey:
+@dataclass(frozen=True, kw_only=True)
+class Eyes:
+    """What the survey looks with: the user's own manifest beside the shipped one, if any, and the planner's tower."""
+
+    user_dir: Path | None
+    tower: UsgenTowerConfig
+
+    def manifest(self) -> Manifest:
+        """The manifest of the specialists that are asked."""
+        return read_manifest(self.user_dir)
+
+
+def survey(eyes: Eyes, wanted: Sequence[Wanted], out: Path, jobs: int = 1) -> Survey:
     """The survey of those pictures; parts that lie in `out` for the same weights are not computed again.
 
     Raises:
         TrainingError: an image cannot be read.
+        WeightsError: a weights file is missing, truncated or altered.
     """
-    weights = [engine.manifest.specialists[e.id].sha256 for e in engine.manifest.installed()]
-    backbones = [model.sha256 for model in engine.manifest.models.values()]
+    manifest = eyes.manifest()
+    weights = sorted(str(entry.sha256) for entry in manifest.installed())
+    looked_with = [weights, eyes.tower.backbone_sha256, eyes.tower.levels, eyes.tower.grid]
+    parts: list[tuple[list[Wanted], Path]] = []
+    for start in range(0, len(wanted), PART):
+        chunk = list(wanted[start : start + PART])
+        asked = json.dumps([looked_with, [item.model_dump(mode="json") for item in chunk]])
+        key = hashlib.sha256(asked.encode()).hexdigest()[:24]
+        parts.append((chunk, out / f"{key}.safetensors"))
+    _write_parts(eyes, [part for part in parts if not part[1].exists()], jobs)
     rows: list[Surveyed] = []
     features: list[Tensor] = []
-    starts = range(0, len(wanted), PART)
-    for start in tqdm(starts, desc="survey", unit="part", disable=None):
-        chunk = wanted[start : start + PART]
-        key = hashlib.sha256(
-            json.dumps([backbones, weights, [item.model_dump_json() for item in chunk]]).encode()
-        ).hexdigest()[:16]
-        path = out / f"{start // PART:04d}-{key}.safetensors"
-        if not path.exists():
-            _write_part(engine, protocols, chunk, path)
+    for _, path in parts:
         lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
         rows += [Surveyed.model_validate_json(line) for line in lines]
         features.append(read_tensors(path)["features"])
     return Survey(rows=rows, features=torch.cat(features))
 
 
-def _write_part(engine: Engine, protocols: Protocols, chunk: Sequence[Wanted], path: Path) -> None:
-    surveyed = [_survey_one(engine, protocols, item) for item in chunk]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = "\n".join(row.model_dump_json() for row, _ in surveyed)
-    path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
-    save_tensors(path, {"features": torch.stack([features for _, features in surveyed])}, {})
+def _write_parts(eyes: Eyes, parts: Sequence[tuple[list[Wanted], Path]], jobs: int) -> None:
+    progress = tqdm(total=len(parts) * PART, desc="survey", unit="picture", disable=None)
+    if jobs == 1 or len(parts) < 2:
+        surveyor = Surveyor(eyes)
+        for part in parts:
+            surveyor.write(part)
+            progress.update(PART)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start_process, (eyes,)) as pool:
+        for _ in pool.map(_write_in_process, parts):
+            progress.update(PART)
 
 
-def _survey_one(engine: Engine, protocols: Protocols, wanted: Wanted) -> tuple[Surveyed, Tensor]:
-    image = image_of(pixels_of(wanted))
-    router = protocols.router.specialist
-    encoded = engine.encode(image, engine.manifest.models[engine.manifest.specialist(router).model])
-    results: dict[str, Result] = {}
-    declined: dict[str, str] = {}
-    boxes: dict[str, Box] = {}
-    exam = wanted.exam if wanted.kind is Kind.REAL else None
-    for specialist, slot, source in _to_run(engine, protocols, exam):
-        try:
-            result = engine.run(specialist, image, boxes.get(source or ""))
-        except Declined as error:
-            declined[specialist] = str(error)
-            continue
-        if isinstance(result, DetectResult) and result.box is not None:
-            boxes[slot] = result.box
-        results[specialist] = _thinned(result)
-    row = Surveyed(wanted=wanted, info=image.info, results=results, declined=declined)
-    return row, pool(encoded.features)
+_own: dict[str, "Surveyor"] = {}
+"""The surveyor of a process of the pool."""
 
 
-def _to_run(
-    engine: Engine, protocols: Protocols, exam: ExamCode | None
-) -> Iterator[tuple[str, str, str | None]]:
-    """The router, then the exam's installed specialists: id, slot, and the slot of the region."""
-    yield protocols.router.specialist, protocols.router.slot, None
-    for step in () if exam is None else protocols.exams[exam].steps:
-        for specialist in step.specialists:
-            entry = engine.manifest.specialists.get(specialist)
-            if entry is not None and entry.installed:
-                yield specialist, step.slot, None if entry.roi is Roi.NONE else step.roi
+def _start_process(eyes: Eyes) -> None:
+    torch.set_num_threads(1)
+    _own["surveyor"] = Surveyor(eyes)
+
+
+def _write_in_process(part: tuple[list[Wanted], Path]) -> None:
+    _own["surveyor"].write(part)
+
+
+class Surveyor:
+    """Looks at pictures with one engine."""
+
+    def __init__(self, eyes: Eyes) -> None:
+        self._engine = load_engine(eyes.manifest(), "cpu")
+        self._protocols = read_protocols()
+        self._tower = eyes.tower
+
+    def write(self, part: tuple[list[Wanted], Path]) -> None:
+        """Surveys those pictures into that file and the lines beside it."""
+        chunk, path = part
+        surveyed = [self.look(item) for item in chunk]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = "\n".join(row.model_dump_json() for row, _ in surveyed)
+        path.with_suffix(".jsonl").write_text(lines, encoding="utf-8")
+        save_tensors(path, {"features": torch.stack([features for _, features in surveyed])}, {})
+
+    def look(self, wanted: Wanted) -> tuple[Surveyed, Tensor]:
+        """One picture's row and its (g², C) float16 features."""
+        image = image_of(pixels_of(wanted))
+        engine = self._engine
+        encoded = engine.encode(image, engine.manifest.models[self._tower.model])
+        results: dict[str, Result] = {}
+        declined: dict[str, str] = {}
+        boxes: dict[str, Box] = {}
+        exam = wanted.exam if wanted.kind is Kind.REAL else None
+        for specialist, slot, source in self._to_run(exam):
+            try:
+                result = engine.run(specialist, image, boxes.get(source or ""))
+            except Declined as error:
+                declined[specialist] = str(error)
+                continue
+            if isinstance(result, DetectResult) and result.box is not None:
+                boxes[slot] = result.box
+            results[specialist] = _thinned(result)
+        row = Surveyed(wanted=wanted, info=image.info, results=results, declined=declined)
+        return row, cells(encoded.features, self._tower)[0].flatten(1).T.half().cpu()
+
+    def _to_run(self, exam: ExamCode | None) -> Iterator[tuple[str, str, str | None]]:
+        """The router, then the exam's installed specialists: id, slot, and the slot of the region."""
+        router = self._protocols.router
+        yield router.specialist, router.slot, None
+        for step in () if exam is None else self._protocols.exams[exam].steps:
+            for specialist in step.specialists:
+                entry = self._engine.manifest.specialists.get(specialist)
+                if entry is not None and entry.installed:
+                    yield specialist, step.slot, None if entry.roi is Roi.NONE else step.roi
 
 
 def pixels_of(wanted: Wanted) -> Pixels:
@@ -220,12 +265,6 @@ def pixels_of(wanted: Wanted) -> Pixels:
             return moved_view(pixels, rng)
         case Kind.FOREIGN:
             return foreign(str(wanted.foreign), pixels, rng)
-
-
-def pool(features: dict[str, Tensor]) -> Tensor:
-    """(GRID², D) float16: every level's mean in each cell of the grid, for one image."""
-    grids = [F.adaptive_avg_pool2d(features[level][0].float(), GRID) for level in LEVELS]
-    return torch.cat(grids).flatten(1).T.half().cpu()
 
 
 def _thinned(result: Result) -> Result:
