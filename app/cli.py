@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
 from app.cli_planner import Words, evaluate_planner
@@ -136,6 +137,22 @@ def _specialists_table(manifest: Manifest) -> Table:
             f"{figure.name} {figure.value:.3f} ({figure.split}, n={figure.n})" if figure else "",
         )
     return table
+
+
+@app.command(epilog="[bold]Example[/]  USTRI_PLANNER=~/llava-med-v1.5-mistral-7b ustri doctor")
+def doctor(data_dir: DataDir = None) -> None:
+    """Check the specialists, the device, and whether the configured planner looks at the image."""
+    with errors_as_exits():
+        from app.doctor import examine
+
+        lines = examine(settings_with(data_dir))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for line in lines:
+        mark = "[green]right[/]" if line.right else "[red]wrong[/]"
+        table.add_row(line.name, mark, Text(line.says))
+    out.print(table)
+    if not all(line.right for line in lines):
+        raise typer.Exit(Exit.SETUP)
 
 
 @app.command(

@@ -9,6 +9,7 @@ from app.dicom_privacy import UidMap
 from app.drawing import draw
 from app.errors import NotAcceptable, NotFound
 from app.ingest import Ingested, ingest, ingest_cine
+from app.planning import load_planning
 from app.rendering import ReportForm, Subject, render
 from app.settings import Settings, code_version
 from app.store import utc_now
@@ -16,7 +17,6 @@ from app.worker import load_tools
 from planner.case import Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
-from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Report
 
@@ -53,7 +53,8 @@ def analyze(
         ingested = ingest(data, settings.limit_pixels, request.frame, uids)
     tools = tools or load_tools(settings)
     ingested = _with_a_frame(ingested, request, tools)
-    case = run(ingested.image, request, tools, Rules(read_protocols()), _Forgetful())
+    chooser = load_planning(settings, tools).chooser
+    case = run(ingested.image, request, tools, chooser, _Forgetful())
     identity = Identity(
         report_id=uuid.uuid4().hex,
         analysis_id=uuid.uuid4().hex,

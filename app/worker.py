@@ -8,12 +8,12 @@ from app.cine import chosen, scores_of
 from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
 from app.jobs import Jobs, Lease, new_owner
+from app.planning import load_planning
 from app.settings import Settings, code_version
 from app.store import Analysis, Store, utc_now
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
-from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Box, Report
 from specialists.image import Image
@@ -44,9 +44,8 @@ class Worker(threading.Thread):
         super().__init__(name="worker", daemon=True)
         self._store = store
         self._tools = _Shared(tools)
-        protocols = read_protocols()
-        self._chooser = Rules(protocols)
-        self._router = protocols.router.specialist
+        self._chooser = load_planning(settings, tools).chooser
+        self._router = read_protocols().router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
         self._pulse_s = settings.lease_s / 3
         self._bell = threading.Event()

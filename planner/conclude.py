@@ -9,7 +9,7 @@ from planner.checks import checks_of
 from planner.errors import HashMissing
 from planner.legal import Plan, plan_for
 from reports.content import content_sha256
-from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
+from reports.model import ModelRef, Outcome, PlannerRef, Provenance, Report, RequestInfo
 from reports.wording import clause, word
 
 READ_BY_PLANNER = (
@@ -51,6 +51,7 @@ def conclude(case: Case, identity: Identity) -> Report:
         models=_models(case),
         planner=case.planner,
         content_sha256="",
+        research_only=_research_only(case.planner),
     )
     report = word(
         Report(
@@ -79,6 +80,13 @@ def conclude(case: Case, identity: Identity) -> Report:
     )
     hashed = provenance.model_copy(update={"content_sha256": content_sha256(report)})
     return report.model_copy(update={"provenance": hashed})
+
+
+def _research_only(planner: PlannerRef) -> str | None:
+    """Why the report may neither become final nor leave; None where nothing speaks against it."""
+    if not planner.research_only or planner.released:
+        return None
+    return f"It was planned by {planner.id}, whose weights may be used for research only"
 
 
 def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:

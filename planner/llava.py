@@ -29,7 +29,7 @@ KEPT_CASES = 2
 class Budget:
     """How long one step of the planner may take, and how many steps of a case it is asked for."""
 
-    step_s: float = 20.0
+    step_s: float = 60.0
     steps: int = 32
 
 

@@ -21,6 +21,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from planner import original
 from planner.card import LLAVA_MED_LICENCE, UNCALIBRATED, PlannerCard, TemplateText, read_card
+from planner.errors import BackboneMisfit
 from planner.llava import ImageInputs, LlavaChooser
 from planner.network import INSTRUCT, Network, Template, Tokenizer
 from planner.protocols import read_protocols
@@ -112,18 +113,28 @@ def load_planner(
     )
 
 
+def licence_of(folder: Path) -> tuple[str, bool]:
+    """The licence of a planner's weights, and whether it allows research only; without a card, LLaVA-Med's.
+
+    Raises:
+        WeightsError: the card is not readable.
+    """
+    card = read_card(folder)
+    return (LLAVA_MED_LICENCE, True) if card is None else (card.licence, card.research_only)
+
+
 def image_inputs_of(config: LlavaConfig, backbones: Backbones | None) -> ImageInputs:
     """What the configured vision tower reads of an image.
 
     Raises:
-        WeightsError: it reads a frozen backbone's features, and there is none.
+        BackboneMisfit: it reads a frozen backbone's features, and these are of another, or there is none.
     """
     vision = config.vision_config
     if not isinstance(vision, UsgenTowerConfig):
         return padded_pixels(int(vision.image_size))
     found = None if backbones is None else backbones.backbone_sha256(vision.model)
     if backbones is None or found != vision.backbone_sha256:
-        raise WeightsError(
+        raise BackboneMisfit(
             f"The planner sees through the backbone {vision.model} with the SHA-256 {vision.backbone_sha256[:12]}…, "
             f"and here is {'none' if found is None else found[:12] + '…'}: train the planner again."
         )

@@ -15,6 +15,9 @@ from specialists.result import ClassifyResult, DetectResult, RegressResult, Resu
 LABELS = tuple(string.ascii_uppercase)
 """What an action is called in a prompt: one token each in every tokenizer that is used."""
 
+NOTHING_YET = "nothing yet"
+"""The state of a case without results."""
+
 LONGEST_QUESTION = 300
 """Characters of a question that are read: more is no request to an image."""
 
@@ -91,7 +94,7 @@ def fold_text(case: Case) -> str:
         check.name for check in checks_of(plan_for(case)) if check.outcome is CheckOutcome.FLAG
     ]
     parts += [f"flag {name}" for name in flagged]
-    return "; ".join(parts) or "nothing yet"
+    return "; ".join(parts) or NOTHING_YET
 
 
 def _outcome(result: Result | None) -> str:

@@ -5,6 +5,7 @@ from planner.choose import STOP_ACTION, Action, Choice
 from planner.legal import plan_for
 from planner.protocols import Protocols
 from reports.model import ChosenBy, PlannerRef
+from reports.wording import RULES
 from specialists.image import Image
 
 
@@ -13,7 +14,7 @@ class Rules:
 
     def __init__(self, protocols: Protocols) -> None:
         self.sees = False
-        self.ref = PlannerRef(id="rules", sha256=protocols.sha256)
+        self.ref = PlannerRef(id=RULES, sha256=protocols.sha256)
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """The first of `legal` that is wanted; the image is not looked at, and the router is asked without a guess."""

@@ -287,25 +287,30 @@ def _is_false(value: object) -> bool:
 
 
 class PlannerRef(ModelRef):
-    """Who chose the steps. `licence` is that of a model's weights.
+    """Who chose the steps; `licence` is that of a model's weights.
 
-    With `research_only` the report may neither become final nor leave the system unless the deployment accepted that
-    licence; `blind` says that the planner failed the test whether it looks at the image.
+    `research_only` says that the licence allows research only, and `released` that the deployment lets reports become
+    final and leave all the same; `blind` that the planner failed the test whether it looks at the image.
     """
 
     licence: str | None = Field(default=None, exclude_if=_is_none)
     research_only: bool = Field(default=False, exclude_if=_is_false)
+    released: bool = Field(default=False, exclude_if=_is_false)
     blind: bool = Field(default=False, exclude_if=_is_false)
 
 
 class Provenance(_Data):
-    """What made the report; `content_sha256` covers results and what follows from them."""
+    """What made the report; `content_sha256` covers results and what follows from them.
+
+    `research_only` says why the report may neither become final nor leave: what made it may be used for research only.
+    """
 
     code_version: str
     runtime: str
     models: tuple[ModelRef, ...]
     planner: PlannerRef
     content_sha256: str
+    research_only: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class Report(_Data):

@@ -20,6 +20,7 @@ from reports.measure_head import BPD, GESTATIONAL_AGE, WEEKS
 from reports.measure_progression import AOP, HSD
 from reports.model import (
     BoxEvidence,
+    ChosenBy,
     Evidence,
     ExamInfo,
     Finding,
@@ -32,6 +33,9 @@ from reports.model import (
 )
 
 NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without review."
+
+RULES = "rules"
+"""The planner that follows the protocols, by its name in the provenance."""
 
 NOVELTY_CHECK = "image against training images"
 """The check that states how far an image is from the training images."""
@@ -125,9 +129,18 @@ def word(report: Report) -> Report:
                 units={m.unit for m in worded.measurements if _measured(m)},
                 uncalibrated=any(m.interval is None for m in worded.measurements if _measured(m)),
                 square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
+                by_rules=_left_to_rules(report),
+                choices=sum(step.chosen_by is not ChosenBy.FORCED for step in report.steps),
             ),
         }
     )
+
+
+def _left_to_rules(report: Report) -> int:
+    """How many choices a planner that is not the rules left to them."""
+    if report.provenance.planner.id == RULES:
+        return 0
+    return sum(step.chosen_by is ChosenBy.RULES for step in report.steps)
 
 
 def number(value: float, unit: str | None) -> str:

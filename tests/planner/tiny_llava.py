@@ -16,10 +16,11 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     MistralConfig,
+    PreTrainedTokenizerFast,
 )
 
 from planner.prompt import LABELS
-from planner.tower import UsgenTowerConfig
+from planner.tower import UsgenTowerConfig, cells
 from specialists.backbones.transunet import Features
 from specialists.image import Image
 
@@ -84,23 +85,23 @@ def a_network(config: LlavaConfig, seed: int = 0) -> LlavaForConditionalGenerati
     return model
 
 
-def write_words(folder: Path) -> int:
-    """Writes a word-level tokenizer of letters and bytes; the number of its tokens."""
-    words = ["<unk>", "<s>", "</s>", "<image>", *LABELS]
-    words += ["exam", "state", "actions", "answer", "request", "stop", "none", "lesion", "breast"]
+def words() -> PreTrainedTokenizerFast:
+    """A word-level tokenizer of letters and a few words."""
+    known = ["<unk>", "<s>", "</s>", "<image>", *LABELS]
+    known += ["exam", "state", "actions", "answer", "request", "stop", "none", "lesion", "breast"]
     tokenizer = Tokenizer(
-        models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="<unk>")
+        models.WordLevel({word: n for n, word in enumerate(known)}, unk_token="<unk>")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return len(words)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def write_ours(folder: Path, *, margin: float = 0.0, **card: object) -> Path:
     """A planner of ours in that folder."""
-    config = a_tower_config(write_words(folder))
+    tokenizer = words()
+    config = a_tower_config(len(tokenizer))
     model = a_network(config)
+    tokenizer.save_pretrained(folder)
     config.save_pretrained(folder)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
@@ -209,7 +210,7 @@ def _varint(value: int) -> Iterable[int]:
     yield value
 
 
-class Seen:
+class Backbone:
     """A backbone whose features follow from the image's own pixels; counts its passes."""
 
     def __init__(self) -> None:
@@ -222,3 +223,7 @@ class Seen:
         self.passes += 1
         generator = torch.Generator().manual_seed(int(image.key[:8], 16))
         return {"vit": torch.randn((1, 256, 16, 16), generator=generator)}
+
+    def cells(self, image: Image) -> Tensor:
+        """What a planner sees of the image through it."""
+        return cells(self.features(image, "usgen"), a_tower_config(99).vision_config)
