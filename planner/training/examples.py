@@ -85,7 +85,7 @@ class School:
     def __post_init__(self) -> None:
         self.manifest = all_installed(self.manifest)
         self._by_exam = self._grouped(Kind.REAL)
-        self._views = self._grouped(Kind.VIEW)
+        self._views = self._grouped(Kind.VIEW, Kind.DRAWN)
         self._foreign = self.survey.of(self.split, Kind.FOREIGN)
 
     def examples(self, episodes: int) -> Iterator[Example]:
@@ -205,9 +205,9 @@ class School:
     def _other_exam(self, exam: ExamCode) -> ExamCode:
         return _pick(self.rng, [code for code in self._by_exam if code is not exam])
 
-    def _grouped(self, kind: Kind) -> dict[ExamCode, list[int]]:
+    def _grouped(self, *kinds: Kind) -> dict[ExamCode, list[int]]:
         found: dict[ExamCode, list[int]] = {}
-        for index in self.survey.of(self.split, kind):
+        for index in self.survey.of(self.split, *kinds):
             exam = self.survey.rows[index].wanted.exam
             if exam is not None:
                 found.setdefault(exam, []).append(index)

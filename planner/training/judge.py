@@ -47,8 +47,8 @@ class Sizes:
         """The usual numbers, or a share of them."""
         usual = {REQUESTED: 400, BARE: 300, NEW_INTENT: 150, DISAGREE: 150}
         return cls(
-            counts={group: max(8, round(n * share)) for group, n in usual.items()},
-            looks=max(8, round(150 * share)),
+            counts={group: max(2, round(n * share)) for group, n in usual.items()},
+            looks=max(2, round(150 * share)),
         )
 
 
@@ -111,9 +111,7 @@ def agents(planner: Chooser, blind: Chooser, rules: Rules) -> dict[str, Factory]
     }
 
 
-def play_all(
-    stage: Stage, scenes: Sequence[tuple[Scene, Owed]], factory: Factory
-) -> list[Played]:
+def play_all(stage: Stage, scenes: Sequence[tuple[Scene, Owed]], factory: Factory) -> list[Played]:
     """Every scene, played."""
     return [
         Played(scene=scene, owed=owed, done=stage.play(scene, factory(scene)))

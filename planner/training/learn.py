@@ -122,11 +122,17 @@ class Composer:
         if example.wish.want is not Want.NONE:
             turn = replace(turn, question=self.asker.word(rng, example.wish))
         order = [int(index) for index in rng.permutation(len(turn.legal))]
+        return self.drawn(turn, order, example.target, example.picture, slip=True)
+
+    def drawn(
+        self, turn: Turn, order: Sequence[int], target: int, picture: int, *, slip: bool = False
+    ) -> Drawn:
+        """The prompt of a turn with its actions in that order; `target` is an index into `turn.legal`."""
         return Drawn(
-            tokens=self.prompt(turn, order, slip=True),
+            tokens=self.prompt(turn, order, slip=slip),
             names=[self._name(turn.legal[index]) for index in order],
-            answer=order.index(example.target),
-            picture=example.picture,
+            answer=list(order).index(target),
+            picture=picture,
         )
 
     def _name(self, label: str) -> int:

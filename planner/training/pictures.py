@@ -10,15 +10,19 @@ from PIL import Image as PILImage
 from PIL import ImageDraw
 from sklearn.datasets import load_sample_image
 
+from specialists.phantom import draw
+from specialists.phantom_truth import PhantomKind
+
 Pixels = npt.NDArray[np.uint8]
 """(H, W) grey."""
 
 
 class Kind(enum.StrEnum):
-    """What a picture is; only `real` and `view` show an exam."""
+    """What a picture is; all but `foreign` show an exam, `drawn` ones as the test images of `specialists.phantom` do."""
 
     REAL = "real"
     VIEW = "view"
+    DRAWN = "drawn"
     FOREIGN = "foreign"
 
 
@@ -39,6 +43,18 @@ def moved_view(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     border = [(int(rng.integers(0, max(2, side // 6))), 0) for side in view.shape]
     padded = np.pad(np.clip(toned, 0, 255), [(a, int(rng.integers(0, a + 1))) for a, _ in border])
     return padded.astype(np.uint8)
+
+
+DRAWN_EXAMS: tuple[PhantomKind, ...] = ("breast", "intrapartum")
+"""What can be drawn."""
+
+
+def drawn(kind: PhantomKind, rng: np.random.Generator) -> Pixels:
+    """A drawn image of that exam, of any size and look; half of them moved like a view."""
+    height_px, width_px = (int(side) for side in rng.integers(240, 640, 2))
+    seed = int(rng.integers(1000, 1_000_000))  # beyond the seeds of demo and tests
+    pixels = draw(kind, seed=seed, height_px=height_px, width_px=width_px).pixels
+    return moved_view(pixels, rng) if rng.random() < 0.5 else pixels
 
 
 def foreign(name: str, source: Pixels, rng: np.random.Generator) -> Pixels:

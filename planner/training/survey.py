@@ -17,10 +17,12 @@ from tqdm import tqdm
 from planner.protocols import read_protocols
 from planner.tower import UsgenTowerConfig, cells
 from planner.training.pictures import (
+    DRAWN_EXAMS,
     FOREIGN,
     FOREIGN_HELD_OUT,
     Kind,
     Pixels,
+    drawn,
     foreign,
     moved_view,
     read_grey,
@@ -85,12 +87,13 @@ class Survey:
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """How many pictures are surveyed: of each data set by split, and foreign ones by split."""
+    """How many pictures are surveyed: of each data set by split, foreign ones by split, and drawn ones for training."""
 
     train: int = 300
     val: int = 10_000
     foreign_train: int = 400
     foreign_val: int = 240
+    drawn: int = 100
 
 
 def choose_pictures(data: Path, labels: Sequence[str], extent: Extent) -> list[Wanted]:
@@ -130,7 +133,21 @@ def choose_pictures(data: Path, labels: Sequence[str], extent: Extent) -> list[W
                     seed=seed,
                 )
             )
-    return chosen
+    return chosen + _drawn_pictures(extent.drawn)
+
+
+def _drawn_pictures(count: int) -> list[Wanted]:
+    return [
+        Wanted(
+            path=Path(exam),
+            kind=Kind.DRAWN,
+            split="train",
+            exam=ExamCode(exam),
+            seed=_seed(f"{exam} {number}"),
+        )
+        for number in range(count)
+        for exam in DRAWN_EXAMS
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,18 +270,20 @@ def pixels_of(wanted: Wanted) -> Pixels:
     Raises:
         TrainingError: its file cannot be read.
     """
+    rng = np.random.default_rng(wanted.seed)
+    if wanted.kind is Kind.DRAWN:
+        return drawn(next(exam for exam in DRAWN_EXAMS if exam == wanted.exam), rng)
     try:
         pixels = read_grey(wanted.path)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{wanted.path} cannot be read: {error}") from error
-    rng = np.random.default_rng(wanted.seed)
     match wanted.kind:
-        case Kind.REAL:
-            return pixels
         case Kind.VIEW:
             return moved_view(pixels, rng)
         case Kind.FOREIGN:
             return foreign(str(wanted.foreign), pixels, rng)
+        case _:
+            return pixels
 
 
 def _thinned(result: Result) -> Result:
