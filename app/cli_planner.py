@@ -45,7 +45,7 @@ def planner(
     folder: Annotated[
         Path, typer.Option("--out", help="Folder of the planner, its state and log.")
     ],
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 3000,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 2500,
     episodes: Annotated[int, typer.Option(min=1, help="Runs that the teacher shows.")] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,

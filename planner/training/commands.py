@@ -31,11 +31,12 @@ from planner.training.scenes import Stage
 from planner.training.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
 from specialists.backbones.transunet import STRIDES, Features
 from specialists.checkpoints import half, save_tensors, sha256_of
-from specialists.errors import TrainingError
+from specialists.errors import TrainingError, WeightsError
 from specialists.image import Image, image_of
 from specialists.load import load_engine
 from specialists.manifest import Manifest, read_manifest
 from specialists.training.finish import git_commit
+from specialists.training.state import STATE
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 """The planner that ships with the package."""
@@ -77,6 +78,8 @@ def train_planner(
         TrainingError: the data cannot be used, or there is nothing to resume.
         WeightsError: a specialist's weights are missing or altered.
     """
+    if resume and not (out / STATE).is_file():
+        raise TrainingError(f"There is no training to resume in {out}.")
     out.mkdir(parents=True, exist_ok=True)
     ground = _ground(user_dir)
     seen = _survey(ground, data, out / "survey", "train", config)
@@ -115,6 +118,8 @@ def evaluate_planner(
         TrainingError: the data cannot be used, or the planner does not see through the backbone.
         WeightsError: weights are missing or altered.
     """
+    if not (folder / CARD).is_file():
+        raise WeightsError(f"There is no planner of ours in {folder}: {CARD} is missing.")
     ground = _ground(user_dir)
     unseen = _survey(ground, data, kept, "val", config)
     return evaluate(_panel(ground, unseen, folder, None), Sizes.scaled(config.judged))

@@ -45,7 +45,7 @@ class Sizes:
     @classmethod
     def scaled(cls, share: float) -> "Sizes":
         """The usual numbers, or a share of them."""
-        usual = {REQUESTED: 400, BARE: 300, NEW_INTENT: 150, DISAGREE: 150}
+        usual = {REQUESTED: 300, BARE: 200, NEW_INTENT: 120, DISAGREE: 120}
         return cls(
             counts={group: max(2, round(n * share)) for group, n in usual.items()},
             looks=max(2, round(150 * share)),

@@ -22,6 +22,8 @@ from specialists.training.state import Average, load_state, save_state
 
 PIECES_DROPPED = 0.08
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
+NOISE = 0.2
+"""Deviation of the noise on standardised features."""
 NAMED_AT = 3
 """Layer after which the name of the action must be known at the place of the answer; the layers above find its letter."""
 NAMED_WEIGHT = 0.5
@@ -33,9 +35,9 @@ SORTED_BATCHES = 8
 class LearnConfig:
     """A training; everything else follows from the seed."""
 
-    steps: int = 3000
+    steps: int = 2500
     batch: int = 64
-    rate: float = 1.5e-3
+    rate: float = 1e-3
     decay: float = 0.05
     warmup: int = 100
     seed: int = 0
@@ -115,7 +117,9 @@ class Composer:
             made = [self._drawn(examples[int(index)], rng) for index in drawn]
             made.sort(key=lambda item: len(item.tokens))
             for start in rng.permutation(SORTED_BATCHES) * size:
-                yield self.collate(made[int(start) : int(start) + size])
+                batch = self.collate(made[int(start) : int(start) + size])
+                noise = rng.normal(0, NOISE, batch.cells.shape).astype(np.float32)
+                yield replace(batch, cells=batch.cells + torch.from_numpy(noise))
 
     def _drawn(self, example: Example, rng: np.random.Generator) -> Drawn:
         turn = example.turn

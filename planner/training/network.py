@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from planner.case import STOP
-from planner.prompt import LABELS
+from planner.prompt import INSTRUCTIONS, LABELS
 from planner.protocols import Protocols
 from planner.tower import UsgenTowerConfig
 from reports.model import ExamCode
@@ -17,6 +17,9 @@ from specialists.manifest import ModelEntry
 IMAGE, PAD = "<image>", "<pad>"
 
 VOCABULARY = 1600
+
+FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest: ", "state: ", "\nactions:\n", "\nanswer:")
+"""Parts of every prompt that are one token each; no request holds a line break (`planner.prompt.plain`)."""
 
 GRID = 4
 LEVELS = ("vit", "c8", "stem", "c2")
@@ -47,6 +50,7 @@ def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(prompts, trainer)
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
     tokenizer.add_tokens(
         [
             AddedToken(name, lstrip=True, normalized=False, single_word=True)
