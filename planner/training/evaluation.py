@@ -63,11 +63,12 @@ class Evaluation:
     @property
     def looks_at_images(self) -> bool:
         """Whether noise and another exam's image change or withhold its plans, with everything else the same."""
-        return all(
-            metric.value >= LOOKS_FROM
+        found = [
+            metric
             for metric in self.looks
             if SAME_RESULTS in metric.name and (FOREIGN in metric.name or OTHER_EXAM in metric.name)
-        )
+        ]
+        return len(found) == 2 and all(m.n > 0 and m.value >= LOOKS_FROM for m in found)
 
     @property
     def not_worse_than_rules(self) -> bool:

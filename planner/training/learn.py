@@ -27,6 +27,7 @@ NOISE = 0.2
 NAMED_AT = 3
 """Layer after which the name of the action must be known at the place of the answer; the layers above find its letter."""
 NAMED_WEIGHT = 0.5
+"""Of the losses in that layer: which action it is, at the place of the answer, and each name's own letter, at its place."""
 SORTED_BATCHES = 8
 """Batches whose examples are sorted by length together, so that little is padded."""
 
@@ -68,7 +69,7 @@ class Batch:
     """Prompts, pictures and answers of B decisions.
 
     Padded (B, L) tokens with their mask, (B, C, g, g) cells, (B, A) whether a letter is legal and the token of the
-    name that it stands for, and (B,) answers.
+    name that it stands for, (B, A) the place of that token in the prompt, and (B,) answers.
     """
 
     tokens: Tensor
@@ -76,15 +77,17 @@ class Batch:
     cells: Tensor
     legal: Tensor
     names: Tensor
+    places: Tensor
     answers: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """One prompt; `names` are the tokens of the actions in the order of their letters."""
+    """One prompt; `names` are the tokens of the actions in the order of their letters, `places` where they stand."""
 
     tokens: list[int]
     names: list[int]
+    places: list[int]
     answer: int
     picture: int
 
@@ -100,7 +103,7 @@ class Composer:
         self._slipping.model.dropout = PIECES_DROPPED
         self._start = [tokenizer.token_to_id(IMAGE)] * self.cells_per_picture
         self._pad = tokenizer.token_to_id(PAD)
-        self._names: dict[str, int] = {}
+        self._actions = tokenizer.token_to_id("\nactions:\n")
 
     def prompt(self, turn: Turn, order: Sequence[int], *, slip: bool = False) -> list[int]:
         """The tokens of one prompt, from the image to the cue."""
@@ -132,18 +135,19 @@ class Composer:
         self, turn: Turn, order: Sequence[int], target: int, picture: int, *, slip: bool = False
     ) -> Drawn:
         """The prompt of a turn with its actions in that order; `target` is an index into `turn.legal`."""
+        tokens = self.prompt(turn, order, slip=slip)
+        at = len(tokens) - 1 - tokens[::-1].index(self._actions)
+        places = []
+        for letter in self.labels[: len(order)]:
+            at = tokens.index(letter, at) + 1
+            places.append(at)
         return Drawn(
-            tokens=self.prompt(turn, order, slip=slip),
-            names=[self._name(turn.legal[index]) for index in order],
+            tokens=tokens,
+            names=[tokens[place] for place in places],
+            places=places,
             answer=list(order).index(target),
             picture=picture,
         )
-
-    def _name(self, label: str) -> int:
-        """The first token of an action's name, as it stands behind its letter."""
-        if label not in self._names:
-            self._names[label] = self.tokenizer.encode(f"A {label}").ids[1]
-        return self._names[label]
 
     def collate(self, made: Sequence[Drawn]) -> Batch:
         """The batch of those prompts."""
@@ -152,12 +156,13 @@ class Composer:
         tokens = torch.full((len(made), longest), self._pad)
         mask = torch.zeros(len(made), longest, dtype=torch.long)
         legal = torch.zeros(len(made), most, dtype=torch.bool)
-        names = torch.zeros(len(made), most, dtype=torch.long)
+        names, places = torch.zeros(2, len(made), most, dtype=torch.long)
         for row, item in enumerate(made):
             tokens[row, : len(item.tokens)] = torch.tensor(item.tokens)
             mask[row, : len(item.tokens)] = 1
             legal[row, : len(item.names)] = True
             names[row, : len(item.names)] = torch.tensor(item.names)
+            places[row, : len(item.names)] = torch.tensor(item.places)
         features = self.pictures.of([item.picture for item in made])  # (B, g², C)
         side = round(features.shape[1] ** 0.5)
         return Batch(
@@ -166,16 +171,30 @@ class Composer:
             cells=features.transpose(1, 2).unflatten(2, (side, side)),
             legal=legal,
             names=names,
+            places=places,
             answers=torch.tensor([item.answer for item in made]),
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scored:
-    """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal."""
+    """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal.
+
+    `own` are (B, A, A) scores of the letters in that layer at the place of each name.
+    """
 
     letters: Tensor
     names: Tensor
+    own: Tensor
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the answer, of its name, and of each name's own letter."""
+        own = torch.arange(batch.legal.shape[1]).expand_as(batch.legal)
+        return (
+            F.cross_entropy(self.letters, batch.answers),
+            F.cross_entropy(self.names, batch.answers),
+            F.cross_entropy(self.own[batch.legal], own[batch.legal]),
+        )
 
 
 def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence[int]) -> Scored:
@@ -190,12 +209,14 @@ def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence
     rows, last = torch.arange(len(batch.answers)), batch.mask.sum(1) - 1
     weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
     letters = (out.last_hidden_state[rows, last] @ weights.T).float()
-    middle = F.layer_norm(out.hidden_states[NAMED_AT][rows, last], weights.shape[1:])
+    middle = F.layer_norm(out.hidden_states[NAMED_AT], weights.shape[1:])
     table = network.get_input_embeddings().weight[batch.names]  # (B, A, width)
-    names = torch.einsum("bw,baw->ba", middle.float(), table.float())
+    names = torch.einsum("bw,baw->ba", middle[rows, last].float(), table.float())
+    own = middle[rows[:, None], batch.places] @ weights.T
     return Scored(
         letters=letters.masked_fill(~batch.legal, -torch.inf),
         names=names.masked_fill(~batch.legal, -torch.inf),
+        own=own.float().masked_fill(~batch.legal[:, None], -torch.inf),
     )
 
 
@@ -229,10 +250,9 @@ def train(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
             scored = score(network, batch, composer.labels)
-        loss = F.cross_entropy(scored.letters, batch.answers)
-        named = F.cross_entropy(scored.names, batch.answers)
+        loss, named, own = scored.loss(batch)
         optimizer.zero_grad()
-        (loss + NAMED_WEIGHT * named).backward()  # type: ignore[no-untyped-call]
+        (loss + NAMED_WEIGHT * (named + own)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update(network, step)
@@ -243,15 +263,18 @@ def train(
             save_state(out, step + 1, network, average, optimizer)
             line = {
                 "step": step + 1,
-                "loss": round(float(loss.detach()), 4),
-                "loss of names": round(float(named.detach()), 4),
+                "losses": [round(float(part.detach()), 4) for part in (loss, named, own)],
                 "right": round(float(np.mean(recent)), 4),
                 "s": round(time.perf_counter() - began, 1),
             }
-            with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            _log(out, line)
     network.load_state_dict(average.tensors)
     network.eval()
+
+
+def _log(out: Path, line: dict[str, object]) -> None:
+    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def _schedule(step: int, config: LearnConfig) -> float:

@@ -33,8 +33,9 @@ def looks(stage: Stage, chooser: Chooser, scenes: Sequence[Scene], seed: int) ->
     base = [(scene, slots) for scene, slots in base if slots]
     for other in (FOREIGN, OTHER_EXAM, SAME_EXAM):
         for results in (SAME_RESULTS, OWN_RESULTS):
-            changed = [_changed(stage, chooser, item, (other, results), rng) for item in base]
-            groups = [str(scene.row.wanted.path) for scene, _ in base]
+            able = [item for item in base if _pictures(stage, other, item[0].shown)]
+            changed = [_changed(stage, chooser, item, (other, results), rng) for item in able]
+            groups = [str(scene.row.wanted.path) for scene, _ in able]
             values = np.array(changed, dtype=float)
             low, high = bootstrap(groups, lambda rows, v=values: float(v[rows].mean())) or (
                 None,
@@ -65,7 +66,8 @@ def _changed(
     """Whether another plan is made with another picture; what ran and found nothing else to do is the same plan."""
     scene, before = item
     other, results = how
-    row = stage.survey.rows[_picture(stage, other, scene.shown, rng)]
+    choices = _pictures(stage, other, scene.shown)
+    row = stage.survey.rows[choices[int(rng.integers(len(choices)))]]
     source = scene.row if results == SAME_RESULTS else row
     done = stage.play(
         scene,
@@ -80,14 +82,13 @@ def _changed(
     return done.slots != before
 
 
-def _picture(stage: Stage, other: str, shown: ExamCode | None, rng: np.random.Generator) -> int:
+def _pictures(stage: Stage, other: str, shown: ExamCode | None) -> list[int]:
+    """What there is of such other pictures."""
     if other == FOREIGN:
-        choices = stage.survey.of(stage.split, Kind.FOREIGN)
-    else:
-        rows = stage.survey.rows
-        choices = [
-            index
-            for index in stage.served()
-            if (rows[index].wanted.exam == shown) == (other == SAME_EXAM)
-        ]
-    return choices[int(rng.integers(len(choices)))]
+        return stage.survey.of(stage.split, Kind.FOREIGN)
+    rows = stage.survey.rows
+    return [
+        index
+        for index in stage.served()
+        if (rows[index].wanted.exam == shown) == (other == SAME_EXAM)
+    ]

@@ -77,7 +77,7 @@ def _row(folder: Path, split: str, exam: ExamCode | None, kind: Kind, seed: int)
 
 def a_stage(folder: Path) -> Stage:
     return Stage(
-        survey=a_survey(folder),
+        survey=a_survey(folder, exams=(ExamCode.BREAST, ExamCode.INTRAPARTUM)),
         manifest=a_manifest(ALL_TOOLS),
         protocols=read_protocols(),
         asker=an_asker(),

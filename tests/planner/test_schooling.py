@@ -163,7 +163,7 @@ def test_twenty_decisions_can_be_learnt_by_heart(
     composer, network = parts(surveyed, examples)
     one = OneBatch(composer.tokenizer, composer.pictures, composer.asker)
     one.kept = next(composer.batches(examples, 20, a_generator()))
-    config = LearnConfig(steps=120, batch=20, rate=3e-3, warmup=5, save_every=60)
+    config = LearnConfig(steps=80, batch=20, rate=5e-3, warmup=5, save_every=40)
     train(network, one, examples, config, tmp_path, resume=False)
     with torch.no_grad():
         scores = score(network, one.kept, composer.labels).letters
