@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.table import Table
+from typer._click.core import Command, Context
 from typer.core import TyperGroup
 
 from app.cli_training import DataRoot, train
@@ -26,8 +26,8 @@ class Words(TyperGroup):
     """The command line, in which `evaluate planner` is one command and `evaluate --…` another."""
 
     def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
         """The command that the first word, or the first two, name."""
         if args[:2] == JUDGED.split():
             args = [JUDGED, *args[2:]]

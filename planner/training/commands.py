@@ -93,7 +93,7 @@ def train_planner(
         licence=LICENCE,
         margin=UNCALIBRATED,
     )
-    network.config.to_json_file(out / "config.json")  # type: ignore[no-untyped-call]
+    network.config.to_json_file(out / "config.json")
     unseen = _survey(ground, data, out / "survey", "val", config)
     panel = _panel(ground, unseen, out, card)
     card = card.model_copy(update={"margin": calibrated(panel, Sizes.scaled(config.judged))})

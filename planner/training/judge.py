@@ -131,7 +131,7 @@ def figures(played: Sequence[Played], split: str) -> list[Metric]:
         "late stops": _numbers(bool(p.done.slots - p.owed.allowed) for p in played),
     }
     groups = [p.picture for p in played]
-    metrics = [_metric(name, groups, _mean_of(values), split) for name, values in shares.items()]
+    metrics = [_metric(name, groups, mean_of(values), split) for name, values in shares.items()]
     metrics.append(_metric("tool precision", groups, _ratio_of(useful, ran), split))
     metrics.append(_metric("tool recall", groups, _ratio_of(found, needed), split))
     asked = [p for p in played if any(d.routing for d in p.done.decisions)]
@@ -140,7 +140,7 @@ def figures(played: Sequence[Played], split: str) -> list[Metric]:
             p.done.expected == (p.scene.shown.value if p.scene.shown else None) for p in asked
         )
         places = [p.picture for p in asked]
-        metrics.append(_metric("exam seen in the image", places, _mean_of(right), split))
+        metrics.append(_metric("exam seen in the image", places, mean_of(right), split))
     return metrics
 
 
@@ -151,8 +151,8 @@ def decision_figures(played: Sequence[Played], split: str) -> list[Metric]:
     by_model = _numbers(decision.by_model for _, decision in rows)
     right = _numbers(decision.right for _, decision in rows)
     metrics = [
-        _metric("unforced steps decided by the planner", groups, _mean_of(by_model), split),
-        _metric("accuracy of unforced steps", groups, _mean_of(right), split),
+        _metric("unforced steps decided by the planner", groups, mean_of(by_model), split),
+        _metric("accuracy of unforced steps", groups, mean_of(right), split),
         _metric(
             "accuracy of the planner's own steps",
             groups,
@@ -220,7 +220,8 @@ def _numbers(values: object) -> npt.NDArray[np.float64]:
     return np.array(list(values), dtype=np.float64)  # type: ignore[call-overload]
 
 
-def _mean_of(values: npt.NDArray[np.float64]) -> Callable[[npt.NDArray[np.int64]], float]:
+def mean_of(values: npt.NDArray[np.float64]) -> Callable[[npt.NDArray[np.int64]], float]:
+    """The mean of those rows of `values`, as a statistic to bootstrap."""
     return lambda rows: float(values[rows].mean())
 
 

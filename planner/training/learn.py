@@ -5,18 +5,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix, render_state
 from planner.training.examples import Example
-from planner.training.network import IMAGE, PAD, label_ids
+from planner.training.network import IMAGE, PAD, label_ids, token_of
 from planner.training.requests import Asker, Want
 from specialists.training.state import Average, load_state, save_state
 
@@ -101,9 +102,9 @@ class Composer:
         self.labels = label_ids(tokenizer)
         self._slipping = Tokenizer.from_str(tokenizer.to_str())
         self._slipping.model.dropout = PIECES_DROPPED
-        self._start = [tokenizer.token_to_id(IMAGE)] * self.cells_per_picture
-        self._pad = tokenizer.token_to_id(PAD)
-        self._actions = tokenizer.token_to_id("\nactions:\n")
+        self._start = [token_of(tokenizer, IMAGE)] * self.cells_per_picture
+        self._pad = token_of(tokenizer, PAD)
+        self._actions = token_of(tokenizer, "\nactions:\n")
 
     def prompt(self, turn: Turn, order: Sequence[int], *, slip: bool = False) -> list[int]:
         """The tokens of one prompt, from the image to the cue."""
@@ -168,7 +169,7 @@ class Composer:
         return Batch(
             tokens=tokens,
             mask=mask,
-            cells=features.transpose(1, 2).unflatten(2, (side, side)),
+            cells=features.transpose(1, 2).reshape(len(made), -1, side, side),
             legal=legal,
             names=names,
             places=places,
@@ -210,7 +211,8 @@ def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence
     weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
     letters = (out.last_hidden_state[rows, last] @ weights.T).float()
     middle = F.layer_norm(out.hidden_states[NAMED_AT], weights.shape[1:])
-    table = network.get_input_embeddings().weight[batch.names]  # (B, A, width)
+    words = cast(nn.Embedding, network.get_input_embeddings())
+    table = words(batch.names)  # (B, A, width)
     names = torch.einsum("bw,baw->ba", middle[rows, last].float(), table.float())
     own = middle[rows[:, None], batch.places] @ weights.T
     return Scored(
@@ -269,7 +271,7 @@ def train(
             }
             _log(out, line)
     network.load_state_dict(average.tensors)
-    network.eval()
+    network.eval()  # type: ignore[no-untyped-call]
 
 
 def _log(out: Path, line: dict[str, object]) -> None:

@@ -12,6 +12,7 @@ from planner.prompt import INSTRUCTIONS, LABELS
 from planner.protocols import Protocols
 from planner.tower import UsgenTowerConfig
 from reports.model import ExamCode
+from specialists.errors import TrainingError
 from specialists.manifest import ModelEntry
 
 IMAGE, PAD = "<image>", "<pad>"
@@ -73,10 +74,21 @@ def tower_of(model: ModelEntry) -> UsgenTowerConfig:
     )
 
 
+def token_of(tokenizer: Tokenizer, text: str) -> int:
+    """The token that stands for exactly that text.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    found = tokenizer.token_to_id(text)
+    if found is None:
+        raise TrainingError(f"The tokenizer has no token for {text!r}.")
+    return int(found)
+
+
 def label_ids(tokenizer: Tokenizer) -> list[int]:
     """The token of each letter that stands for an action."""
-    found = [tokenizer.token_to_id(label) for label in LABELS]
-    return [int(token) for token in found if token is not None]
+    return [token_of(tokenizer, label) for label in LABELS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +114,14 @@ def build_network(
         num_key_value_heads=size.heads,
         max_position_embeddings=1024,
         tie_word_embeddings=False,
-        pad_token_id=tokenizer.token_to_id(PAD),
+        pad_token_id=token_of(tokenizer, PAD),
         bos_token_id=None,
         eos_token_id=None,
     )
     config = LlavaConfig(
         vision_config=tower,
         text_config=text,
-        image_token_index=tokenizer.token_to_id(IMAGE),
+        image_token_index=token_of(tokenizer, IMAGE),
         image_seq_length=tower.grid**2,
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",

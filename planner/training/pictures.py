@@ -171,7 +171,8 @@ def _low_pass(values: npt.NDArray[np.float64], share: float) -> npt.NDArray[np.f
 def _scaled(values: npt.NDArray[np.float64]) -> Pixels:
     low, high = np.percentile(values, [0.5, 99.5])
     unit = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
-    return (unit * 255).astype(np.uint8)
+    scaled: Pixels = (unit * 255).astype(np.uint8)
+    return scaled
 
 
 FOREIGN: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {

@@ -192,16 +192,15 @@ def test_the_planner_reads_the_tokens_and_gives_the_scores_of_its_training(
 ) -> None:
     examples = list(school.examples(12))
     composer, network = parts(surveyed, examples)
-    network.eval()
+    network.eval()  # type: ignore[no-untyped-call]
     example = max(examples, key=lambda e: len(e.turn.legal))
     order = list(range(len(example.turn.legal)))
     drawn = composer.drawn(example.turn, order, example.target, example.picture)
     with torch.no_grad():
         trained = score(network, composer.collate([drawn]), composer.labels).letters[0]
     fold_statistics(network, composer.pictures)
-    served = Network(
-        network, PreTrainedTokenizerFast(tokenizer_object=composer.tokenizer), Template()
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=composer.tokenizer)  # type: ignore[no-untyped-call]
+    served = Network(network, tokenizer, Template())
     cells = surveyed.features[example.picture].float().T.reshape(1, -1, TOWER.grid, TOWER.grid)
     looked = served.look(cells, render_prefix(example.turn))
     states = [render_state(example.turn, order)]
