@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
-from typer._click.core import Command, Context
-from typer.core import TyperGroup
 
 from app.cli_training import DataRoot, train
 from app.terminal import DataDir, errors_as_exits, out, settings_with
@@ -17,22 +15,6 @@ EXAMPLE = (
     "[bold]Examples[/]\n\nustri evaluate planner --data data\n\n"
     "ustri evaluate planner --data data --planner runs/planner --json figures.json"
 )
-
-JUDGED = "evaluate planner"
-"""The name of a command of two words, of which the first is a command too."""
-
-
-class Words(TyperGroup):
-    """The command line, in which `evaluate planner` is one command and `evaluate --…` another."""
-
-    def resolve_command(
-        self, ctx: Context, args: list[str]
-    ) -> tuple[str | None, Command | None, list[str]]:
-        """The command that the first word, or the first two, name."""
-        if args[:2] == JUDGED.split():
-            args = [JUDGED, *args[2:]]
-        return super().resolve_command(ctx, args)
-
 
 Share = Annotated[
     float, typer.Option(min=0.01, max=1.0, help="Share of the usual number of judged scenes.")

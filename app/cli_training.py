@@ -1,14 +1,18 @@
 """The command line of training and its judgement: `ustri train`, `evaluate`, `predict`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from app.terminal import DataDir, Exit, err, errors_as_exits, out, settings_with
-from specialists.manifest import Metric
+from specialists.manifest import MeasuredInterval, Metric
+
+if TYPE_CHECKING:
+    from specialists.training.evaluate import Score
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +22,22 @@ train = typer.Typer(
 
 DataRoot = Annotated[
     Path, typer.Option("--data", help="A data root: csv_files/*.csv and what they name.")
+]
+
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the optimiser; else by the number of images of a new task."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU; else one per core.")]
+Labels = Annotated[
+    str | None, typer.Option(help="New task: names of classes or points, by commas.")
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="New task: whether mirrored images are still right."),
+]
+RotateDeg = Annotated[
+    float | None, typer.Option(min=0, max=180, help="New task: largest turn in training.")
 ]
 
 
@@ -37,7 +57,8 @@ def generalist(
 
 
 @train.command(
-    epilog="[bold]Example[/]  ustri train specialist breast_lesion breast_2cls --data data"
+    epilog="[bold]Examples[/]\n\nustri train specialist breast_lesion breast_2cls --data data\n\n"
+    'ustri train specialist thyroid --data mine --title "Thyroid nodule" --labels background,nodule'
 )
 def specialist(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="See `ustri specialists`.")],
@@ -46,20 +67,83 @@ def specialist(
         Path | None,
         typer.Option("--out", help="Folder of the weights; else where USTri uses them."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 1500,
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was cut short.")] = False,
+    title: Annotated[str | None, typer.Option(help="New task: what people call it.")] = None,
+    labels: Labels = None,
+    flip: Flip = None,
+    rotate_deg: RotateDeg = None,
+    source: Annotated[str | None, typer.Option(help="New task: where the images are from.")] = None,
+    licence: Annotated[str | None, typer.Option(help="New task: licence of the images.")] = None,
 ) -> None:
-    """Stage II: specialists on the frozen backbone, calibrated."""
+    """Stage II: specialists on the frozen backbone, calibrated.
+
+    An ID that `ustri specialists` does not list is a new task of your own: its CSV says what kind it is,
+    and the options "New task" say more. See docs/your-own-data.md.
+    """
     with errors_as_exits():
         from specialists.training import commands
+        from specialists.training.own import Declared
         from specialists.training.specialist import SpecialistConfig
 
         folder = folder or settings_with().specialists_dir
-        config = SpecialistConfig(steps=steps, seed=seed)
-        trained = commands.train_specialist(ids, data, folder, config, resume=resume)
+        declared = Declared(
+            title=title,
+            labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
+            hflip=flip,
+            rotate_deg=rotate_deg,
+            source=source,
+            licence=licence,
+        )
+        prepared = commands.prepare(ids, data, folder, declared)
+        for note in prepared.notes:
+            out.print(note, highlight=False, markup=False, soft_wrap=True)
+        given = {"steps": steps or prepared.steps, "threads": threads}
+        config = replace(
+            SpecialistConfig(seed=seed), **{name: n for name, n in given.items() if n is not None}
+        )
+        trained = commands.train_prepared(prepared, data, folder, config, resume=resume)
     table = _figures_table({entry.id: list(entry.metrics) for entry in trained})
     out.print(table, f"\nWrote {folder}.", highlight=False)
+
+
+@train.command(epilog="[bold]Example[/]  ustri train calibrate breast_lesion --data data")
+def calibrate(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trained specialists.")],
+    data: DataRoot,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the result; else where USTri uses specialists."),
+    ] = None,
+) -> None:
+    """Calibrate trained specialists anew on `val`: thresholds, temperature, intervals, label sets."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        user_dir = settings_with().specialists_dir
+        folder = folder or user_dir
+        done = commands.calibrate_specialists(ids, data, folder, user_dir)
+    out.print(_figures_table({entry.id: list(entry.metrics) for entry in done}))
+    if any(entry.intervals for entry in done):
+        out.print(_intervals_table({entry.id: entry.intervals for entry in done}))
+    out.print(f"\nWrote {folder}.", highlight=False)
+
+
+@train.command(epilog="[bold]Example[/]  ustri train novelty --data data --out runs/one")
+def novelty(
+    data: DataRoot,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of a Stage I run, else a new one.")],
+) -> None:
+    """Fit a backbone's novelty statistics and quality limits anew; nothing is trained."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        fitted = commands.train_novelty(data, folder)
+    for name, limit in fitted.thresholds.items():
+        out.print(f"{name} {limit.value:g}: {limit.source}.", highlight=False, soft_wrap=True)
+    out.print(f"Wrote {folder}.", highlight=False)
 
 
 @train.command(epilog="[bold]Example[/]  ustri train ship breast_lesion --from runs/one")
@@ -78,44 +162,65 @@ def ship(
 Namespace = Annotated[str | None, typer.Option(help="`fmc` for the challenge's own tasks.")]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task; repeatable.")]
 
+Split = Annotated[str | None, typer.Option(help="train, val or test; else all rows.")]
+
+MOST_LINES = 20
+"""Problems of one task that are printed; the JSON holds them all."""
+
 EVALUATE_EXAMPLE = (
     "[bold]Examples[/]\n\nustri evaluate --predictions out --data-root data --split val\n\n"
+    "ustri evaluate --predictions out --data-root data --html ~/evaluation.html\n\n"
     "ustri evaluate --predictions out --data-root data --task breast_lesion && jq . out/scores.json"
 )
-PREDICT_EXAMPLE = "[bold]Example[/]  ustri predict --data-root data --out predictions"
+PREDICT_EXAMPLE = "[bold]Example[/]  ustri predict --data-root data --out predictions --split val"
 
 
 def evaluate(
     predictions: Annotated[Path, typer.Option(help="A folder of FMC-UIA prediction files.")],
     data_root: Annotated[Path, typer.Option(help="csv_files/*.csv and what they name.")],
-    split: Annotated[str | None, typer.Option(help="train, val or test; else all rows.")] = None,
+    split: Split = None,
     namespace: Namespace = None,
     task: Tasks = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where the scores go; else scores.json beside them.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also a page of plots and the worst images; outside any git checkout."),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Images of each task on that page.")] = 12,
     data_dir: DataDir = None,
 ) -> None:
-    """Score prediction files as the FMC-UIA challenge does; what is missing counts as wrong.
+    """Score prediction files as the FMC-UIA challenge does, and by the clinical numbers.
 
-    A task is scored when there is any prediction of it, or when --task names it. The table is printed, and
-    written as scores.json beside the predictions.
+    What is missing or cannot be read is named and counts as wrong. A task is scored when there is any
+    prediction of it, or when --task names it. Each figure has its 95 % interval; where rows come from
+    several data sets, each data set has its own figures too. The page shows patients: keep it to yourself.
     """
     with errors_as_exits():
-        from specialists.training import commands
+        from specialists.manifest import read_manifest
+        from specialists.training import page, scores
 
-        user_dir = settings_with(data_dir).specialists_dir
-        found = commands.evaluate(
-            predictions,
-            data_root,
-            split=split,
-            namespace=namespace,
-            tasks=task,
-            user_dir=user_dir,
-        )
+        if html is not None:
+            page.check_outside_git(html)
+        folders = {"predictions": predictions, "data_root": data_root}
+        asked = scores.Asked(**folders, split=split, namespace=namespace, tasks=task)
+        found = scores.evaluate(read_manifest(settings_with(data_dir).specialists_dir), asked)
+        written = [scores.write_scores(found, json)]
+        if html is not None:
+            page.write_page(found, html, worst=worst)
+            written.append(html)
     _say(found.problems)
-    out.print(_figures_table({name: score.metrics for name, score in found.scores.items()}))
+    for name, score in found.scores.items():
+        _say([f"{name}: {problem}" for problem in score.problems[:MOST_LINES]])
+        if len(score.problems) > MOST_LINES:
+            _say([f"{name}: and {len(score.problems) - MOST_LINES} more, all in {written[0]}."])
+    out.print(_figures_table(_by_dataset(found.scores)))
     for name, score in found.scores.items():
         wrong = f"; {score.missing} without a prediction count as wrong" if score.missing else ""
         out.print(f"{name}: {score.rows} rows{wrong}.", highlight=False)
-    out.print(f"Wrote {predictions / 'scores.json'}.", highlight=False, soft_wrap=True)
+    for path in written:
+        out.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
 
 
 def predict(
@@ -123,21 +228,41 @@ def predict(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the prediction files.")],
     namespace: Namespace = None,
     task: Tasks = None,
+    split: Split = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Predict every row of every CSV by the specialist that its task_id names, in FMC-UIA files."""
+    """Predict every row of every CSV by the specialist that its task_id names, in FMC-UIA files.
+
+    Rows whose image is missing or unreadable, and tasks without a specialist, are named and counted; the
+    others are predicted, and only when none could be does the command fail.
+    """
     with errors_as_exits():
         from specialists.training import commands
 
         user_dir = settings_with(data_dir).specialists_dir
         done = commands.predict(
-            data_root, folder, namespace=namespace, tasks=task, user_dir=user_dir
+            data_root, folder, namespace=namespace, tasks=task, split=split, user_dir=user_dir
         )
     _say(done.problems)
     counted = f"{done.predicted} of {done.rows} rows, {done.tasks} tasks"
     out.print(f"Predicted {counted}. Wrote {folder}.", highlight=False, soft_wrap=True)
-    if done.problems:
+    if done.predicted < done.rows:
+        lost = done.rows - done.predicted
+        out.print(f"{lost} rows have no prediction and will count as wrong.", highlight=False)
+    if not done.predicted:
         raise typer.Exit(Exit.INCOMPLETE)
+
+
+def _by_dataset(scores: Mapping[str, "Score"]) -> dict[str, Sequence[Metric]]:
+    """Every task's figures, and after them those of each of its data sets where there are several."""
+    return {
+        name: metrics
+        for task, score in scores.items()
+        for name, metrics in [
+            (task, score.metrics),
+            *((f"{task} · {dataset}", found) for dataset, found in score.by_dataset.items()),
+        ]
+    }
 
 
 def _say(problems: Sequence[str]) -> None:
@@ -152,4 +277,17 @@ def _figures_table(figures: Mapping[str, Sequence[Metric]]) -> Table:
             known = metric.low is not None and metric.high is not None
             interval = f"{metric.low:.3f} to {metric.high:.3f}" if known else ""
             table.add_row(task, metric.name, f"{metric.value:.3f}", interval, str(metric.n))
+    return table
+
+
+def _intervals_table(found: Mapping[str, Sequence[MeasuredInterval]]) -> Table:
+    headings = ("task", "measurement", "interval", "held-out coverage", "images", "groups")
+    table = Table(*headings, box=None, pad_edge=False)
+    for task, intervals in found.items():
+        for item in intervals:
+            ends, held = item.reason or "", ""
+            if item.low is not None and item.high is not None:
+                ends = f"{item.low:+.3f} to {item.high:+.3f} ({item.form})"
+                held = f"{item.coverage:.3f} ({item.coverage_low:.3f} to {item.coverage_high:.3f})"
+            table.add_row(task, item.measurement, ends, held, str(item.n), str(item.groups))
     return table

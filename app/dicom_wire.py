@@ -1,9 +1,15 @@
-"""What the service and its DICOM reader process say to each other; no identifying attribute but UIDs has a field."""
+"""What the service and its DICOM reader process say to each other.
+
+No identifying attribute but UIDs has a field, except in `Original`, which is asked for only where the link is kept.
+"""
 
 import struct
 from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+META_START = b"\x02\x00\x00\x00UL\x04\x00"
+"""How a file begins whose preamble was cut off: with the length of its meta information (PS3.10 7.1)."""
 
 HEAD = struct.Struct(">IQ")
 """Bytes of the JSON that follows, then of the payload after it."""
@@ -19,6 +25,8 @@ class Ask(_Message):
     frame: int
     again: bool = False
     limit_pixels: int
+    original: bool = False
+    """Answer with `Original` and no frame; asked only by a deployment that keeps the link."""
 
 
 class RawRegion(_Message):
@@ -55,6 +63,29 @@ class Header(_Message):
     notes: tuple[str, ...]
 
 
+class Original(_Message):
+    """Whose the file is, and where it is filed: what a report needs to be filed beside it; empty where not stated."""
+
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    patient_id: str = ""
+    issuer_of_patient_id: str = ""
+    patient_name: str = ""
+    patient_birth_date: str = ""
+    patient_sex: str = ""
+    study_id: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    accession_number: str = ""
+    referring_physician_name: str = ""
+
+    def __repr__(self) -> str:
+        return "Original(…)"
+
+    __str__ = __repr__
+
+
 class Refusal(_Message):
     """Why the file is not read: the name of an error of app.errors and its sentence."""
 
@@ -67,6 +98,7 @@ class Answer(_Message):
 
     last: bool = False
     header: Header | None = None
+    original: Original | None = None
     refusal: Refusal | None = None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.planning import load_planning
 from app.settings import Settings
 from app.worker import load_tools
+from planner.run import Tools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +17,16 @@ class Line:
     says: str
 
 
-def examine(settings: Settings) -> tuple[Line, ...]:
+def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
     """One line per part; a part that stops the start raises what it would raise there.
+
+    `tools` are loaded from the settings unless given.
 
     Raises:
         WeightsError: a weights file of a specialist or of the planner is missing, altered or does not fit.
         SettingsError: the planner may not be used with these settings.
     """
-    tools = load_tools(settings)
+    tools = tools or load_tools(settings)
     installed = len(tools.manifest.installed())
     lines = [
         Line(

@@ -14,6 +14,11 @@ ServiceError
 ├── AnalysisFailed      an analysis was given up; the message is its problem
 ├── NotReady            the service cannot answer now
 │   └── StoreUnavailable    the database or the image folder cannot be read or written
+├── PushRefused         a report may not leave, or cannot be sent as it was asked
+│   └── LinkClosed          the link to the original is encrypted with a key that is not here
+├── DestinationError    a DICOMweb server took nothing of what was sent to it
+│   ├── DestinationAway     it cannot be reached or is busy: try again later
+│   └── DestinationRefuses  it will refuse the same again: credentials, address or contents are wrong
 ├── HostRefused         the Host header names another site
 ├── OriginRefused       a page of another site sent the request
 ├── KeyRequired         the API key is missing or wrong
@@ -77,6 +82,26 @@ class NotReady(ServiceError):
 
 class StoreUnavailable(NotReady):
     """The database or the image folder cannot be read or written now."""
+
+
+class PushRefused(ServiceError):
+    """A report may not leave, or cannot be sent as it was asked; the message says which."""
+
+
+class LinkClosed(PushRefused):
+    """The link to the original is encrypted with a key that is not here, or was altered."""
+
+
+class DestinationError(ServiceError):
+    """A DICOMweb server took nothing of what was sent; the message quotes nothing that the server said."""
+
+
+class DestinationAway(DestinationError):
+    """It cannot be reached or is busy; the same may work later."""
+
+
+class DestinationRefuses(DestinationError):
+    """It will refuse the same again, until somebody changes credentials, address or contents."""
 
 
 class HostRefused(ServiceError):

@@ -4,17 +4,19 @@ import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.dicom import is_dicom
+from app.dicom import is_dicom, read_original
 from app.dicom_privacy import UidMap
 from app.errors import ImageUnsupported, RequestRejected
-from app.ingest import Ingested, ingest, ingest_cine
+from app.frames import ingest_frames
+from app.ingest import Ingested, ingest
+from app.link import LinkKeys, SealedLink
 from app.services import services
 from app.store import Accepted, NewAnalysis
 from reports.model import Box, ExamCode
@@ -52,12 +54,21 @@ async def accept(request: Request) -> Accepted:
     form = await read_form(request, ANALYSIS_FIELDS)
     new = new_analysis(form, request.headers.get("idempotency-key"))
     ingested = await read_image(request, form, cine=True)
+    if served.link_keys is not None and is_dicom(form.image):
+        link = await run_in_threadpool(_link, served.link_keys, form.image, ingested)
+        ingested = replace(ingested, link=link)
     accepted = await run_in_threadpool(
         served.store.accept, ingested, new, served.settings.queue_limit
     )
     if served.bench is not None:
         served.bench.wake()
     return accepted
+
+
+def _link(keys: LinkKeys, data: bytes, ingested: Ingested) -> SealedLink | None:
+    """The encrypted way back to that file; None where the file does not say who or which study it is of."""
+    original = read_original(data)
+    return None if original is None else keys.seal(original, ingested.image.info.sha256)
 
 
 async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
@@ -123,7 +134,7 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
     frame = _frame(form.fields.get("frame"))
     uids = UidMap.of(settings.data_dir) if is_dicom(form.image) else None
     if cine and frame is None:
-        return await run_in_threadpool(ingest_cine, form.image, settings.limit_pixels, uids)
+        return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
     return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
 
 

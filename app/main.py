@@ -1,16 +1,21 @@
 """The application: the routes with their guard, over a store, with a worker beside them."""
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
 
-from app import pages, routes, viewer
+from app import pages, routes, routes_push, viewer
+from app.destination import Destination
 from app.errors import NotReady, SettingsError
+from app.filing import Filing
+from app.link import LinkKeys, link_keys_of
+from app.outbox import outbox_of
 from app.responses import install_handlers
 from app.security import Guard
+from app.sender import SenderThread
 from app.services import Services
 from app.settings import Settings, code_version
 from app.store import Store
@@ -29,18 +34,23 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
 
     Raises:
         WeightsError: a weights file is missing, truncated or altered; the message names the file.
+        SettingsError: the planner that the settings name may not be used.
         StoreUnavailable: the store cannot be opened.
+        SettingsError: a file of keys or credentials cannot be read.
     """
     tools = tools or load_tools(settings)
     store = Store.open(settings)
     store.sweep()
     worker = Worker(settings, store, tools)
+    link_keys = link_keys_of(settings)
+    post = _post(settings, store, link_keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
         try:
-            yield
+            with _sending(post):
+                yield
         finally:
             worker.stop(DRAIN_S)
             store.close()
@@ -54,14 +64,42 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.services = Services(
-        settings=settings, store=store, manifest=tools.manifest, bench=worker
+        settings=settings,
+        store=store,
+        manifest=tools.manifest,
+        bench=worker,
+        link_keys=link_keys,
+        post=post,
     )
     app.add_middleware(Guard, settings=settings)
     install_handlers(app)
     app.include_router(routes.router)
+    app.include_router(routes_push.router)
     app.include_router(pages.router)
     viewer.install(app)
     return app
+
+
+def _post(settings: Settings, store: Store, link_keys: LinkKeys | None) -> SenderThread | None:
+    """How reports leave this service; None where the settings name no destination."""
+    destination = Destination.of(settings)
+    if destination is None:
+        return None
+    outbox = outbox_of(settings, store)
+    return SenderThread(outbox, Filing(store, link_keys), destination)
+
+
+@contextmanager
+def _sending(post: SenderThread | None) -> Iterator[None]:
+    """Nothing; meanwhile the outbox is emptied, where there is somewhere to send to."""
+    if post is None:
+        yield
+        return
+    post.start()
+    try:
+        yield
+    finally:
+        post.stop()
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from app.errors import SettingsError
 from app.settings import Settings
-from planner.choose import Chooser
-from planner.errors import BackboneMisfit
+from planner.choose import Backbones, Chooser
+from planner.errors import BackboneMisfit, PlannerFailed
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import Tools
+from specialists.errors import Declined
 
 if TYPE_CHECKING:
     from planner.llava import LlavaChooser
@@ -43,7 +44,7 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
     if settings.planner == "rules":
         return _rules("the settings ask for the rules")
     if settings.planner != "auto":
-        return _judged(settings, _load(settings, tools, Path(settings.planner)))
+        return _judged(settings, _load(settings, tools, Path(settings.planner).expanduser()))
     from planner.card import read_card
 
     card = read_card(shipped)
@@ -51,6 +52,8 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
         return _rules("no planner that sees is installed")
     if not card.not_worse_than_rules:
         return _rules(f"{card.id} was worse than the rules when it was evaluated")
+    if not isinstance(tools, Backbones):
+        return _rules(f"there is no backbone through which {card.id} could see")
     try:
         chooser = _load(settings, tools, shipped)
     except BackboneMisfit as error:
@@ -86,7 +89,7 @@ def _with(chooser: "LlavaChooser", verdict: "Verdict") -> Planning:
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     # Here, so that torch is loaded only where a planner needs it.
     from planner.llava import Budget
-    from planner.load import Backbones, Placement, licence_of, load_planner
+    from planner.load import Placement, licence_of, load_planner
 
     licence, research_only = licence_of(folder)
     if research_only:
@@ -119,7 +122,11 @@ def _verdict(settings: Settings, chooser: "LlavaChooser") -> "Verdict":
             return Verdict(**kept["verdict"])
     except (OSError, ValueError, KeyError, TypeError):
         log.info("Whether the planner looks at the image is tested now.")
-    found = looks(chooser)
+    try:
+        found = looks(chooser)
+    except (PlannerFailed, Declined, RuntimeError, ValueError) as error:
+        log.warning("The planner failed its test: %s.", type(error).__name__)
+        return Verdict(changed=0.0, kept=0.0, unsure=1.0, comparisons=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"made_by": made_by, "verdict": asdict(found)}), "utf-8")

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from app.errors import NotAcceptable, NotFound
 from reports.content import to_json
+from reports.dicom_source import Source, own_source
 from reports.errors import NothingOutlined
 from reports.fhir import to_fhir
 from reports.html import to_html
@@ -47,12 +48,16 @@ MEDIA = {
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A report with what its forms show: its picture as PNG bytes, where that lies, and since when it is."""
+    """A report with what its forms show: its picture as PNG bytes, where that lies, and since when it is.
+
+    `source` is the instance that its DICOM forms refer to; our own picture unless given.
+    """
 
     report: Report
     png: bytes
     image_href: str | None = None
     started_at: str | None = None
+    source: Source | None = None
 
 
 def render(form: ReportForm, subject: Subject) -> bytes:
@@ -99,10 +104,9 @@ def _pdf(subject: Subject) -> bytes:
 def _dicom(form: ReportForm, subject: Subject) -> bytes:
     from reports.dicom_image import to_image
     from reports.dicom_seg import to_seg
-    from reports.dicom_source import own_source
     from reports.dicom_sr import to_sr
 
-    source = own_source(subject.report, started_at=subject.started_at)
+    source = subject.source or own_source(subject.report, started_at=subject.started_at)
     if form is ReportForm.IMAGE:
         return to_image(subject.report, subject.png, source)
     make = to_seg if form is ReportForm.SEG else to_sr

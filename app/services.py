@@ -5,6 +5,8 @@ from typing import Protocol
 
 from starlette.requests import HTTPConnection
 
+from app.link import LinkKeys
+from app.outbox import Item, Wish
 from app.settings import Settings
 from app.store import Store
 from reports.model import Box
@@ -23,14 +25,33 @@ class Bench(Protocol):
         """One specialist's answer, between two steps of the running analysis."""
 
 
+class Post(Protocol):
+    """A sender in this process: what is put into the outbox is sent to `url`, and nowhere else."""
+
+    @property
+    def url(self) -> str:
+        """The DICOMweb server of the settings."""
+
+    def push(self, wish: Wish) -> tuple[Item, ...]:
+        """The instances that are sent for that wish, or were before."""
+
+    def items(self, analysis_id: str) -> tuple[Item, ...]:
+        """The instances of that analysis, and how far they have come."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The settings, the store, the closed tool set, and the worker of this process if it has one."""
+    """The settings, the store, the closed tool set, and the worker of this process if it has one.
+
+    `link_keys` are there where links to originals are kept, `post` where reports may be sent somewhere.
+    """
 
     settings: Settings
     store: Store
     manifest: Manifest
     bench: Bench | None
+    link_keys: LinkKeys | None = None
+    post: Post | None = None
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -6,11 +6,15 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
+
+ADDRESS_MAX = 500
+"""Characters of a DICOMweb address; the outbox keeps no longer one."""
 
 
 def _default_data_dir() -> Path:
@@ -61,7 +65,7 @@ class Settings(BaseSettings):
         description="Margin below which the rules decide; unset: the planner's own.",
     )
     planner_step_s: float = Field(
-        default=20.0,
+        default=60.0,
         gt=0.0,
         description="Time that the planner has for a step; then the rules decide.",
     )
@@ -98,7 +102,38 @@ class Settings(BaseSettings):
         description="Time that `POST /analyze` waits for its report before it answers 202.",
     )
 
-    @field_validator("api_key", mode="before")
+    link_key_file: Path | None = Field(
+        default=None,
+        description="File of the keys that encrypt the way back to original DICOM files; unset: none is kept.",
+    )
+    dicomweb_url: str | None = Field(
+        default=None, description="DICOMweb server that reports are sent to; unset: nowhere."
+    )
+    dicomweb_token_file: Path | None = Field(
+        default=None, description="File whose first line is the bearer token for that server."
+    )
+    dicomweb_user: str | None = Field(default=None, description="User name at that server.")
+    dicomweb_password_file: Path | None = Field(
+        default=None, description="File whose first line is that user's password."
+    )
+    dicomweb_plain_http: bool = Field(
+        default=False,
+        description="Whether that server may be spoken to without TLS beyond this machine.",
+    )
+    push_attempts: int = Field(
+        default=10, ge=1, description="Attempts at sending one instance before it is given up."
+    )
+    push_retry_s: float = Field(
+        default=5.0,
+        gt=0.0,
+        description="Wait after the first failed attempt; doubled after each, up to an hour.",
+    )
+
+    @field_validator(
+        *("api_key", "link_key_file", "dicomweb_url", "dicomweb_user"),
+        *("dicomweb_token_file", "dicomweb_password_file"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_absent(cls, value: object) -> object:
         return None if value == "" else value
@@ -109,6 +144,25 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"USTRI_HOST is {self.host!r}, which other machines can reach, and USTRI_API_KEY "
                 "is not set. Set USTRI_API_KEY, or listen on 127.0.0.1."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted_destination(self) -> Self:
+        if self.dicomweb_url is not None:
+            try:
+                address_of(self.dicomweb_url, self.dicomweb_plain_http)
+            except ValueError as error:
+                raise ValueError(f"USTRI_DICOMWEB_URL: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_sign_in(self) -> Self:
+        if (self.dicomweb_user is None) != (self.dicomweb_password_file is None):
+            raise ValueError("USTRI_DICOMWEB_USER and USTRI_DICOMWEB_PASSWORD_FILE go together.")
+        if self.dicomweb_user is not None and self.dicomweb_token_file is not None:
+            raise ValueError(
+                "Set USTRI_DICOMWEB_TOKEN_FILE, or USTRI_DICOMWEB_USER with its password file, not both."
             )
         return self
 
@@ -159,6 +213,32 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def address_of(url: str, plain_http: bool = False) -> str:
+    """That address as it is kept, without a slash at its end.
+
+    Raises:
+        ValueError: it is no address of a DICOMweb server, holds a password, or is not encrypted on the way.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("https", "http") or len(url) > ADDRESS_MAX:
+        raise ValueError("A DICOMweb address looks like https://pacs.example/dicom-web.")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(
+            "The DICOMweb address takes no user, password, query or fragment; "
+            "name a token file, or a user and a password file."
+        )
+    if parts.scheme == "http" and not (plain_http or is_loopback(host)):
+        raise ValueError(
+            "The DICOMweb address is not encrypted (http://): reports and credentials could be read on "
+            "their way. Use https://, or allow plain HTTP explicitly."
+        )
+    return url.strip().rstrip("/")
 
 
 def code_version() -> str:

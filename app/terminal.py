@@ -45,7 +45,7 @@ MEANING = {
     Exit.INPUT: "the image or the data cannot be read or used",
     Exit.SETUP: "weights, settings or an extra are missing or not right",
     Exit.REFUSED: "analyze: there is a report, and its outcome is refused",
-    Exit.INCOMPLETE: "predict: some rows have no prediction; each problem is a line",
+    Exit.INCOMPLETE: "predict: no row could be predicted; push: some instances still wait to be sent",
 }
 
 

@@ -3,8 +3,10 @@
 import logging
 import threading
 import uuid
+from collections.abc import Sequence
+from functools import partial
 
-from app.cine import chosen, scores_of
+from app.cine import KeptFrame, chosen, screen
 from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
 from app.jobs import Jobs, Lease, new_owner
@@ -178,23 +180,29 @@ class Worker(threading.Thread):
         Raises:
             Draining: the worker is stopping.
         """
-        cine, scores = self._store.cine, []
+        cine = self._store.cine
         frames = cine.frames(analysis.id)
         if not frames or analysis.image.frame is not None:
             return analysis
-        for frame in frames:
-            if frame.scores is None:
-                if self._stopping.is_set():
-                    raise Draining("The worker is stopping.")
-                image = load_image(self._store.png(frame.key), frame.info)
-                found = scores_of(image, self._tools, self._router)
-                cine.note(analysis.id, frame.index, found)
-            else:
-                found = frame.scores
-            scores.append(found)
-        info = chosen([frame.info for frame in frames], scores, analysis.exam)
-        cine.choose(analysis.id, frames[info.frame or 0].key, info)
+        scores = {frame.key: frame.scores for frame in frames if frame.scores is not None}
+        unseen = {frame.key: partial(self._load, frame) for frame in frames}
+        for found in screen(
+            {key: load for key, load in unseen.items() if key not in scores},
+            self._tools,
+            self._router,
+        ):
+            cine.note(analysis.id, found)
+            scores |= found
+            if self._stopping.is_set():
+                raise Draining("The worker is stopping.")
+        infos = [frame.info for frame in frames]
+        info = chosen(infos, [scores[frame.key] for frame in frames], analysis.exam)
+        key = next(frame.key for frame in frames if frame.index == info.frame)
+        cine.choose(analysis.id, key, info)
         return self._store.analysis(analysis.id)
+
+    def _load(self, frame: KeptFrame) -> Image:
+        return load_image(self._store.png(frame.key), frame.info)
 
     def _pulse(self) -> None:
         """Shows that this worker lives, and keeps its lease through a step that takes long."""
@@ -227,6 +235,10 @@ class _Shared:
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
         with self._lock:
             return self._tools.run(specialist_id, image, roi)
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        with self._lock:
+            return self._tools.screen(specialist_id, images)
 
 
 class _LeasedJournal:

@@ -12,9 +12,10 @@ from specialists.manifest import Metric, Threshold
 CARD = "planner.toml"
 
 LLAVA_MED_LICENCE = (
-    "LLaVA-Med v1.5 (llava-med-v1.5-mistral-7b): Microsoft Research licence. Its weights may be used for research "
-    "only, not for clinical care or any clinical decision."
+    "LLaVA-Med v1.5 (llava-med-v1.5-mistral-7b): by its model card the weights may be used for research only, not for "
+    "clinical care or any clinical decision, and not in a deployed system."
 )
+"""The intended and out-of-scope uses of https://huggingface.co/microsoft/llava-med-v1.5-mistral-7b."""
 
 UNCALIBRATED = Threshold(
     value=0.25, source="not calibrated: no figures of this checkpoint are known here"

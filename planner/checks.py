@@ -13,7 +13,7 @@ from planner.protocols import CheckKind, CheckRow
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import NOVELTY_CHECK, clause, score_text
+from reports.wording import NOVELTY_CHECK, QUALITY_CHECK, clause, score_text
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"
@@ -25,13 +25,28 @@ section 4.2) counts a detection as correct."""
 
 
 def checks_of(plan: Plan) -> tuple[Check, ...]:
-    """The checks of the exam itself, then the protocol's checks of what was wanted or chosen."""
+    """The checks of the image and the exam, then the protocol's checks of what was wanted or chosen."""
     case = plan.case
-    checks = (*_novelty_check(case), *_router_check(case), *_planner_check(case))
+    checks = (
+        *_quality_check(case),
+        *_novelty_check(case),
+        *_router_check(case),
+        *_planner_check(case),
+    )
     if plan.decision.refusal or plan.protocol is None:
         return checks
     rows = [row for row in plan.protocol.checks if plan.considered.issuperset(row.slots)]
     return (*checks, *(_check(plan, row) for row in rows))
+
+
+def _quality_check(case: Case) -> tuple[Check, ...]:
+    """What is wrong with the picture, where something is."""
+    results = [record.result for record in case.records if record.result is not None]
+    faults = next((r.quality for r in results if r.quality), None)
+    if not faults:
+        return ()
+    detail = " ".join(faults)
+    return (Check(name=QUALITY_CHECK, outcome=CheckOutcome.FLAG, detail=detail),)
 
 
 def _novelty_check(case: Case) -> tuple[Check, ...]:

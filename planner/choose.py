@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from planner.case import EXPECT, ROI, SLOT, STOP, Case
 from reports.model import ChosenBy, ExamCode, PlannerRef
 from specialists.image import Image
+
+if TYPE_CHECKING:
+    from specialists.backbones.transunet import Features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +65,18 @@ class Chooser(Protocol):
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """One of `legal`, which come in protocol order with `stop` last."""
+
+
+@runtime_checkable
+class Backbones(Protocol):
+    """The frozen backbones whose features a planner may see through; `specialists.engine.Engine` is one."""
+
+    def backbone_sha256(self, model_id: str) -> str | None:
+        """The content of that backbone; None where there is none."""
+
+    def features(self, image: Image, model_id: str) -> "Features":
+        """The levels of the image, from the cache where they are kept.
+
+        Raises:
+            Declined: the image is too narrow for the network.
+        """

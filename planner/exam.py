@@ -110,7 +110,7 @@ def _route(case: Case) -> ExamDecision:
     elif isinstance(record.result, ClassifyResult):
         return _judge(case, record.result)
     else:
-        why = f"the router declined: {(record.declined or '').rstrip('.')}"
+        why = (record.declined or "").rstrip(".")
     info = _exam_info(case, requested, None)
     if record is not None:
         what = (

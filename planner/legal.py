@@ -6,7 +6,7 @@ from functools import cached_property
 from planner.case import Case, Record
 from planner.choose import STOP_ACTION, Action
 from planner.exam import ExamDecision, decide_exam, installed, not_installed
-from planner.protocols import Condition, Need, Protocol, ProtocolStep
+from planner.protocols import Condition, Need, Protocol, ProtocolStep, Question
 from reports.model import ChosenBy, ExamCode
 from specialists.manifest import Roi
 
@@ -76,6 +76,13 @@ class Plan:
         if asked is None or asked.narrowed or not self.stopped_by_model or not self.asked_freely:
             return self.required
         return frozenset(self.case.state.slots) - {self.case.protocols.router.slot}
+
+    def is_due(self, question: Question) -> bool:
+        """Whether the report must answer that question: one that was asked by name, or one of a due slot."""
+        asked = self.decision.asked
+        if asked is not None and asked.narrowed:
+            return question in asked.own
+        return question.slot in self.due
 
     def legal_actions(self) -> tuple[Action, ...]:
         """The legal actions in protocol order, `stop` last where it is legal; never empty.

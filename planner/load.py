@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import cast
 
 import PIL.Image
 import torch
@@ -21,6 +21,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from planner import original
 from planner.card import LLAVA_MED_LICENCE, UNCALIBRATED, PlannerCard, TemplateText, read_card
+from planner.choose import Backbones
 from planner.errors import BackboneMisfit
 from planner.llava import ImageInputs, LlavaChooser
 from planner.network import INSTRUCT, Network, Template, Tokenizer
@@ -28,25 +29,9 @@ from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.tower import UsgenTowerConfig, cells
 from reports.model import PlannerRef
-from specialists.backbones.transunet import Features
 from specialists.checkpoints import load_module, read_tensors
 from specialists.errors import WeightsError
 from specialists.image import Image
-
-
-@runtime_checkable
-class Backbones(Protocol):
-    """The frozen backbones whose features a planner may see through; `specialists.engine.Engine` is one."""
-
-    def backbone_sha256(self, model_id: str) -> str | None:
-        """The content of that backbone; None where there is none."""
-
-    def features(self, image: Image, model_id: str) -> Features:
-        """The levels of the image, from the cache where they are kept.
-
-        Raises:
-            Declined: the image is too narrow for the network.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +80,11 @@ def load_planner(
     placement = placement or Placement()
     if not (folder / "config.json").is_file():
         raise WeightsError(f"There is no planner in {folder}: config.json is missing.")
+    if read_card(folder) is not None:  # Before its weights are read: does it fit the backbone?
+        image_inputs_of(LlavaConfig.from_pretrained(folder, local_files_only=True), backbones)
     parts = _parts(folder, placement)
     config = cast(LlavaConfig, parts.model.config)
-    model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))  # type: ignore[arg-type]
+    model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
     return LlavaChooser(
         Network(model, parts.tokenizer, template),
@@ -194,7 +181,7 @@ def _ours(folder: Path, card: PlannerCard, placement: Placement) -> _Parts:
     model = LlavaForConditionalGeneration(config)
     load_module(model, tensors, weights)
     return _Parts(
-        model=cast(LlavaForConditionalGeneration, model.to(placement.dtype)),  # type: ignore[arg-type]
+        model=cast(LlavaForConditionalGeneration, model.to(placement.dtype)),
         tokenizer=_tokenizer(folder),
         card=card,
     )
@@ -270,7 +257,9 @@ def _tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         if (folder / "tokenizer_config.json").is_file():
             return cast(Tokenizer, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-        return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        return cast(
+            Tokenizer, PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        )
     if (folder / "tokenizer.model").is_file():
-        return original.sentencepiece_tokenizer(folder / "tokenizer.model")
+        return cast(Tokenizer, original.sentencepiece_tokenizer(folder / "tokenizer.model"))
     raise WeightsError(f"{folder} holds no tokenizer.json or tokenizer.model.")

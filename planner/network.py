@@ -104,7 +104,8 @@ class Network:
         logits = self.model.lm_head(last)[:, self._labels[:labels]].float()
         if not torch.isfinite(logits).all():
             raise PlannerFailed("The planner's scores are not finite.")
-        return logits.log_softmax(dim=-1).cpu()
+        scores: Tensor = logits.log_softmax(dim=-1).cpu()
+        return scores
 
     def _text(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False)) if text else []

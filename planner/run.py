@@ -36,6 +36,13 @@ class Tools(Protocol):
             Declined: it cannot answer for this image.
         """
 
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """The specialist's answer for each image, in their order; None where it declines.
+
+        Raises:
+            Unavailable: it is not installed.
+        """
+
 
 class Journal(Protocol):
     """Where records go before the next step is planned."""

@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from specialists.backbones.transunet import Features
 
 
-class UsgenTowerConfig(PreTrainedConfig):
+class UsgenTowerConfig(PreTrainedConfig):  # type: ignore[misc]
     """Which levels of which backbone the tower reads, averaged over a grid of cells.
 
     `levels` names feature levels, `spread_of` those whose standard deviation in a cell is read too; `hidden_size` is
@@ -35,10 +35,10 @@ class UsgenTowerConfig(PreTrainedConfig):
         self.spread_of = list(spread_of)
         self.grid = grid
         self.hidden_size = int(cast(int, kwargs.pop("hidden_size", 256)))
-        super().__init__(**kwargs)  # type: ignore[arg-type]
+        super().__init__(**kwargs)
 
 
-class UsgenTower(PreTrainedModel):
+class UsgenTower(PreTrainedModel):  # type: ignore[misc]
     """Hands cells on as tokens, for the projector to read; it has no weights of its own."""
 
     config_class = UsgenTowerConfig

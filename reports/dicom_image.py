@@ -1,12 +1,15 @@
 """The picture that an SR and a SEG are about, as DICOM; and what the three have in common.
 
-Unless the link to the original is kept, a report refers to a picture of ours: a Secondary Capture of the
-stored, de-identified frame, so that nothing is orphaned. UIDs are hashed from ids of the report and times
-are the report's: the same report gives the same bytes.
+Unless the link to the original is kept, a report refers to a picture of ours, the stored, de-identified frame,
+so that nothing is orphaned: an Ultrasound Image where it has calibrated regions, else a Secondary Capture, whose
+PixelSpacing is that of the whole frame. UIDs are hashed from ids of the report and times are the report's: the
+same report gives the same bytes.
 """
 
 import io
+import math
 from datetime import datetime
+from fractions import Fraction
 
 import numpy as np
 import PIL.Image
@@ -15,9 +18,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reports.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
-from reports.dicom_source import Source, own_source
-from reports.model import Report
+from reports.codes import FETAL_EXAMS, PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
+from reports.dicom_source import US_IMAGE, Source, own_source
+from reports.model import Region, Report
 from reports.wording import NOT_FOR_CLINICAL_USE
 
 MANUFACTURER = "USTri"
@@ -29,7 +32,7 @@ _SERIES = {"image": 9001, "sr": 9002, "seg": 9003}
 
 
 def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
-    """The stored picture as a de-identified Secondary Capture file (PS3.10); `source` is `own_source`."""
+    """The stored picture as a de-identified file (PS3.10) of the class that `source`, ours, names."""
     source = source or own_source(report)
     image = reference(report, source)
     image.update(_pixels(png))
@@ -37,21 +40,67 @@ def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
     image.PatientIdentityRemoved = "YES" if report.image.synthetic else "NO"
     image.DeidentificationMethod = list(_DEIDENTIFICATION)
     image.ImageComments = NOT_FOR_CLINICAL_USE
-    image.Laterality = None
+    if report.exam.code in FETAL_EXAMS:
+        image.ImageLaterality = "U"  # A head is not one of two.
+    else:
+        image.Laterality = None  # Of which side a breast or an arm is, nobody said.
     if report.image.dicom is not None and report.image.dicom.burned_in is not None:
         image.BurnedInAnnotation = report.image.dicom.burned_in.upper()
     image.Manufacturer = MANUFACTURER
-    image.ConversionType = "WSD"
     image.SeriesNumber = series_number("image")
     image.InstanceNumber = 1
     image.PatientOrientation = None
     image.ContentDate = image.ContentTime = ""
-    spacing = report.image.spacing_mm
-    if spacing is not None and not report.image.regions:
-        image.PixelSpacing = [spacing.y, spacing.x]
+    if source.sop_class_uid == US_IMAGE:
+        image.update(_ultrasound(report))
+    else:
+        image.update(_capture(report))
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return file_of(image, report)
+
+
+def _capture(report: Report) -> Dataset:
+    """What only a Secondary Capture says (PS3.3 C.8.6.1), with the spacing of the whole frame, rows apart first."""
+    part = Dataset()
+    part.ConversionType = "WSD"
+    spacing = report.image.spacing_mm
+    if spacing is None or report.image.regions:
+        return part
+    part.PixelSpacing = [spacing.y, spacing.x]
+    if report.image.dicom is None:
+        part.PixelSpacingCalibrationType = "FIDUCIAL"
+        part.PixelSpacingCalibrationDescription = (report.image.spacing_source or "stated")[:64]
+    return part
+
+
+def _ultrasound(report: Report) -> Dataset:
+    """What only an Ultrasound Image says: the regions with their spacing, in cm, x and y apart (PS3.3 C.8.5.5)."""
+    part = Dataset()
+    part.ImageType = ["DERIVED", "SECONDARY"]
+    part.DerivationDescription = "Everything outside the calibrated tissue regions is blackened"
+    calibrated = [region for region in report.image.regions if region.spacing_mm is not None]
+    part.SequenceOfUltrasoundRegions = [_region(region) for region in calibrated]
+    ratios = {
+        Fraction(item.spacing_mm.y / item.spacing_mm.x) for item in calibrated if item.spacing_mm
+    }
+    if len(ratios) == 1 and (ratio := ratios.pop().limit_denominator(10_000)) != 1:
+        part.PixelAspectRatio = [ratio.numerator, ratio.denominator]
+    return part
+
+
+def _region(region: Region) -> Dataset:
+    """One item: 2D tissue, both axes in cm, its last row and column included."""
+    x_min, y_min, x_max, y_max = region.box
+    item = Dataset()
+    item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = 1, 1, 0
+    item.RegionLocationMinX0, item.RegionLocationMinY0 = math.floor(x_min), math.floor(y_min)
+    item.RegionLocationMaxX1, item.RegionLocationMaxY1 = math.ceil(x_max) - 1, math.ceil(y_max) - 1
+    item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = 3
+    if region.spacing_mm is not None:
+        item.PhysicalDeltaX = region.spacing_mm.x / 10
+        item.PhysicalDeltaY = region.spacing_mm.y / 10
+    return item
 
 
 def _pixels(png: bytes) -> Dataset:
@@ -89,6 +138,8 @@ def patient_and_study(source: Source) -> Dataset:
     """Whose, and of which study."""
     dataset = Dataset()
     dataset.PatientID = source.patient_id
+    if source.issuer_of_patient_id:
+        dataset.IssuerOfPatientID = source.issuer_of_patient_id
     dataset.PatientName = source.patient_name
     dataset.PatientBirthDate = source.patient_birth_date
     dataset.PatientSex = source.patient_sex

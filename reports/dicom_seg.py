@@ -24,7 +24,7 @@ from reports.dicom_image import (
     series_number,
     version_of,
 )
-from reports.dicom_source import Source, own_source, uid_of
+from reports.dicom_source import Source, own_source, sop_uid, uid_of
 from reports.errors import NothingOutlined
 from reports.geometry import rasterize
 from reports.model import MaskEvidence, Report
@@ -55,7 +55,7 @@ def to_seg(report: Report, source: Source | None = None) -> bytes:
         ],
         series_instance_uid=uid_of("seg series", source.study_uid, report.analysis_id),
         series_number=series_number("seg"),
-        sop_instance_uid=uid_of("seg", report.report_id),
+        sop_instance_uid=sop_uid("seg", report.report_id, source),
         instance_number=report.version,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,

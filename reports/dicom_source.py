@@ -13,6 +13,9 @@ from reports.model import Report
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Secondary Capture Image Storage."""
 
+US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
+"""Ultrasound Image Storage; its IOD has calibrated regions, that of Secondary Capture has not."""
+
 _NAMESPACE = uuid.UUID("5b0e8c1e-7d0e-5a3f-9f57-5f1c3a4d8e21")
 
 
@@ -25,15 +28,18 @@ def uuid_of(*parts: str) -> uuid.UUID:
 class Source:
     """The instance that a report is about, and the study that its forms are filed in.
 
-    `frame` counts from 1 and is given for a multi-frame instance only.
+    `frame` counts from 1 and is given for a multi-frame instance only. `original` is true of the instance
+    that was sent to us, and false of our own picture of it.
     """
 
     study_uid: str
     series_uid: str
     instance_uid: str
     sop_class_uid: str
+    original: bool = False
     frame: int | None = None
     patient_id: str = ""
+    issuer_of_patient_id: str = ""
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
@@ -47,6 +53,14 @@ class Source:
 def uid_of(*parts: str) -> str:
     """A UID that is always the same for the same parts, and another one for others."""
     return f"2.25.{uuid_of(*parts).int}"
+
+
+def sop_uid(form: str, report_id: str, source: Source) -> str:
+    """The SOP Instance UID of that form of a report: another one beside the original, for it says other things.
+
+    The original's own UIDs take no part in it, so that the UID tells nothing of them.
+    """
+    return uid_of(form, report_id, *(("beside the original",) if source.original else ()))
 
 
 def own_source(
@@ -67,10 +81,14 @@ def own_source(
         study_uid=study_uid,
         series_uid=uid_of("image series", study_uid, report.analysis_id),
         instance_uid=uid_of("image", study_uid, report.analysis_id, report.image.sha256, frame),
-        sop_class_uid=SECONDARY_CAPTURE,
+        sop_class_uid=US_IMAGE if _has_calibrated_regions(report) else SECONDARY_CAPTURE,
         patient_id=f"USTRI-{pseudonym}",
         patient_name="SYNTHETIC^PHANTOM" if report.image.synthetic else f"USTRI^{pseudonym}",
         study_id=pseudonym,
         study_date=when.strftime("%Y%m%d"),
         study_time=when.strftime("%H%M%S"),
     )
+
+
+def _has_calibrated_regions(report: Report) -> bool:
+    return any(region.spacing_mm is not None for region in report.image.regions)

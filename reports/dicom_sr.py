@@ -22,7 +22,7 @@ from reports.dicom_image import (
     reference,
     series_number,
 )
-from reports.dicom_source import Source, own_source, uid_of
+from reports.dicom_source import Source, own_source, sop_uid, uid_of
 from reports.model import Outcome, Report, Status
 from reports.wording import NOT_FOR_CLINICAL_USE
 
@@ -48,7 +48,7 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
         content=content[0],
         series_instance_uid=_series_uid(report, source),
         series_number=series_number("sr"),
-        sop_instance_uid=uid_of("sr", report.report_id),
+        sop_instance_uid=sop_uid("sr", report.report_id, source),
         instance_number=report.version,
         manufacturer=MANUFACTURER,
         is_complete=report.outcome is Outcome.REPORTED,
@@ -133,7 +133,7 @@ def _predecessors(report: Report, source: Source) -> list[Dataset] | None:
         return None
     earlier = Dataset()
     earlier.SOPClassUID = Comprehensive3DSRStorage
-    earlier.SOPInstanceUID = uid_of("sr", report.supersedes)
+    earlier.SOPInstanceUID = sop_uid("sr", report.supersedes, source)
     earlier.StudyInstanceUID = source.study_uid
     earlier.SeriesInstanceUID = _series_uid(report, source)
     return [earlier]

@@ -10,7 +10,7 @@ from typing import Any
 
 from reports import codes
 from reports.codes import Coded
-from reports.dicom_source import SECONDARY_CAPTURE, Source, own_source, uuid_of
+from reports.dicom_source import Source, own_source, uuid_of
 from reports.fhir_codes import ABSENT_REASON, ABSENT_REASONS, SYSTEMS, check
 from reports.model import (
     Evidence,
@@ -190,7 +190,7 @@ class _Bundle:
 
     def _study(self) -> Json:
         source = self._source
-        ours = source.sop_class_uid == SECONDARY_CAPTURE
+        ours = not source.original
         sop_class = {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{source.sop_class_uid}"}
         instance = {"uid": source.instance_uid, "sopClass": sop_class}
         modality = {"system": SYSTEMS["DCM"], "code": "US", "display": "Ultrasound"}
@@ -200,7 +200,7 @@ class _Bundle:
             "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{source.study_uid}"}],
             "status": "available",
             "subject": self._reference("patient"),
-            "description": "The analysed frame as a Secondary Capture" if ours else "The source",
+            "description": "The analysed frame, de-identified" if ours else "The source",
             "series": [{"uid": source.series_uid, "modality": modality, "instance": [instance]}],
         }
 

@@ -149,7 +149,8 @@ class ImageInfo(_Data):
     """The analysed frame, counted from 0 and null for a still; `sha256` is of the uploaded bytes.
 
     `frame_reason` says why that frame was chosen when the request names none, `spacing_reason` why a
-    DICOM frame has no mm, `not_analysed` why no part of it is analysed.
+    DICOM frame has no mm, `not_analysed` why no part of it is analysed. `aspect_ratio` is a pixel's height
+    over its width where the source states it beside, or instead of, millimetres.
     """
 
     sha256: str
@@ -165,6 +166,7 @@ class ImageInfo(_Data):
     synthetic: bool = False
     frame_reason: str | None = Field(default=None, exclude_if=_is_none)
     spacing_reason: str | None = Field(default=None, exclude_if=_is_none)
+    aspect_ratio: Annotated[float, Field(gt=0.0)] | None = Field(default=None, exclude_if=_is_none)
     not_analysed: str | None = Field(default=None, exclude_if=_is_none)
     dicom: DicomSource | None = Field(default=None, exclude_if=_is_none)
 

@@ -1,7 +1,8 @@
 """Runs any installed specialist on an image; the backbone runs once per image, however many ask."""
 
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,9 +16,13 @@ from specialists.features import Encoded, FeatureCache, FeatureKey
 from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
-from specialists.model import Frozen, SpecialistNet
+from specialists.model import Frozen, Output, SpecialistNet
 from specialists.novelty import Novelty, describe
+from specialists.quality import Quality, inspected
 from specialists.result import Result
+
+PASS_IMAGES = 16
+"""Images of one size that one backbone pass takes when several are screened; their features are then dropped."""
 
 
 class Engine:
@@ -51,27 +56,79 @@ class Engine:
         Raises:
             Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
             Unavailable: the specialist has no weights here.
-            Declined: the image is too narrow for the network, or unlike all training images.
+            Declined: the image is too narrow for the network, cannot be read, or is unlike all training images.
         """
-        entry = self.manifest.specialist(specialist_id)
-        if specialist_id not in self._nets:
-            raise Unavailable(
-                f"The specialist {specialist_id} is not installed: {entry.not_installed}"
-            )
+        entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
         encoded = self.encode(image, self.manifest.models[entry.model])
-        self._check_novelty(entry.model, encoded)
+        self._check_novelty(entry, encoded)
         region = _region(entry, roi, encoded)
         with self._lock, torch.inference_mode():
             output = self._nets[specialist_id](
                 encoded.features, encoded.field, None if region is None else region.to(self.device)
             )
-        if isinstance(output, Tensor):
-            result = decode(entry, output.cpu(), encoded.box)
-        else:
-            first, second, third = (part.cpu() for part in output)
-            result = decode(entry, (first, second, third), encoded.box)
-        return result.model_copy(update={"novelty": encoded.novelty})
+        return _decoded(entry, output, 0, encoded.box).model_copy(
+            update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
+        )
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """What that specialist answers for each image, None where it declines; no features are kept.
+
+        Images of one size share passes of at most `PASS_IMAGES`, so that any number takes the same memory.
+
+        Raises:
+            Rejected: no such specialist, or one that needs a region.
+            Unavailable: the specialist has no weights here.
+        """
+        entry = self._installed(specialist_id)
+        for image in images:
+            _check_roi(entry, None, image)
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            by_size.setdefault(image.pixels.shape, []).append(index)
+        found: list[Result | None] = [None] * len(images)
+        for indices in by_size.values():
+            for first in range(0, len(indices), PASS_IMAGES):
+                together = indices[first : first + PASS_IMAGES]
+                answers = self._pass(entry, [images[index] for index in together])
+                for index, answer in zip(together, answers, strict=True):
+                    found[index] = answer
+        return tuple(found)
+
+    def _pass(self, entry: SpecialistEntry, images: Sequence[Image]) -> list[Result | None]:
+        """One backbone pass and one of the specialist over images of one size."""
+        model = self.manifest.models[entry.model]
+        height_px, width_px = images[0].pixels.shape
+        box = letterbox(height_px, width_px, model.input_px)
+        seen = [inspected(image.pixels, model.thresholds) for image in images]
+        inputs = [network_input(image, box) for image in images]
+        pixels = torch.cat([one for one, _ in inputs])
+        field = torch.cat([one for _, one in inputs])
+        if not field.any():
+            return [None] * len(images)
+        with torch.inference_mode():
+            features, distances = self._features(model, pixels, field)
+            on_device = field.to(self.device)
+            roi = None if entry.roi is Roi.NONE else torch.zeros_like(on_device)
+            with self._lock:
+                output = self._nets[entry.id](features, on_device, roi)
+        limit = self._limit(entry)
+        return [
+            None
+            if (distance is not None and distance > limit) or (quality and quality.refused)
+            else _decoded(entry, output, index, box).model_copy(
+                update={"novelty": distance, "quality": _warnings(quality)}
+            )
+            for index, (distance, quality) in enumerate(zip(distances, seen, strict=True))
+        ]
+
+    def _installed(self, specialist_id: str) -> SpecialistEntry:
+        entry = self.manifest.specialist(specialist_id)
+        if specialist_id not in self._nets:
+            raise Unavailable(
+                f"The specialist {specialist_id} is not installed: {entry.not_installed}"
+            )
+        return entry
 
     def backbone_sha256(self, model_id: str) -> str | None:
         """The content of that backbone, where one of the installed specialists reads it."""
@@ -101,24 +158,58 @@ class Engine:
         pixels, field = network_input(image, box)
         if not field.any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
+        quality = inspected(image.pixels, model.thresholds)
+        if quality is not None:
+            quality.check()
         with torch.inference_mode():
-            normalised = (pixels.to(self.device) - model.mean) / model.std
-            features = self._backbones[model.id](normalised)
-            novelty = self._novelties.get(model.id)
-            distance = None
-            if novelty is not None:
-                on_cpu = {name: level.cpu() for name, level in features.items()}
-                distance = round(float(novelty.distance(describe(on_cpu, field))[0]), 4)
-        return Encoded(features=features, field=field.to(self.device), box=box, novelty=distance)
+            features, distances = self._features(model, pixels, field)
+        return Encoded(
+            features=features,
+            field=field.to(self.device),
+            box=box,
+            novelty=distances[0],
+            quality=quality,
+        )
 
-    def _check_novelty(self, model_id: str, encoded: Encoded) -> None:
-        novelty = self._novelties.get(model_id)
-        if novelty is None or encoded.novelty is None or encoded.novelty <= novelty.limit:
+    def _features(
+        self, model: ModelEntry, pixels: Tensor, field: Tensor
+    ) -> tuple[Features, list[float | None]]:
+        """The backbone's features of (B, 1, S, S) pixels, and each image's distance from the training images."""
+        normalised = (pixels.to(self.device) - model.mean) / model.std
+        features = self._backbones[model.id](normalised)
+        novelty = self._novelties.get(model.id)
+        if novelty is None:
+            return features, [None] * len(pixels)
+        on_cpu = {name: level.cpu() for name, level in features.items()}
+        distances = novelty.distance(describe(on_cpu, field))
+        return features, [round(float(distance), 4) for distance in distances]
+
+    def _limit(self, entry: SpecialistEntry) -> float:
+        if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know
+            return entry.thresholds["novelty"].value
+        novelty = self._novelties.get(entry.model)
+        return math.inf if novelty is None else novelty.limit
+
+    def _check_novelty(self, entry: SpecialistEntry, encoded: Encoded) -> None:
+        limit = self._limit(entry)
+        if encoded.novelty is None or encoded.novelty <= limit:
             return
         raise Declined(
-            "the image is unlike the ultrasound images that the specialists were trained on "
-            f"(distance {encoded.novelty:.2f}, limit {novelty.limit:.2f})"
+            "the image is unlike the ultrasound images that the specialist was trained on "
+            f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
         )
+
+
+def _decoded(entry: SpecialistEntry, output: Output, index: int, box: Letterbox) -> Result:
+    """The result of one image of a batch."""
+    if isinstance(output, Tensor):
+        return decode(entry, output[index : index + 1].cpu(), box)
+    first, second, third = (part[index : index + 1].cpu() for part in output)
+    return decode(entry, (first, second, third), box)
+
+
+def _warnings(quality: Quality | None) -> tuple[str, ...] | None:
+    return None if quality is None else quality.warnings
 
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from specialists.backbones.transunet import STRIDES, Features, TransUNet
 from specialists.errors import Rejected, WeightsError
 from specialists.heads.classify import ClassifyHead
 from specialists.heads.detect import DetectHead
-from specialists.heads.regress import RegressHead
+from specialists.heads.regress import Ends, RegressHead
 from specialists.heads.segment import SegmentHead
 from specialists.manifest import Kind, ModelEntry, Roi, SpecialistEntry
 from specialists.necks.cascade import Cascade
@@ -59,6 +59,15 @@ def build_head(
     if entry.kind is Kind.REGRESS:
         return RegressHead(neck.width, len(entry.landmarks))
     return DetectHead(neck.width)
+
+
+def line_ends(entry: SpecialistEntry) -> list[Ends]:
+    """The lines among the entry's landmarks, by index."""
+    place = {name: index for index, name in enumerate(entry.landmarks)}
+    return [
+        Ends(first=place[line.first], second=place[line.second], axis="xy".index(line.along))
+        for line in entry.line_ends
+    ]
 
 
 Output = Tensor | tuple[Tensor, Tensor, Tensor]

@@ -1,5 +1,8 @@
 """Landmark head: one heatmap per landmark, decoded below the pixel."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -7,6 +10,24 @@ from specialists.backbones.transunet import ConvNorm
 
 HEATMAP_SIGMA = 2.0
 """Standard deviation of a target heatmap, in heatmap pixels."""
+
+
+SUPPRESSED = 4 * HEATMAP_SIGMA
+"""Within this many heatmap pixels of one end of a line its other end is not looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """Two landmarks that are the ends of one line, told apart only by which lies first along an axis.
+
+    No continuous rule names the ends of a line that may lie at any angle, so both heatmaps learn both ends,
+    and their order is restored from the decoded points.
+    """
+
+    first: int
+    second: int
+    axis: int
+    """0 where the first end is the left one, 1 where it is the upper one."""
 
 
 class RegressHead(nn.Module):
@@ -31,7 +52,50 @@ def target_heatmaps(points: Tensor, height: int, width: int) -> Tensor:
     return torch.exp(-distance / (2 * HEATMAP_SIGMA**2))
 
 
-def decode_heatmaps(heatmaps: Tensor, radius: int = 3) -> tuple[Tensor, Tensor]:
+def shared_targets(heatmaps: Tensor, ends: Sequence[Ends]) -> Tensor:
+    """(B, L, H, W) target heatmaps in which both landmarks of a line show both of its ends."""
+    shared = heatmaps.clone()
+    for line in ends:
+        both = torch.maximum(heatmaps[:, line.first], heatmaps[:, line.second])
+        shared[:, line.first] = shared[:, line.second] = both
+    return shared
+
+
+def decode_heatmaps(
+    heatmaps: Tensor, ends: Sequence[Ends] = (), radius: int = 3
+) -> tuple[Tensor, Tensor]:
+    """Points (B, L, 2) in heatmap pixels and peak scores (B, L); the ends of a line in their order.
+
+    Args:
+        heatmaps: (B, L, H, W).
+        ends: the lines among the landmarks.
+        radius: heatmap pixels around a peak that place it.
+    """
+    points, peaks = _peaks(_parted(heatmaps, ends), radius)
+    for line in ends:
+        pair = [line.first, line.second]
+        order = points[:, pair, line.axis].argsort(1)  # (B, 2)
+        points[:, pair] = points[:, pair].gather(1, order[..., None].expand(-1, -1, 2))
+        peaks[:, pair] = peaks[:, pair].gather(1, order)
+    return points, peaks
+
+
+def _parted(heatmaps: Tensor, ends: Sequence[Ends]) -> Tensor:
+    """The heatmaps with the highest peak of a line in its first one, and without it in its second."""
+    parted = heatmaps.clone()
+    _, _, H, W = heatmaps.shape
+    y = torch.arange(H, device=heatmaps.device)[:, None]
+    x = torch.arange(W, device=heatmaps.device)[None]
+    for line in ends:
+        both = (heatmaps[:, line.first] + heatmaps[:, line.second]) / 2
+        index = both.flatten(1).argmax(1)[:, None, None]
+        near = (y - index // W) ** 2 + (x - index % W) ** 2 <= SUPPRESSED**2
+        parted[:, line.first] = both
+        parted[:, line.second] = both.masked_fill(near, 0.0)
+    return parted
+
+
+def _peaks(heatmaps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """Points (B, L, 2) in heatmap pixels and peak scores (B, L).
 
     The logarithm of a target is a parabola of known width: what remains of it within `radius` of the

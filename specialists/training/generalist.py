@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from specialists.manifest import Kind, ModelEntry, SpecialistEntry
-from specialists.model import Output, build_backbone, build_head, build_neck
+from specialists.model import Output, build_backbone, build_head, build_neck, line_ends
 from specialists.training import losses
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
@@ -92,7 +92,7 @@ def task_loss(entry: SpecialistEntry, output: Output, batch: Batch) -> Tensor:
     if entry.kind is Kind.SEGMENT:
         return losses.segment_loss(output, batch.masks[task])
     if entry.kind is Kind.REGRESS:
-        return losses.regress_loss(output, batch.points[task])
+        return losses.regress_loss(output, batch.points[task], line_ends(entry))
     return losses.classify_loss(output, batch.classes[task])
 
 

@@ -1,13 +1,14 @@
 """The paper's losses (ustri.txt, 2.6), each per sample so that a missing label weighs nothing."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional as F
 
-from specialists.heads.regress import HEATMAP_SIGMA, target_heatmaps
+from specialists.heads.regress import HEATMAP_SIGMA, Ends, shared_targets, target_heatmaps
 
 L1_WEIGHT = 2.0
 """The paper's alpha, between the IoU and the L1 term of a box."""
@@ -34,17 +35,22 @@ def classify_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) 
     return F.cross_entropy(logits.float(), target, weight=weight, label_smoothing=0.05)
 
 
-def regress_loss(heatmaps: Tensor, points: Tensor) -> Tensor:
+def regress_loss(heatmaps: Tensor, points: Tensor, ends: Sequence[Ends] = ()) -> Tensor:
     """Squared error of heatmaps, in units of one target peak; missing landmarks are masked out.
 
     Args:
         heatmaps: (n, L, h, w).
         points: (n, L, 2) in [0, 1]; NaN where missing.
+        ends: the lines among the landmarks; a line counts where both of its ends are known.
     """
     _, _, h, w = heatmaps.shape
     known = torch.isfinite(points).all(2)
+    for line in ends:
+        both = known[:, line.first] & known[:, line.second]
+        known[:, line.first] = known[:, line.second] = both
     scaled = torch.nan_to_num(points) * torch.tensor([w, h], dtype=points.dtype)
-    error = (heatmaps.float() - target_heatmaps(scaled, h, w)).square().sum((2, 3))
+    target = shared_targets(target_heatmaps(scaled, h, w), ends)
+    error = (heatmaps.float() - target).square().sum((2, 3))
     error = error / (math.pi * HEATMAP_SIGMA**2)
     return (error * known).sum() / known.sum().clamp_min(1)
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import binary_erosion, distance_transform_edt
-from sklearn.metrics import f1_score, roc_auc_score
+from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
+from scipy.stats import rankdata
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -17,15 +17,24 @@ def dice(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> floa
     return 1.0 if total == 0 else 2.0 * int((predicted & truth).sum()) / total
 
 
-def hausdorff_px(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
-    """Hausdorff distance in pixels; the image's diagonal where only one of them is empty."""
+def hausdorff_px(
+    predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Hausdorff distance in pixels, and the same with the 95th percentile of each border's distances to the other.
+
+    Huttenlocher 1993, IEEE TPAMI 15:850. Both are the image's diagonal where only one mask is empty.
+    """
     if not predicted.any() and not truth.any():
-        return 0.0
+        return 0.0, 0.0
     if not predicted.any() or not truth.any():
-        return float(np.hypot(*truth.shape))
-    edges = [mask & ~binary_erosion(mask) for mask in (predicted, truth)]
+        diagonal = float(np.hypot(*truth.shape))
+        return diagonal, diagonal
+    inside = find_objects((predicted | truth).astype(np.uint8))[0]  # beyond it lies no border
+    edges = [mask & ~binary_erosion(mask) for mask in (predicted[inside], truth[inside])]
     one, other = (distance_transform_edt(~edge) for edge in edges)
-    return float(max(other[edges[0]].max(), one[edges[1]].max()))
+    ways = (other[edges[0]], one[edges[1]])
+    greatest = max(float(way.max()) for way in ways)
+    return greatest, max(float(np.percentile(way, 95)) for way in ways)
 
 
 def auc(scores: Array, truth: Labels) -> float:
@@ -34,14 +43,25 @@ def auc(scores: Array, truth: Labels) -> float:
     if len(np.unique(truth)) < classes:
         return float("nan")
     if classes == 2:
-        return float(roc_auc_score(truth, scores[:, 1]))
-    areas = [roc_auc_score(truth == index, scores[:, index]) for index in range(classes)]
-    return float(np.mean(areas))
+        return _area(scores[:, 1], truth == 1)
+    return float(np.mean([_area(scores[:, index], truth == index) for index in range(classes)]))
+
+
+def _area(scores: Array, truth: npt.NDArray[np.bool_]) -> float:
+    """The area by ranks (Hanley and McNeil 1982, Radiology 143:29); quick, for a bootstrap asks thousands of times."""
+    positive = int(truth.sum())
+    above = float(rankdata(scores)[truth].sum()) - positive * (positive + 1) / 2
+    return above / (positive * (len(truth) - positive))
 
 
 def macro_f1(scores: Array, truth: Labels) -> float:
-    """Macro F1 of the best-scored class."""
-    return float(f1_score(truth, scores.argmax(1), average="macro", zero_division=0))
+    """Macro F1 of the best-scored class, over the classes that are true or said of any image."""
+    classes, chosen = scores.shape[1], scores.argmax(1)
+    right, true, said = (
+        np.bincount(found, minlength=classes) for found in (truth[truth == chosen], truth, chosen)
+    )
+    there = true + said > 0
+    return float((2 * right[there] / (true + said)[there]).mean())
 
 
 def mcc(scores: Array, truth: Labels) -> float:

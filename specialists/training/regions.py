@@ -1,4 +1,4 @@
-"""Regions of interest for training: jittered around the truth, anywhere, or absent."""
+"""Regions of interest for training: predicted, jittered around the truth, anywhere, or absent."""
 
 import numpy as np
 import torch
@@ -9,12 +9,19 @@ from specialists.engine import box_mask
 ABSENT_SHARE = 0.35
 """Share of samples trained without a region, so that a specialist also answers without one."""
 
+PREDICTED_SHARE = 0.35
+"""Share of samples trained with what the detector of this moment says, its silence included."""
 
-def training_regions(boxes: dict[int, Tensor], count: int, side: int, seed: int) -> Tensor:
+
+def training_regions(
+    boxes: dict[int, Tensor], predicted: dict[int, Tensor], count: int, side: int, seed: int
+) -> Tensor:
     """(count, 1, side, side): a region per image, all 0 where it is absent.
 
     Args:
         boxes: (4,) true box in [0, 1] by row of the batch; NaN where nothing is there.
+        predicted: (4,) the detector's box by row; NaN where it found nothing. Rows without one get no
+            predicted region.
         count: images in the batch.
         side: network pixels.
         seed: of the jitter.
@@ -22,9 +29,16 @@ def training_regions(boxes: dict[int, Tensor], count: int, side: int, seed: int)
     rng = np.random.default_rng(seed)
     regions = torch.zeros(count, 1, side, side)
     for row, box in boxes.items():
-        if rng.random() < ABSENT_SHARE:
+        draw = rng.random()
+        if draw < ABSENT_SHARE:
             continue
-        corners = jittered(box.numpy(), rng) if torch.isfinite(box).all() else anywhere(rng)
+        if draw < ABSENT_SHARE + PREDICTED_SHARE and row in predicted:
+            box = predicted[row]
+            if not torch.isfinite(box).all():
+                continue
+            corners = _ordered(box.numpy())
+        else:
+            corners = jittered(box.numpy(), rng) if torch.isfinite(box).all() else anywhere(rng)
         x_min, y_min, x_max, y_max = (corners * side).tolist()
         regions[row] = box_mask((x_min, y_min, x_max, y_max), side)[0]
     return regions

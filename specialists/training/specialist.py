@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from specialists.checkpoints import read_tensors
 from specialists.errors import TrainingError
+from specialists.load import load_specialist
 from specialists.manifest import Kind, Manifest, ModelEntry, Roi, SpecialistEntry
-from specialists.model import Frozen, SpecialistNet
+from specialists.model import Frozen, Output, SpecialistNet
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
 from specialists.training.generalist import task_loss
@@ -79,6 +80,8 @@ def train_heads(
     torch.set_num_threads(config.threads)
     model = manifest.models[entries[0].model]
     nets = _new_nets(entries, model, backbone, start)
+    detectors = _installed_detectors(manifest, entries, backbone)
+    stage = _Stage(manifest, entries, nets, detectors, backbone)
     everything = nn.ModuleDict(nets).train()
     average = Average(everything)
     rate, decay = config.learning_rate, config.weight_decay
@@ -92,7 +95,7 @@ def train_heads(
     progress = tqdm(batches, desc="stage II", initial=first, total=config.steps, unit="step")
     for step, batch in enumerate(progress, start=first):
         torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
-        total = _step_loss(manifest, entries, nets, backbone, batch, config.seed + step)
+        total = _step_loss(stage, batch, config.seed + step)
         if total.requires_grad:  # else no image of the batch carries a label
             _descend(total, everything, optimizer, _rate(config, step))
             average.update(everything, step)
@@ -145,44 +148,90 @@ def _descend(
     optimizer.step()
 
 
-def _step_loss(
-    manifest: Manifest,
-    entries: list[SpecialistEntry],
-    nets: Mapping[str, SpecialistNet],
-    backbone: Frozen,
-    batch: Batch,
-    seed: int,
-) -> Tensor:
-    model = manifest.models[entries[0].model]
+@dataclass(frozen=True)
+class _Stage:
+    """What every step of a run reads."""
+
+    manifest: Manifest
+    entries: list[SpecialistEntry]
+    nets: Mapping[str, SpecialistNet]
+    detectors: Mapping[str, SpecialistNet]
+    """Installed ones that regions come from and that are not trained here."""
+    backbone: Frozen
+
+
+def _installed_detectors(
+    manifest: Manifest, entries: list[SpecialistEntry], backbone: Frozen
+) -> dict[str, SpecialistNet]:
+    trained = {entry.id for entry in entries}
+    sources = [manifest.provider(entry.roi_slot) for entry in entries if entry.roi_slot]
+    return {
+        source.id: load_specialist(source, manifest.models[source.model], backbone)
+        for source in sources
+        if source is not None
+        and source.id not in trained
+        and source.installed
+        and source.backbone_sha256 == manifest.models[source.model].sha256
+    }
+
+
+def _step_loss(stage: _Stage, batch: Batch, seed: int) -> Tensor:
+    model = stage.manifest.models[stage.entries[0].model]
+    # detectors first: the others read their boxes
+    entries = sorted(stage.entries, key=lambda entry: entry.kind is not Kind.DETECT)
+    predicted: dict[str, dict[int, Tensor]] = {}
     with torch.autocast("cpu", torch.bfloat16):
         with torch.no_grad():
             images = batch.images.contiguous(memory_format=torch.channels_last)
-            features = backbone((images - model.mean) / model.std)
+            features = stage.backbone((images - model.mean) / model.std)
+            for name, net in stage.detectors.items():
+                found = net(features, batch.field, None)
+                every = torch.arange(len(images))
+                predicted[name] = _boxes(stage.manifest.specialist(name), found, every)
         total = torch.zeros(())
         for entry in entries:
             rows = batch.rows.get(entry.id)
             if rows is None or len(rows) < 2:  # batch norm needs two
                 continue
             chosen = {name: features[name][rows] for name in entry.features}
-            region = _region(manifest, entry, batch, seed)
-            output = nets[entry.id](
+            region = _region(stage.manifest, entry, batch, predicted, seed)
+            output = stage.nets[entry.id](
                 chosen, batch.field[rows], None if region is None else region[rows]
             )
+            if entry.kind is Kind.DETECT:
+                predicted[entry.id] = _boxes(entry, output, rows)
             total = total + task_loss(entry, output, batch)
     return total
 
 
-def _region(manifest: Manifest, entry: SpecialistEntry, batch: Batch, seed: int) -> Tensor | None:
+def _boxes(entry: SpecialistEntry, output: Output, rows: Tensor) -> dict[int, Tensor]:
+    """(4,) box by row of the batch; NaN where the detector more likely than not sees nothing."""
+    box, presence, _ = output
+    found = box.detach().float().clamp(0, 1)
+    if entry.absence_known:
+        found = found.masked_fill(presence.detach()[:, None] < 0, torch.nan)
+    return {int(row): corners for row, corners in zip(rows, found, strict=True)}
+
+
+def _region(
+    manifest: Manifest,
+    entry: SpecialistEntry,
+    batch: Batch,
+    predicted: Mapping[str, dict[int, Tensor]],
+    seed: int,
+) -> Tensor | None:
     if entry.roi is Roi.NONE or entry.roi_slot is None:
         return None
     source = manifest.provider(entry.roi_slot)
     boxes: dict[int, Tensor] = {}
+    found: dict[int, Tensor] = {}
     if source is not None and source.id in batch.rows:
         boxes = {
             int(row): box
             for row, box in zip(batch.rows[source.id], batch.boxes[source.id], strict=True)
         }
-    return training_regions(boxes, len(batch.images), batch.images.shape[-1], seed)
+        found = predicted.get(source.id, {})
+    return training_regions(boxes, found, len(batch.images), batch.images.shape[-1], seed)
 
 
 def _batches(

@@ -29,7 +29,27 @@ def change_tone(images: Tensor, field: Tensor, rng: np.random.Generator) -> Tens
     x = torch.where(some(0.2), soft, x)
     x = torch.where(some(0.2), x * _shadow(B, S, rng), x)
     x = torch.where(some(0.25), _with_marks(x, rng), x)
+    x = torch.where(some(0.15), x * _sector(field, rng), x)
     return x.clamp(0, 1) * field
+
+
+def _sector(field: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B, 1, S, S): 1 in the field of a trapezoid or curved probe, its upper corners and lower rim cut."""
+    B, _, S, _ = field.shape
+    fields = []
+    for image in field:
+        rows = torch.nonzero(image[0].any(1)).flatten()
+        columns = torch.nonzero(image[0].any(0)).flatten()
+        if not len(rows):  # the change of place left nothing of the image
+            fields.append(torch.ones(1, S, S))
+            continue
+        index = torch.arange(S, dtype=torch.float32)
+        down = ((index - rows[0]) / max(1, len(rows)))[:, None]
+        aside = ((index - columns.float().mean()).abs() / max(1, len(columns)) * 2)[None]
+        top, widest, rim = rng.uniform([0.45, 0.3, 0.0], [0.9, 1.0, 0.15])
+        wide = aside <= top + (1 - top) * (down / widest).clamp(0, 1)
+        fields.append((wide & (down <= 1 - rim * aside**2))[None].float())
+    return torch.stack(fields)
 
 
 def _shadow(B: int, S: int, rng: np.random.Generator) -> Tensor:

@@ -21,7 +21,10 @@ from tests.builders import a_report
 from tests.planner.stand_ins import StandInTools, no_lesion_answers
 from tests.serving import a_phantom, truthful_tools
 
-COMMANDS = ("serve", "analyze", "specialists", "train", "evaluate", "predict", "phantom", "demo")
+COMMANDS = (
+    *("serve", "analyze", "specialists", "train", "evaluate", "predict"),
+    *("push", "phantom", "demo"),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -19,14 +19,6 @@ def ustri(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_evaluate_planner_is_one_command_and_evaluate_another() -> None:
-    planner, files = ustri("evaluate", "planner", "--help"), ustri("evaluate", "--help")
-    assert planner.exit_code == files.exit_code == Exit.OK
-    assert "--planner" in planner.stdout
-    assert "--planner" not in files.stdout
-    assert "--predictions" in files.stdout
-
-
 def test_a_folder_without_a_planner_is_not_judged(tmp_path: Path) -> None:
     answer = ustri("evaluate", "planner", "--data", tmp_path, "--planner", tmp_path)
     assert answer.exit_code == Exit.SETUP

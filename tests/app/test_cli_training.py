@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.terminal import Exit
+from specialists.checkpoints import sha256_of
 from specialists.training.predict import FILES
 from specialists.training.registry import write_entries
 from tests.specialists.dataset import BREAST, read_csv, write_csv, write_dataset
@@ -60,19 +62,55 @@ def test_all_rows_predicted_is_done_and_says_so(data: Path, tmp_path: Path) -> N
     assert f"Predicted {rows} of {rows} rows, {len(KINDS)} tasks." in answer.stdout
 
 
-def test_rows_without_a_prediction_are_named_and_have_an_exit_code(
+def test_rows_without_a_prediction_are_named_and_counted_and_the_rest_is_done(
     data: Path, tmp_path: Path
 ) -> None:
     write_csv(data, "unheard_of", [{"image_path": "../x.png"}] * 4)
     (data / "csv_files" / read_csv(data, "breast_2cls")[0]["image_path"]).unlink()
     only = ("--task", "breast_2cls", "--task", "unheard_of")
     answer = ustri("predict", "--data-root", data, "--out", tmp_path / "out", *only)
-    assert answer.exit_code == Exit.INCOMPLETE
+    assert answer.exit_code == Exit.OK
     lost, unknown = [line for line in answer.stderr.splitlines() if line.startswith("ustri: ")]
     assert "breast_2cls: ../Segmentation" in lost
     assert "4 rows were not predicted" in unknown
     rows = len(read_csv(data, "breast_2cls"))
     assert f"Predicted {rows - 1} of {rows + 4} rows, 1 tasks." in answer.stdout
+    assert "5 rows have no prediction and will count as wrong." in answer.stdout
+
+
+def test_a_prediction_of_nothing_has_an_exit_code(data: Path, tmp_path: Path) -> None:
+    write_csv(data, "unheard_of", [{"image_path": "../x.png"}] * 4)
+    only = ("--task", "unheard_of")
+    answer = ustri("predict", "--data-root", data, "--out", tmp_path / "out", *only)
+    assert answer.exit_code == Exit.INCOMPLETE
+    assert "Predicted 0 of 4 rows" in answer.stdout
+
+
+def test_one_split_can_be_predicted_alone_and_scores_and_page_go_where_they_are_told(
+    data: Path, tmp_path: Path
+) -> None:
+    only = ("--data-root", data, "--split", "val", "--task", "breast_2cls")
+    ustri("predict", "--out", tmp_path / "out", *only)
+    rows = [row for row in read_csv(data, "breast_2cls") if row["split"] == "val"]
+    written = json.loads((tmp_path / "out" / FILES["classification"]).read_text(encoding="utf-8"))
+    assert [row["image_path"] for row in written] == [row["image_path"] for row in rows]
+    told = ("--json", tmp_path / "kept" / "one.json", "--html", tmp_path / "kept" / "one.html")
+    answer = ustri("evaluate", "--predictions", tmp_path / "out", *only, *told)
+    assert answer.exit_code == Exit.OK, answer.output
+    assert not (tmp_path / "out" / "scores.json").exists()
+    kept = json.loads((tmp_path / "kept" / "one.json").read_text(encoding="utf-8"))
+    assert kept["breast_2cls"]["rows"] == len(rows)
+    assert "images of patients" in (tmp_path / "kept" / "one.html").read_text(encoding="utf-8")
+
+
+def test_a_page_of_patients_is_refused_inside_a_git_checkout(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkout" / ".git").mkdir(parents=True)
+    page = tmp_path / "checkout" / "docs" / "page.html"
+    words = ("--predictions", tmp_path, "--data-root", data, "--html", page)
+    answer = ustri("evaluate", *words)
+    assert answer.exit_code == Exit.INPUT
+    assert "git checkout" in answer.stderr
+    assert not page.exists()
 
 
 def test_predictions_made_elsewhere_are_scored_task_by_task(data: Path, tmp_path: Path) -> None:
@@ -129,10 +167,10 @@ def test_what_predict_wrote_is_evaluated(data: Path, tmp_path: Path) -> None:
     assert all(score["missing"] == 0 for score in found.values())
 
 
-def test_a_specialist_in_no_manifest_cannot_be_trained_and_is_named(data: Path) -> None:
+def test_a_task_that_is_in_no_manifest_and_has_no_csv_is_named(data: Path) -> None:
     answer = ustri("train", "specialist", "my_task", "--data", data)
     assert answer.exit_code == Exit.INPUT
-    assert "No manifest lists a specialist 'my_task'" in answer.stderr
+    assert "my_task.csv cannot be read" in answer.stderr
 
 
 def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
@@ -140,3 +178,48 @@ def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
     answer = ustri(*words, "--resume", "--steps", "1")
     assert answer.exit_code == Exit.INPUT
     assert "no training to resume" in answer.stderr
+
+
+def test_trained_specialists_are_calibrated_anew_without_a_bit_of_their_weights_changed(
+    data: Path, user_dir: Path, tmp_path: Path
+) -> None:
+    ids, out = ("breast_lesion", "breast_2cls"), tmp_path / "calibrated"
+    card = {"command": "ustri train specialist", "config": {"seed": 5}, "metrics": []}
+    (user_dir / "breast_2cls.json").write_text(json.dumps(card), encoding="utf-8")
+    answer = ustri("train", "calibrate", *ids, "--data", data, "--out", out)
+    assert answer.exit_code == Exit.OK, answer.output
+    before, after = (
+        {e["id"]: e for e in tomllib.loads((f / "manifest.toml").read_text())["specialist"]}
+        for f in (user_dir, out)
+    )
+    assert set(after) == set(ids)
+    for name in ids:
+        assert (
+            after[name]["sha256"]
+            == before[name]["sha256"]
+            == sha256_of(out / f"{name}.safetensors")
+        )
+        assert after[name]["metrics"]
+    assert after["breast_lesion"]["thresholds"]["mask"]["source"] != "this test"
+    lengths = after["breast_lesion"]["intervals"]
+    assert {item["measurement"] for item in lengths} >= {"long axis", "area"}
+    assert all("at least 8 are needed" in item["reason"] for item in lengths)
+    written = json.loads((out / "breast_2cls.json").read_text(encoding="utf-8"))
+    assert (written["command"], written["config"]) == (card["command"], card["config"])
+    assert written["calibration"]["command"].startswith("ustri train calibrate breast_2cls")
+    assert written["metrics"]
+
+
+def test_what_has_no_weights_cannot_be_calibrated(data: Path) -> None:
+    answer = ustri("train", "calibrate", "fmc_lung", "--data", data)
+    assert answer.exit_code == Exit.INPUT
+    assert "fmc_lung cannot be calibrated: it has no weights." in answer.stderr
+
+
+@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "predictions"])
+def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: str) -> None:
+    shown = CliRunner().invoke(app, ["evaluate", "--help"])
+    assert shown.exit_code == 0
+    assert experiment in shown.output
+    asked = CliRunner().invoke(app, ["evaluate", experiment, "--help"])
+    assert asked.exit_code == 0

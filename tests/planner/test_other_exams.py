@@ -110,7 +110,7 @@ def test_every_statement_of_an_exam_opens_onto_evidence_that_is_there(exam: Exam
         assert statement.statement
     for item in report.measurements:
         assert (item.interval, item.coverage) == (None, None)
-        assert "not calibrated" in (item.reason or "")
+        assert "No interval is given: it is not calibrated yet." in (item.reason or "")
 
 
 @pytest.mark.parametrize(

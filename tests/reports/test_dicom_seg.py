@@ -8,7 +8,7 @@ import pytest
 
 from reports.errors import NothingOutlined
 from reports.geometry import rasterize
-from reports.model import DicomSource, MaskEvidence, Report
+from reports.model import DicomSource, MaskEvidence, Region, Report, Spacing
 from tests.builders import a_calibrated_image_info, a_worded_report, an_ellipse, an_image_info
 from tests.reports.forms import HOLE, REPORTS, RING, frame_png
 from tests.tools import complaints, module
@@ -18,7 +18,7 @@ highdicom = module("highdicom", "pip install 'ustri[dicom]'")
 
 from reports.dicom_image import to_image  # noqa: E402
 from reports.dicom_seg import to_seg  # noqa: E402
-from reports.dicom_source import own_source  # noqa: E402
+from reports.dicom_source import US_IMAGE, own_source  # noqa: E402
 from reports.dicom_sr import to_sr  # noqa: E402
 
 
@@ -98,6 +98,38 @@ def test_the_picture_beside_the_report_has_the_pixels_that_were_analysed(
     assert dataset.PatientIdentityRemoved == "NO"
     assert "Burned-in text: not checked" in dataset.DeidentificationMethod
     assert not [line for line in complaints(data, tmp_path) if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("spacing", [(0.1, 0.1), (0.1, 0.2)])
+def test_a_picture_with_calibrated_regions_is_an_ultrasound_image_that_carries_them(
+    spacing: tuple[float, float], tmp_path: Path
+) -> None:
+    across, down = spacing
+    box = (10.0, 20.0, 300.0, 200.0)
+    info = a_calibrated_image_info(
+        spacing, regions=(Region(box=box, spacing_mm=Spacing(x=across, y=down)),)
+    )
+    report = a_worded_report(image=info)
+    data = to_image(report, frame_png())
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    assert dataset.SOPClassUID == US_IMAGE == own_source(report).sop_class_uid
+    [region] = dataset.SequenceOfUltrasoundRegions
+    assert (region.RegionLocationMinX0, region.RegionLocationMinY0) == (10, 20)
+    assert (region.RegionLocationMaxX1, region.RegionLocationMaxY1) == (299, 199)
+    assert (region.PhysicalUnitsXDirection, region.PhysicalUnitsYDirection) == (3, 3)
+    assert (region.PhysicalDeltaX, region.PhysicalDeltaY) == (across / 10, down / 10)
+    ratio = dataset.get("PixelAspectRatio")
+    assert (list(ratio) if ratio else None) == ([2, 1] if across != down else None)
+    assert "PixelSpacing" not in dataset
+    for each in (data, to_sr(report), to_seg(report)):
+        assert not [line for line in complaints(each, tmp_path) if line.startswith("Error")]
+
+
+def test_a_spacing_that_a_person_stated_is_said_to_be_one(tmp_path: Path) -> None:
+    data = to_image(a_worded_report(image=a_calibrated_image_info((0.1, 0.2))), frame_png())
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    assert dataset.PixelSpacingCalibrationType == "FIDUCIAL"
+    assert dataset.PixelSpacingCalibrationDescription == "DICOM PixelSpacing"
 
 
 def test_forms_of_one_study_belong_together_under_its_remapped_uid() -> None:

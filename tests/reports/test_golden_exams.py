@@ -28,7 +28,14 @@ from tests.planner.exam_answers import (
     intrapartum_answers,
     landmarks,
 )
-from tests.planner.stand_ins import Answer, StandInTools, a_manifest, an_identity, run_case
+from tests.planner.stand_ins import (
+    Answer,
+    StandInTools,
+    a_manifest,
+    all_intervals,
+    an_identity,
+    run_case,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -55,7 +62,7 @@ def the_report(exam: ExamCode) -> Report:
     """The exam's report, with what changes from run to run or with the protocols' bytes held still."""
     tools = StandInTools(
         answers=CHANGES[exam] if exam in CHANGES else ANSWERS[exam](),
-        manifest=a_manifest(TOOLS[exam]),
+        manifest=a_manifest(TOOLS[exam], intervals=all_intervals()),
     )
     case = run_case(tools, Request(), IMAGES[exam])
     still = replace(

@@ -77,9 +77,10 @@ def _add_birth(root: Path, tables: dict[str, list[Row]], phantom: Phantom, index
         raise ValueError("an intrapartum phantom has an angle")
     marks = (angle.superior, angle.inferior, angle.tangent)
     points = {f"point_{n}_xy": json.dumps(xy) for n, xy in enumerate(marks, start=1)}
+    stated: float | str = angle.deg
     if index == 0:
-        points["point_3_xy"] = ""  # a landmark that nobody marked
-    tables.setdefault("aop_landmarks", []).append({**row, **points, "aop_deg": angle.deg})
+        points["point_3_xy"] = stated = ""  # a landmark that nobody marked
+    tables.setdefault("aop_landmarks", []).append({**row, **points, "aop_deg": stated})
     head = next(s for s in phantom.truth.structures if s.label == "fetal head")
     corners = dict(zip(("x_min", "y_min", "x_max", "y_max"), head.box, strict=True))
     tables.setdefault("intrapartum_head_det", []).append({**row, **corners})

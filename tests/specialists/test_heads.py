@@ -10,7 +10,7 @@ from torch import nn
 from specialists.backbones.transunet import STRIDES
 from specialists.decode import attention_inside, decode
 from specialists.heads.classify import Adapter, ClassifyHead
-from specialists.heads.regress import decode_heatmaps, target_heatmaps
+from specialists.heads.regress import Ends, decode_heatmaps, shared_targets, target_heatmaps
 from specialists.letterbox import letterbox
 from specialists.manifest import Kind
 from specialists.model import Frozen, SpecialistNet, build_backbone
@@ -167,3 +167,30 @@ def test_class_scores_are_divided_by_the_temperature() -> None:
     result = decode(entry, torch.tensor([[0.0, 2.0]]), letterbox(64, 64, INPUT_PX))
     assert isinstance(result, ClassifyResult)
     assert result.scores == {"benign": 0.2689, "malignant": 0.7311}
+
+
+def test_ends_of_a_line_are_found_in_their_order_wherever_each_heatmap_shows_both() -> None:
+    points = torch.tensor([[[20.3, 9.6], [5.7, 22.1]], [[16.2, 4.4], [15.9, 27.5]]])
+    across = Ends(first=0, second=1, axis=0)
+    down = Ends(first=0, second=1, axis=1)
+    heatmaps = shared_targets(target_heatmaps(points, 32, 32), [across])
+    assert torch.equal(heatmaps[:, 0], heatmaps[:, 1])
+
+    by_x, peaks = decode_heatmaps(heatmaps, [across])
+    assert by_x[0].tolist() == [
+        pytest.approx([5.7, 22.1], abs=0.05),
+        pytest.approx([20.3, 9.6], abs=0.05),
+    ]
+    assert by_x[1].tolist() == [
+        pytest.approx([15.9, 27.5], abs=0.05),
+        pytest.approx([16.2, 4.4], abs=0.05),
+    ]
+    assert peaks.min() > 0.9
+    by_y, _ = decode_heatmaps(heatmaps, [down])
+    assert (by_y[:, 0, 1] < by_y[:, 1, 1]).all()
+
+
+def test_line_with_one_end_out_of_sight_has_a_low_second_peak() -> None:
+    one = target_heatmaps(torch.tensor([[[20.0, 9.0], [20.0, 9.0]]]), 32, 32)
+    _, peaks = decode_heatmaps(one, [Ends(first=0, second=1, axis=0)])
+    assert sorted(peaks[0].tolist())[0] < 0.05

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from specialists.checkpoints import half, read_tensors, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone
-from specialists.manifest import Manifest
+from specialists.manifest import Manifest, SpecialistEntry
 from specialists.model import Frozen, build_backbone
 from specialists.training import generalist
 from specialists.training.batches import Phase, Rotation
@@ -258,7 +258,7 @@ def test_regions_are_jittered_anywhere_or_absent() -> None:
     nowhere = torch.full((4,), torch.nan)
     overlaps, without, seen = [], [], []
     for seed in range(60):
-        regions = training_regions({0: box, 1: nowhere}, 3, 64, seed)
+        regions = training_regions({0: box, 1: nowhere}, {}, 3, 64, seed)
         assert regions.shape == (3, 1, 64, 64)
         assert not regions[2].any()  # no box is known for that image
         seen.append(bool(regions[0].any()))
@@ -267,9 +267,43 @@ def test_regions_are_jittered_anywhere_or_absent() -> None:
     assert 0.4 < np.mean(seen) < 0.9
     assert 0.4 < np.mean(without) < 0.9
     assert np.mean([o for o, s in zip(overlaps, seen, strict=True) if s]) > 0.7
-    assert torch.equal(
-        training_regions({0: box}, 1, 64, seed=5), training_regions({0: box}, 1, 64, seed=5)
+    again = [training_regions({0: box}, {}, 1, 64, seed=5) for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_some_regions_are_what_the_detector_says_its_silence_included() -> None:
+    truth = torch.tensor([0.1, 0.1, 0.3, 0.3])
+    seen = torch.tensor([0.625, 0.625, 0.9375, 0.875])
+    silent = torch.full((4,), torch.nan)
+    exact, absent = 0, 0
+    for seed in range(200):
+        first, second = training_regions({0: truth, 1: truth}, {0: seen, 1: silent}, 2, 64, seed)
+        exact += bool(first[0, 40:56, 40:60].all() and first.sum() == 16 * 20)
+        absent += not second.any()
+    assert 0.25 < exact / 200 < 0.45
+    assert absent / 200 > 0.6  # without a region, and where the detector found nothing
+
+
+def test_specialists_read_regions_of_their_detector_trained_beside_them_or_installed(
+    ready: tuple[Manifest, Frozen], pack: Pack
+) -> None:
+    manifest, backbone = ready
+    outline, detector = (
+        manifest.specialist(name) for name in ("breast_lesion", "breast_lesion_det")
     )
+    missing = detector.model_copy(update={"weights": None})
+    without = manifest.model_copy(
+        update={"specialists": {**manifest.specialists, detector.id: missing}}
+    )
+
+    def weights(manifest: Manifest, *entries: SpecialistEntry) -> Tensor:
+        nets = train_heads(manifest, list(entries), backbone, pack, HEADS, Start())
+        found: Tensor = nets["breast_lesion"].state_dict()["neck.roi.0.weight"]
+        return found
+
+    jittered = weights(without, outline)
+    assert not torch.equal(weights(manifest, outline), jittered)
+    assert not torch.equal(weights(without, outline, missing), jittered)
 
 
 def test_drawn_images_come_with_all_labels_and_only_for_training(tmp_path: Path) -> None:

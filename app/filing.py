@@ -1,0 +1,127 @@
+"""Which instances of a report are to be sent, and their bytes: what leaves, what it refers to, and whether it may."""
+
+from sqlalchemy import select
+
+from app.errors import LinkClosed, NotFound, PushRefused
+from app.link import LinkKeys, Links, source_of
+from app.outbox import Item, NewItem, PushForm, Wish
+from app.rendering import ReportForm, Subject, render
+from app.store import Analysis, Store
+from app.tables import ReportRow
+from reports.dicom_source import Source, own_source, sop_uid
+from reports.leaving import may_leave, worth_filing
+from reports.model import MaskEvidence, Report
+
+_RENDERED = {
+    PushForm.IMAGE: ReportForm.IMAGE,
+    PushForm.SR: ReportForm.SR,
+    PushForm.SEG: ReportForm.SEG,
+}
+
+
+class Filing:
+    """Reports of a store as DICOM instances; beside their originals where the links are kept and `keys` open them."""
+
+    def __init__(self, store: Store, keys: LinkKeys | None) -> None:
+        self._store = store
+        self._links = Links(store)
+        self._keys = keys
+
+    def instances(self, wish: Wish) -> tuple[NewItem, ...]:
+        """What is to be sent of the newest report.
+
+        Raises:
+            NotFound: there is no such analysis, or no report yet.
+            PushRefused: the report may not leave, is refused and not forced, or has no such form.
+            LinkClosed: the link is kept, and cannot be opened here.
+        """
+        analysis = self._store.analysis(wish.analysis_id)
+        report = self._store.report(wish.analysis_id)
+        if report is None:
+            raise NotFound("There is no report to send yet.")
+        reason = may_leave(report) or (None if wish.force else worth_filing(report))
+        if reason is not None:
+            raise PushRefused(reason)
+        original = None if wish.unlinked else self._original(analysis, report)
+        source = original or own_source(report, started_at=analysis.created_at)
+        return tuple(
+            NewItem(
+                analysis_id=analysis.id,
+                version=report.version,
+                form=form,
+                sop_instance_uid=_sop_uid(form, report, source),
+                linked=source.original,
+            )
+            for form in _forms(wish, report, source)
+        )
+
+    def made(self, item: Item) -> bytes:
+        """That instance as a file, the same each time.
+
+        Raises:
+            NotFound: the report is gone.
+            PushRefused: it may not leave any more.
+            LinkClosed: the link cannot be opened here.
+        """
+        analysis = self._store.analysis(item.analysis_id)
+        report = self._version(item)
+        if (reason := may_leave(report)) is not None:
+            raise PushRefused(reason)
+        source = self._original(analysis, report) if item.linked else None
+        if item.linked and source is None:
+            raise LinkClosed(
+                "The link to the original was erased; the report cannot be filed there."
+            )
+        return render(
+            _RENDERED[item.form],
+            Subject(
+                report=report,
+                png=self._store.png(analysis.image_key),
+                started_at=analysis.created_at,
+                source=source,
+            ),
+        )
+
+    def _version(self, item: Item) -> Report:
+        with self._store.read() as session:
+            body = session.scalar(
+                select(ReportRow.body).where(
+                    ReportRow.analysis_id == item.analysis_id, ReportRow.version == item.version
+                )
+            )
+        if body is None:
+            raise NotFound("The report is not there any more.")
+        return Report.model_validate_json(body)
+
+    def _original(self, analysis: Analysis, report: Report) -> Source | None:
+        """The original instance where its link is kept; None where it is not."""
+        sealed = self._links.sealed(analysis.id)
+        if sealed is None:
+            return None
+        if self._keys is None:
+            raise LinkClosed(
+                "The link to the original is kept, and USTRI_LINK_KEY_FILE is not set: set it, or ask "
+                "for an unlinked push to file the report with our own picture."
+            )
+        return source_of(self._keys.open(sealed, report.image.sha256), report.image)
+
+
+def _forms(wish: Wish, report: Report, source: Source) -> list[PushForm]:
+    """The forms to send, the picture first, and always where the others refer to it."""
+    outlined = any(isinstance(item, MaskEvidence) for item in report.evidence)
+    if PushForm.SEG in wish.forms and not outlined:
+        raise PushRefused("The report holds no outline, so that there is no SEG of it.")
+    if PushForm.IMAGE in wish.forms and source.original:
+        raise PushRefused(
+            "The report is filed beside the original image; ask for an unlinked push to send our picture."
+        )
+    wanted = set(wish.forms) or {PushForm.SR, *([PushForm.SEG] if outlined else [])}
+    if not source.original:
+        wanted.add(PushForm.IMAGE)
+    return [form for form in PushForm if form in wanted]
+
+
+def _sop_uid(form: PushForm, report: Report, source: Source) -> str:
+    if form is PushForm.IMAGE:
+        return source.instance_uid
+    return sop_uid(form.value, report.report_id, source)

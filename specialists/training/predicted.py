@@ -1,0 +1,141 @@
+"""Reading FMC-UIA prediction files, wherever they were made: what can be read, and what is wrong with the rest."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from specialists.errors import TrainingError
+from specialists.manifest import Kind, SpecialistEntry
+from specialists.training.masks import LabelMap, read_label_map
+from specialists.training.predict import FILES, mask_target
+from specialists.training.tables import Row
+
+Guess = npt.NDArray[np.float64] | None
+"""Class scores, a box, or points; null for the answer "none"."""
+
+PARTS = {
+    Kind.CLASSIFY: ("classification", "predicted_probs"),
+    Kind.DETECT: ("detection", "bbox_pixels"),
+    Kind.REGRESS: ("regression", "predicted_points_pixels"),
+}
+"""File and key of a kind's predictions."""
+
+NO_PREDICTION = "there is no prediction"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What was predicted of one task; `faults` says by image path why a prediction cannot be used."""
+
+    guesses: dict[str, Guess] = field(default_factory=dict)
+    masks: dict[str, LabelMap] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    """What is wrong with the file but leaves no image without a prediction."""
+
+    def has(self, path: str) -> bool:
+        """Whether there is a readable prediction of that image."""
+        return path in self.guesses or path in self.masks
+
+    def missing(self, rows: list[Row]) -> dict[int, str]:
+        """The rows without a readable prediction, by index, and why."""
+        paths = [str(row["image_path"]) for row in rows]
+        return {
+            index: self.faults.get(path, NO_PREDICTION)
+            for index, path in enumerate(paths)
+            if not self.has(path)
+        }
+
+
+def any_prediction(entry: SpecialistEntry, rows: list[Row], predictions: Path) -> bool:
+    """Whether there is a prediction of the task, readable or not.
+
+    Raises:
+        TrainingError: the prediction file or a row's mask path cannot be read.
+    """
+    if entry.kind is Kind.SEGMENT:
+        return any(mask_target(row, predictions).exists() for row in rows)
+    return any(
+        isinstance(record, dict) and record.get("task_id") == entry.task_id
+        for record in _records(entry, predictions)
+    )
+
+
+def read_predictions(entry: SpecialistEntry, predictions: Path) -> Given:
+    """The readable predictions of a task in the file of its kind.
+
+    Raises:
+        TrainingError: the file is no list of records.
+    """
+    key = PARTS[entry.kind][1]
+    given = Given()
+    for index, record in enumerate(_records(entry, predictions)):
+        if not isinstance(record, dict):
+            given.remarks.append(f"Record {index} of {FILES[PARTS[entry.kind][0]]} is none.")
+            continue
+        if record.get("task_id") != entry.task_id:
+            continue
+        path = record.get("image_path")
+        if not isinstance(path, str):
+            given.remarks.append(f"Record {index} names no image_path.")
+            continue
+        if path in given.guesses:
+            given.remarks.append(f"{path} is predicted more than once; the last one counts.")
+        try:
+            given.guesses[path] = _guess(entry, record[key])
+        except KeyError:
+            given.faults[path] = f"its record has no {key}"
+        except (TypeError, ValueError) as error:
+            given.faults[path] = f"its {key} cannot be used: {error}"
+    return given
+
+
+def read_masks(rows: list[Row], truths: list[LabelMap], predictions: Path) -> Given:
+    """The readable masks of rows, each in the size of its label."""
+    given = Given()
+    for row, truth in zip(rows, truths, strict=True):
+        path = str(row["image_path"])
+        try:
+            given.masks[path] = read_label_map(mask_target(row, predictions), truth.shape)
+        except TrainingError as error:
+            given.faults[path] = str(error)
+    return given
+
+
+def _records(entry: SpecialistEntry, predictions: Path) -> list[object]:
+    """What the prediction file of a kind lists; nothing where that file is missing."""
+    path = predictions / FILES[PARTS[entry.kind][0]]
+    if not path.exists():
+        return []
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
+    if not isinstance(records, list):
+        raise TrainingError(f"{path} holds no list of predictions.")
+    return records
+
+
+def _guess(entry: SpecialistEntry, value: object) -> Guess:
+    """The numbers of one prediction.
+
+    Raises:
+        ValueError: they are of another count than the task asks for, or not finite where they must be.
+        TypeError: they are no numbers.
+    """
+    if value is None and entry.kind is Kind.DETECT:
+        return None
+    numbers = np.array(value, dtype=np.float64)
+    count = {
+        Kind.CLASSIFY: len(entry.labels),
+        Kind.DETECT: 4,
+        Kind.REGRESS: 2 * len(entry.landmarks),
+    }[entry.kind]
+    if numbers.shape != (count,):
+        raise ValueError(f"{count} numbers were asked for")
+    if entry.kind is not Kind.REGRESS and not np.isfinite(numbers).all():
+        raise ValueError("not finite")  # a landmark may be null
+    return numbers
