@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli_experiments import judge
+from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
+from app.cli_planner import evaluate_planner
 from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
@@ -41,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(train, name="train")
 judge.command("predictions", epilog=EVALUATE_EXAMPLE)(evaluate)
+judge.command("planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
 app.add_typer(judge, name="evaluate")
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)

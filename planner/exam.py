@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from planner.case import EXPECT, Case, best_class
 from planner.errors import ThresholdMissing
-from planner.question import Asked, read_question
+from planner.question import UNMATCHED, Asked, read_question
 from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
 from reports.wording import score_text
 from specialists.manifest import Manifest
@@ -191,11 +191,15 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
 
 def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDecision:
     asked = read_question(case.request.question, code, case.protocols)
-    decision = replace(decision, asked=asked)
-    if not asked.own:
-        return replace(decision, refusal=_foreign_refusal(case, asked, decision.info.title))
     protocol = case.protocols.exams[code]
-    slots = {question.slot for question in asked.own if protocol.step(question.slot).required}
+    if not asked.own and not _left_to_planner(case):
+        refusal = _foreign_refusal(case, asked, decision.info.title)
+        return replace(decision, asked=asked, refusal=refusal)
+    if not asked.own and case.state.stopped:
+        asked = Asked(own=protocol.questions, note=UNMATCHED)
+    decision = replace(decision, asked=asked)
+    asks = asked.own or protocol.questions
+    slots = {question.slot for question in asks if protocol.step(question.slot).required}
     specialists = protocol.specialists(protocol.closure(slots))
     if not installed(case, specialists):
         return replace(
@@ -206,6 +210,12 @@ def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDec
             ),
         )
     return decision
+
+
+def _left_to_planner(case: Case) -> bool:
+    """Whether a planner that reads the question may find more in it than keywords of other exams, or did."""
+    ran = any(slot != case.protocols.router.slot for slot in case.state.slots)
+    return case.sees and (ran or not case.state.stopped)
 
 
 def foreign_label(case: Case, code: ExamCode, question_label: str | None) -> str:
