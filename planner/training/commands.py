@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
+from planner.backbones import Backbones
 from planner.card import CARD, UNCALIBRATED, PlannerCard
 from planner.llava import LlavaChooser
-from planner.load import Backbones, Placement, load_planner
+from planner.load import Placement, load_planner
 from planner.prompt import render_prefix, render_state
 from planner.protocols import Protocols, read_protocols
 from planner.rules import Rules

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from planner.choose import Chooser
 from planner.training.pictures import Kind
@@ -37,10 +38,7 @@ def looks(stage: Stage, chooser: Chooser, scenes: Sequence[Scene], seed: int) ->
             changed = [_changed(stage, chooser, item, (other, results), rng) for item in able]
             groups = [str(scene.row.wanted.path) for scene, _ in able]
             values = np.array(changed, dtype=float)
-            low, high = bootstrap(groups, lambda rows, v=values: float(v[rows].mean())) or (
-                None,
-                None,
-            )
+            low, high = _interval(groups, values)
             what = "withheld" if other == SAME_EXAM else "changed or withheld"
             name = f"plan {what} with {other}, {results}"
             metrics.append(
@@ -54,6 +52,13 @@ def looks(stage: Stage, chooser: Chooser, scenes: Sequence[Scene], seed: int) ->
                 )
             )
     return metrics
+
+
+def _interval(
+    groups: Sequence[str], values: npt.NDArray[np.float64]
+) -> tuple[float | None, float | None]:
+    found = bootstrap(groups, lambda rows: float(values[rows].mean()))
+    return (None, None) if found is None else found
 
 
 def _changed(
