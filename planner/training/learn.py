@@ -271,7 +271,7 @@ def train(
             }
             _log(out, line)
     network.load_state_dict(average.tensors)
-    network.eval()  # type: ignore[no-untyped-call]
+    network.eval()
 
 
 def _log(out: Path, line: dict[str, object]) -> None:

@@ -192,14 +192,14 @@ def test_the_planner_reads_the_tokens_and_gives_the_scores_of_its_training(
 ) -> None:
     examples = list(school.examples(12))
     composer, network = parts(surveyed, examples)
-    network.eval()  # type: ignore[no-untyped-call]
+    network.eval()
     example = max(examples, key=lambda e: len(e.turn.legal))
     order = list(range(len(example.turn.legal)))
     drawn = composer.drawn(example.turn, order, example.target, example.picture)
     with torch.no_grad():
         trained = score(network, composer.collate([drawn]), composer.labels).letters[0]
     fold_statistics(network, composer.pictures)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=composer.tokenizer)  # type: ignore[no-untyped-call]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=composer.tokenizer)
     served = Network(network, tokenizer, Template())
     cells = surveyed.features[example.picture].float().T.reshape(1, -1, TOWER.grid, TOWER.grid)
     looked = served.look(cells, render_prefix(example.turn))
