@@ -258,7 +258,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file():
         if (folder / "tokenizer_config.json").is_file():
             return cast(Tokenizer, AutoTokenizer.from_pretrained(folder, local_files_only=True))
-        return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))  # type: ignore[no-untyped-call]
+        return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
     if (folder / "tokenizer.model").is_file():
         return original.sentencepiece_tokenizer(folder / "tokenizer.model")
     raise WeightsError(f"{folder} holds no tokenizer.json or tokenizer.model.")

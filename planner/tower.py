@@ -11,7 +11,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from specialists.backbones.transunet import Features
 
 
-class UsgenTowerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+class UsgenTowerConfig(PreTrainedConfig):
     """Which levels of which backbone the tower reads, averaged over a grid of cells.
 
     `levels` names feature levels, `spread_of` those whose standard deviation in a cell is read too; `hidden_size` is
@@ -38,7 +38,7 @@ class UsgenTowerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         super().__init__(**kwargs)  # type: ignore[arg-type]
 
 
-class UsgenTower(PreTrainedModel):  # type: ignore[no-untyped-call]
+class UsgenTower(PreTrainedModel):
     """Hands cells on as tokens, for the projector to read; it has no weights of its own."""
 
     config_class = UsgenTowerConfig

@@ -219,7 +219,7 @@ class Surveyor:
     """Looks at pictures with one engine."""
 
     def __init__(self, eyes: Eyes) -> None:
-        self._engine = load_engine(eyes.manifest(), "cpu")
+        self._engine = load_engine(_without_gate(eyes.manifest()), "cpu")
         self._protocols = read_protocols()
         self._tower = eyes.tower
 
@@ -262,6 +262,23 @@ class Surveyor:
                 entry = self._engine.manifest.specialists.get(specialist)
                 if entry is not None and entry.installed:
                     yield specialist, step.slot, None if entry.roi is Roi.NONE else step.roi
+
+
+def _without_gate(manifest: Manifest) -> Manifest:
+    """The manifest without limits of image quality: the planner must withhold such pictures by itself too."""
+    models = {
+        name: model.model_copy(
+            update={
+                "thresholds": {
+                    key: limit
+                    for key, limit in model.thresholds.items()
+                    if not key.startswith("quality_")
+                }
+            }
+        )
+        for name, model in manifest.models.items()
+    }
+    return manifest.model_copy(update={"models": models})
 
 
 def pixels_of(wanted: Wanted) -> Pixels:

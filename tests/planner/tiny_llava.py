@@ -95,7 +95,7 @@ def words() -> PreTrainedTokenizerFast:
         models.WordLevel({word: n for n, word in enumerate(known)}, unk_token="<unk>")
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def write_ours(folder: Path, *, margin: float = 0.0, **card: object) -> Path:
