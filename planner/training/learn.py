@@ -26,9 +26,12 @@ PIECES_DROPPED = 0.08
 NOISE = 0.2
 """Deviation of the noise on standardised features."""
 NAMED_AT = 3
-"""Layer after which the name of the action must be known at the place of the answer; the layers above find its letter."""
-NAMED_WEIGHT = 0.5
-"""Of the losses in that layer: which action it is, at the place of the answer, and each name's own letter, at its place."""
+"""Layer after which the name of the action must be known at the place of the answer, and its letter at each name's place;
+the next layer must look from the one place to the other. So the letter can be copied, and the model need not find out
+by chance that this is what letters are for."""
+HELP_WEIGHT = 0.5
+"""Of the three losses that ask for that, beside the loss of the answer itself."""
+LEAST_LOOK = 1e-4
 SORTED_BATCHES = 8
 """Batches whose examples are sorted by length together, so that little is padded."""
 
@@ -181,20 +184,24 @@ class Composer:
 class Scored:
     """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal.
 
-    `own` are (B, A, A) scores of the letters in that layer at the place of each name.
+    `own` are (B, A, A) scores of the letters in that layer at the place of each name; `looked` (B, A) how much of the
+    next layer's attention goes from the place of the answer to each name.
     """
 
     letters: Tensor
     names: Tensor
     own: Tensor
+    looked: Tensor
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the answer, of its name, and of each name's own letter."""
+    def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of the answer, of its name, of each name's own letter, and of the look at the answer's name."""
         own = torch.arange(batch.legal.shape[1]).expand_as(batch.legal)
+        looked = self.looked[torch.arange(len(batch.answers)), batch.answers]
         return (
             F.cross_entropy(self.letters, batch.answers),
             F.cross_entropy(self.names, batch.answers),
             F.cross_entropy(self.own[batch.legal], own[batch.legal]),
+            -(looked + LEAST_LOOK).log().mean(),
         )
 
 
@@ -206,6 +213,7 @@ def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence
         attention_mask=batch.mask,
         use_cache=False,
         output_hidden_states=True,
+        output_attentions=True,
     )
     rows, last = torch.arange(len(batch.answers)), batch.mask.sum(1) - 1
     weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
@@ -215,10 +223,12 @@ def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence
     table = words(batch.names)  # (B, A, width)
     names = torch.einsum("bw,baw->ba", middle[rows, last].float(), table.float())
     own = middle[rows[:, None], batch.places] @ weights.T
+    seen = out.attentions[NAMED_AT][rows, :, last].float().mean(1)  # (B, L)
     return Scored(
         letters=letters.masked_fill(~batch.legal, -torch.inf),
         names=names.masked_fill(~batch.legal, -torch.inf),
         own=own.float().masked_fill(~batch.legal[:, None], -torch.inf),
+        looked=seen.gather(1, batch.places),
     )
 
 
@@ -244,6 +254,7 @@ def train(
     batches = composer.batches(examples, config.batch, np.random.default_rng([config.seed, start]))
     recent: list[float] = []
     began = time.perf_counter()
+    network.set_attn_implementation("eager")  # the only one that tells where it looks
     network.train()
     steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
     for step in steps:
@@ -252,24 +263,25 @@ def train(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
             scored = score(network, batch, composer.labels)
-        loss, named, own = scored.loss(batch)
+        losses = scored.losses(batch)
         optimizer.zero_grad()
-        (loss + NAMED_WEIGHT * (named + own)).backward()  # type: ignore[no-untyped-call]
+        (losses[0] + HELP_WEIGHT * sum(losses[1:])).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update(network, step)
         right = float((scored.letters.argmax(1) == batch.answers).float().mean())
         recent = [*recent[-49:], right]
-        steps.set_postfix(loss=f"{float(loss.detach()):.3f}", right=f"{np.mean(recent):.3f}")
+        steps.set_postfix(loss=f"{float(losses[0].detach()):.3f}", right=f"{np.mean(recent):.3f}")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             save_state(out, step + 1, network, average, optimizer)
             line = {
                 "step": step + 1,
-                "losses": [round(float(part.detach()), 4) for part in (loss, named, own)],
+                "losses": [round(float(part.detach()), 4) for part in losses],
                 "right": round(float(np.mean(recent)), 4),
                 "s": round(time.perf_counter() - began, 1),
             }
             _log(out, line)
+    network.set_attn_implementation("sdpa")
     network.load_state_dict(average.tensors)
     network.eval()
 
