@@ -263,9 +263,8 @@ def train(
     batches = composer.batches(examples, config.batch, np.random.default_rng([config.seed, start]))
     recent: list[float] = []
     began = time.perf_counter()
-    network.model.language_model.set_attn_implementation(
-        "eager"
-    )  # the only one that tells where it looks
+    speech = network.model.language_model
+    speech.set_attn_implementation("eager")  # the only one that tells where it looks
     network.train()
     steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
     for step in steps:
@@ -285,19 +284,19 @@ def train(
         steps.set_postfix(loss=f"{float(losses[0].detach()):.3f}", right=f"{np.mean(recent):.3f}")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             save_state(out, step + 1, network, average, optimizer)
-            line = {
-                "step": step + 1,
-                "losses": [round(float(part.detach()), 4) for part in losses],
-                "right": round(float(np.mean(recent)), 4),
-                "s": round(time.perf_counter() - began, 1),
-            }
-            _log(out, line)
-    network.model.language_model.set_attn_implementation("sdpa")
+            _log(out, step + 1, losses, (float(np.mean(recent)), time.perf_counter() - began))
+    speech.set_attn_implementation("sdpa")
     network.load_state_dict(average.tensors)
     network.eval()
 
 
-def _log(out: Path, line: dict[str, object]) -> None:
+def _log(out: Path, step: int, losses: Sequence[Tensor], right_and_s: tuple[float, float]) -> None:
+    line = {
+        "step": step,
+        "losses": [round(float(part.detach()), 4) for part in losses],
+        "right": round(right_and_s[0], 4),
+        "s": round(right_and_s[1], 1),
+    }
     with (out / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
