@@ -185,7 +185,7 @@ class Scored:
     """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal.
 
     `own` are (B, A, A) scores of the letters in that layer at the place of each name; `looked` (B, A) how much of the
-    next layer's attention goes from the place of the answer to each name.
+    next layer's attention goes from the place of the answer to each name, 0 where that was not watched.
     """
 
     letters: Tensor
@@ -205,15 +205,21 @@ class Scored:
         )
 
 
-def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence[int]) -> Scored:
-    """The scores at the place of the answer."""
+def score(
+    network: LlavaForConditionalGeneration,
+    batch: Batch,
+    labels: Sequence[int],
+    *,
+    watched: bool = False,
+) -> Scored:
+    """The scores at the place of the answer; `watched` tells too where the network looks, which needs eager attention."""
     out = network.model(
         input_ids=batch.tokens,
         pixel_values=batch.cells,
         attention_mask=batch.mask,
         use_cache=False,
         output_hidden_states=True,
-        output_attentions=True,
+        output_attentions=watched,
     )
     rows, last = torch.arange(len(batch.answers)), batch.mask.sum(1) - 1
     weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
@@ -223,12 +229,15 @@ def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence
     table = words(batch.names)  # (B, A, width)
     names = torch.einsum("bw,baw->ba", middle[rows, last].float(), table.float())
     own = middle[rows[:, None], batch.places] @ weights.T
-    seen = out.attentions[NAMED_AT][rows, :, last].float().mean(1)  # (B, L)
+    looked = torch.zeros(batch.places.shape)
+    if watched:
+        seen = out.attentions[NAMED_AT][rows, :, last].float().mean(1)  # (B, L)
+        looked = seen.gather(1, batch.places)
     return Scored(
         letters=letters.masked_fill(~batch.legal, -torch.inf),
         names=names.masked_fill(~batch.legal, -torch.inf),
         own=own.float().masked_fill(~batch.legal[:, None], -torch.inf),
-        looked=seen.gather(1, batch.places),
+        looked=looked,
     )
 
 
@@ -254,7 +263,8 @@ def train(
     batches = composer.batches(examples, config.batch, np.random.default_rng([config.seed, start]))
     recent: list[float] = []
     began = time.perf_counter()
-    network.set_attn_implementation("eager")  # the only one that tells where it looks
+    speech = network.model.language_model
+    speech.set_attn_implementation("eager")  # the only one that tells where it looks
     network.train()
     steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
     for step in steps:
@@ -262,7 +272,7 @@ def train(
             group["lr"] = config.rate * _schedule(step, config)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
-            scored = score(network, batch, composer.labels)
+            scored = score(network, batch, composer.labels, watched=True)
         losses = scored.losses(batch)
         optimizer.zero_grad()
         (losses[0] + HELP_WEIGHT * sum(losses[1:])).backward()  # type: ignore[no-untyped-call]
@@ -274,19 +284,19 @@ def train(
         steps.set_postfix(loss=f"{float(losses[0].detach()):.3f}", right=f"{np.mean(recent):.3f}")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             save_state(out, step + 1, network, average, optimizer)
-            line = {
-                "step": step + 1,
-                "losses": [round(float(part.detach()), 4) for part in losses],
-                "right": round(float(np.mean(recent)), 4),
-                "s": round(time.perf_counter() - began, 1),
-            }
-            _log(out, line)
-    network.set_attn_implementation("sdpa")
+            _log(out, step + 1, losses, (float(np.mean(recent)), time.perf_counter() - began))
+    speech.set_attn_implementation("sdpa")
     network.load_state_dict(average.tensors)
     network.eval()
 
 
-def _log(out: Path, line: dict[str, object]) -> None:
+def _log(out: Path, step: int, losses: Sequence[Tensor], right_and_s: tuple[float, float]) -> None:
+    line = {
+        "step": step,
+        "losses": [round(float(part.detach()), 4) for part in losses],
+        "right": round(right_and_s[0], 4),
+        "s": round(right_and_s[1], 1),
+    }
     with (out / "log.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
