@@ -100,11 +100,11 @@ def train_novelty(data: Path, out: Path) -> ModelEntry:
     manifest = read_manifest(out)
     model = manifest.models[BACKBONE]
     entries = tasks_in(data, list(manifest.specialists.values()))
-    packs = [
-        build_pack(read_samples(data, entries, split), px)
-        for split, px in (("train", PACK_PX), ("val", model.input_px))
-    ]
-    fitted = with_checks(model, packs[0], packs[1], out)
+    training = read_samples(data, entries, "train")
+    training += phantom_samples(out / "phantoms", int(SHARE * len(training)))  # as in Stage I
+    train = build_pack(training, PACK_PX)
+    val = build_pack(read_samples(data, entries, "val"), model.input_px)
+    fitted = with_checks(model, train, val, out)
     for name in (model.weights, model.decoders):
         if name is not None and not (out / name).exists():
             shutil.copyfile(model.directory / name, out / name)
