@@ -20,6 +20,10 @@ PACKAGE_REQUESTS = Path(__file__).with_name("requests.toml")
 
 TYPO_SHARE = 0.25
 """Requests with one or two slips of the keyboard."""
+PHRASES_SHARE = 0.35
+"""Requests that are a phrase of their own, not a name in a frame."""
+MIXED_TOPICS = 0.3
+"""Unserved topics that are put together from two, so that an unknown word is more likely no question of ours."""
 
 T = TypeVar("T")
 
@@ -43,6 +47,7 @@ class Phrasing(enum.StrEnum):
     SEEN = "seen"
     HELD = "unseen phrasing"
     HELD_INTENT = "unseen intent"
+    OTHER_HAND = "another hand's words"
 
 
 class _Table(BaseModel):
@@ -91,6 +96,7 @@ class Unserved(_Table):
     held: tuple[str, ...]
     any: tuple[str, ...]
     any_held: tuple[str, ...]
+    phrases: tuple[str, ...]
 
 
 class Grammar(_Table):
@@ -234,7 +240,7 @@ class Asker:
     def _one(self, rng: np.random.Generator, item: Item, phrasing: Phrasing) -> str:
         """One item: a phrase of its own, or its name in a frame; held out by phrase, by name or by frame."""
         held = phrasing is Phrasing.HELD
-        if rng.random() < 0.35:
+        if rng.random() < PHRASES_SHARE:
             return _pick(rng, item.phrases_held if held else item.phrases)
         by_name = held and rng.random() < 0.5
         by_frame = held and (not by_name or rng.random() < 0.3)
@@ -260,9 +266,19 @@ class Asker:
     def _unserved(self, rng: np.random.Generator, phrasing: Phrasing) -> str:
         unserved = self.grammar.unserved
         seen = phrasing is Phrasing.SEEN
+        if seen and rng.random() < PHRASES_SHARE:
+            return _pick(rng, unserved.phrases)
         topic = _pick(rng, unserved.topics if seen else unserved.held)
+        if seen and rng.random() < MIXED_TOPICS:
+            topic = _mixed(topic, _pick(rng, unserved.topics))
         held_frame = phrasing is Phrasing.HELD and rng.random() < 0.5
         return _pick(rng, unserved.any_held if held_frame else unserved.any).format(x=topic)
+
+
+def _mixed(first: str, second: str) -> str:
+    """The beginning of one topic with the end of another: something that nobody serves, whatever it is."""
+    left, right = first.split(), second.split()
+    return " ".join([*left[: (len(left) + 1) // 2], *right[len(right) // 2 :]])
 
 
 def _as_typed(text: str, rng: np.random.Generator) -> str:
