@@ -22,7 +22,7 @@ from planner.training.network import IMAGE, PAD, label_ids, token_of
 from planner.training.requests import Asker, Want
 from specialists.training.state import Average, load_state, save_state
 
-PIECES_DROPPED = 0.08
+PIECES_DROPPED = 0.12
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
 NOISE = 0.2
 """Deviation of the noise on standardised features."""
