@@ -17,7 +17,7 @@ from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Box, Report
 from specialists.image import Image
-from specialists.manifest import Manifest, read_manifest
+from specialists.manifest import read_manifest
 from specialists.result import Result
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,12 @@ def load_tools(settings: Settings) -> Tools:
         WeightsError: a manifest or a weights file is missing, truncated or altered.
     """
     from specialists.load import load_engine  # Here, so that the web process never loads torch.
+    from specialists.runtime import RuntimeOptions
 
-    return load_engine(read_manifest(settings.specialists_dir), settings.device)
+    options = RuntimeOptions(
+        runtime=settings.runtime, precision=settings.precision, cache_dir=settings.cache_dir
+    )
+    return load_engine(read_manifest(settings.specialists_dir), settings.device, options)
 
 
 class Worker(threading.Thread):
@@ -43,7 +47,7 @@ class Worker(threading.Thread):
     def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
         super().__init__(name="worker", daemon=True)
         self._store = store
-        self._tools = _Shared(tools)
+        self._tools = tools
         protocols = read_protocols()
         self._chooser = Rules(protocols)
         self._router = protocols.router.specialist
@@ -59,7 +63,7 @@ class Worker(threading.Thread):
         self._bell.set()
 
     def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
-        """One specialist's answer, between two steps of the running analysis.
+        """One specialist's answer, beside the running analysis; where both wait, they share a pass.
 
         Raises:
             Declined: it cannot answer for this image.
@@ -208,26 +212,6 @@ class Worker(threading.Thread):
                 log.warning("%s", error)
             if self._stopping.wait(self._pulse_s):
                 return
-
-
-class _Shared:
-    """Tools that two threads may use: one pass at a time, for networks and their caches are not made for two."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._lock = threading.Lock()
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._tools.manifest
-
-    @property
-    def runtime(self) -> str:
-        return self._tools.runtime
-
-    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
-        with self._lock:
-            return self._tools.run(specialist_id, image, roi)
 
 
 class _LeasedJournal:

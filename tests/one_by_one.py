@@ -1,0 +1,26 @@
+"""What stand-in specialists answer when they are asked about several images: what each of them gets alone."""
+
+from collections.abc import Sequence
+
+from reports.model import Box
+from specialists.errors import Declined
+from specialists.image import Image
+from specialists.result import Result
+
+
+class OneByOne:
+    """Screens images by `run`; a stand-in derives from it and says what `run` answers."""
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """The answer for one image."""
+        raise NotImplementedError
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """The answers for several; None where one is declined."""
+        return tuple(self._or_none(specialist_id, image) for image in images)
+
+    def _or_none(self, specialist_id: str, image: Image) -> Result | None:
+        try:
+            return self.run(specialist_id, image)
+        except Declined:
+            return None
