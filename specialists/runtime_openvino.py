@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from specialists.errors import Unavailable
 from specialists.manifest import PACKAGE_DIR, Kind, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, Output, SpecialistNet
 from specialists.runtime import Networks, Precision
+from specialists.silent_openvino import frontend, ov, ts_decoder
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class _Wired(nn.Module):
 class _Network:
     """A compiled network; one inference at a time, which takes all the cores there are."""
 
-    def __init__(self, compiled: ov.CompiledModel) -> None:
+    def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
         self._outputs = len(compiled.outputs)
         self._lock = threading.Lock()
@@ -203,15 +203,17 @@ class OpenVinoRunner:
         network = _Network(compiled)
         self._check(plan, network)
         if self._cache is not None:
-            self._cache.write(plan.key, bytes(compiled.export_model()))
+            self._cache.write(plan.key, compiled.export_model().getvalue())
         return network
 
-    def _exported(self, plan: _Plan) -> ov.Model:
+    def _exported(self, plan: _Plan) -> Any:
         """The module as OpenVINO's graph, any number of images at a time."""
         with self._tracing, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Tracing warns of every size that it takes as fixed.
             traced = torch.jit.trace(plan.module, plan.inputs, check_trace=False)
-            model = ov.convert_model(traced, example_input=plan.inputs)
+            decoder = ts_decoder.TorchScriptPythonDecoder(traced)
+            torch_frontend = frontend.FrontEndManager().load_by_framework("pytorch")
+            model = torch_frontend.convert(torch_frontend.load(decoder))
         shapes = {index: [-1, *one.shape[1:]] for index, one in enumerate(plan.inputs)}
         model.reshape({index: ov.PartialShape(shape) for index, shape in shapes.items()})
         return model
