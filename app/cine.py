@@ -1,22 +1,26 @@
 """Several frames and none chosen → the one that the router scores highest, and why."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from pydantic import TypeAdapter
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.tables import AnalysisRow, FrameRow
 from planner.run import Tools
 from reports.model import Colour, ExamCode, ImageInfo, Score
 from reports.wording import score_text
-from specialists.errors import Declined, Unavailable
+from specialists.errors import Unavailable
 from specialists.image import Image
 from specialists.result import ClassifyResult
+
+TOGETHER = 16
+"""Frames that are screened together: what is in memory, and how often the progress moves."""
 
 Scores = dict[str, Score]
 _SCORES = TypeAdapter(Scores)
@@ -86,11 +90,15 @@ class Cine:
             ).one()
         return Screening(screened=screened, frames=frames) if frames else None
 
-    def note(self, analysis_id: str, index: int, scores: Scores) -> None:
-        """Nothing; keeps the router's scores of that frame, the same whoever asks for them."""
+    def note(self, analysis_id: str, found: Mapping[str, Scores]) -> None:
+        """Nothing; keeps the router's scores of the frames that show those pictures, the same whoever asks."""
         with self._sessions.write() as session:
-            row = session.get_one(FrameRow, (analysis_id, index))
-            row.scores = json.dumps(scores)
+            for key, scores in found.items():
+                session.execute(
+                    update(FrameRow)
+                    .where(FrameRow.analysis_id == analysis_id, FrameRow.image_key == key)
+                    .values(scores=json.dumps(scores))
+                )
 
     def choose(self, analysis_id: str, key: str, info: ImageInfo) -> None:
         """Nothing; that frame is the analysis's image from now on."""
@@ -99,15 +107,14 @@ class Cine:
             row.image_key, row.image_info = key, info.model_dump_json()
 
 
-def scores_of(image: Image, tools: Tools, router: str) -> Scores:
-    """The router's scores for that frame; none where it must not or cannot answer."""
-    if image.info.not_analysed is not None or image.info.colour is Colour.COLOUR:
-        return {}
-    try:
-        result = tools.run(router, image)
-    except (Declined, Unavailable):
-        return {}
-    return dict(result.scores) if isinstance(result, ClassifyResult) else {}
+def screen(
+    pictures: Mapping[str, Callable[[], Image]], tools: Tools, router: str
+) -> Iterator[dict[str, Scores]]:
+    """The router's scores by picture, some pictures at a time; frames that show the same are one picture."""
+    keys = iter(pictures)
+    while together := tuple(islice(keys, TOGETHER)):
+        images = [pictures[key]() for key in together]
+        yield dict(zip(together, _scores_of(images, tools, router), strict=True))
 
 
 def chosen(
@@ -116,23 +123,65 @@ def chosen(
     """The frame to analyse, with why: of the highest score for `exam`, else for any; the first of equals."""
     best = max(_candidates(scores, exam), key=lambda item: (item[0], -item[1]), default=None)
     if best is None:
-        info = infos[0].model_copy(update={"frame": 0, "frame_reason": "no frame could be scored"})
+        info = infos[0].model_copy(update={"frame_reason": "no frame could be scored"})
         if info.not_analysed is not None or info.colour is Colour.COLOUR:
             return info
         return info.model_copy(update={"not_analysed": _NONE_SCORED})
-    score, index, name = best
-    seen = sum(1 for given in scores if given)
+    score, place, name = best
     reason = (
-        f"of its {len(infos)} frames, {seen} of them scored by the router, it has the highest score "
-        f"for {name.replace('_', ' ')} ({score_text(score)})"
+        f"{_looked_at(infos, scores)}, it has the highest score for {_words(name)} "
+        f"({score_text(score)})"
     )
-    return infos[index].model_copy(update={"frame": index, "frame_reason": reason})
+    return infos[place].model_copy(update={"frame_reason": reason})
+
+
+def best_frames(frames: Sequence[KeptFrame]) -> dict[str, tuple[int, Score]]:
+    """The frame of the highest score for each exam, with it; the first of equals, the highest score first."""
+    best: dict[str, tuple[int, Score]] = {}
+    for frame in frames:
+        for name, score in (frame.scores or {}).items():
+            if name not in best or score > best[name][1]:
+                best[name] = (frame.index, score)
+    return dict(sorted(best.items(), key=lambda item: -item[1][1]))
+
+
+def _scores_of(images: Sequence[Image], tools: Tools, router: str) -> list[Scores]:
+    """The router's scores for each image; none where it must not or cannot answer."""
+    shown = [
+        image
+        for image in images
+        if image.info.not_analysed is None and image.info.colour is not Colour.COLOUR
+    ]
+    try:
+        results = tools.screen(router, shown)
+    except Unavailable:
+        return [{} for _ in images]
+    found = {
+        image.key: dict(result.scores)
+        for image, result in zip(shown, results, strict=True)
+        if isinstance(result, ClassifyResult)
+    }
+    return [found.get(image.key, {}) for image in images]
+
+
+def _looked_at(infos: Sequence[ImageInfo], scores: Sequence[Scores]) -> str:
+    """Of how many frames it was chosen, and which of them were not looked at."""
+    source, kept = infos[0].dicom, len(infos)
+    total = kept if source is None else source.frames
+    seen = sum(1 for given in scores if given)
+    if kept == total:
+        return f"of its {total} frames, {seen} of them scored by the router"
+    return f"of its {total} frames, {kept} of them looked at, evenly spread, and {seen} scored by the router"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _candidates(
     scores: Sequence[Scores], exam: ExamCode | None
 ) -> Iterator[tuple[float, int, str]]:
-    for index, given in enumerate(scores):
+    for place, given in enumerate(scores):
         for name, score in given.items():
             if exam is None or name == exam:
-                yield score, index, name
+                yield score, place, name

@@ -1,4 +1,4 @@
-"""The command line: `ustri serve`, `analyze`, `specialists`, `train`, `evaluate`, `predict`, `push`, `phantom`, `demo`."""
+"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `push`, and so on."""
 
 import json
 from enum import StrEnum
@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
+from app.cli_experiments import judge
+from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
+from app.cli_planner import evaluate_planner
 from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
@@ -38,7 +42,9 @@ app = typer.Typer(
     epilog=f"[bold]Exit codes[/]\n\n{_EXIT_CODES}",
 )
 app.add_typer(train, name="train")
-app.command(epilog=EVALUATE_EXAMPLE)(evaluate)
+judge.command("predictions", epilog=EVALUATE_EXAMPLE)(evaluate)
+judge.command("planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
+app.add_typer(judge, name="evaluate")
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)
 
@@ -101,14 +107,27 @@ def analyze(
         raise typer.Exit(Exit.REFUSED)
 
 
-@app.command(epilog="[bold]Example[/]  ustri specialists --json | jq '.[].id'")
+@app.command(
+    epilog="[bold]Examples[/]\n\nustri specialists --json | jq '.[].id'\n\n"
+    "ustri specialists --cards cards/"
+)
 def specialists(
     as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON.")] = False,
+    cards: Annotated[
+        Path | None,
+        typer.Option(help="Write a model card of each, and an index, into this folder."),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """List the closed set of specialists, installed or not."""
     with errors_as_exits():
         manifest = read_manifest(settings_with(data_dir).specialists_dir)
+        if cards is not None:
+            from app.cards import write_cards
+
+            written = write_cards(manifest, cards)
+            out.print(f"Wrote {len(written)} files to {cards}.", highlight=False, soft_wrap=True)
+            return
     if as_json:
         entries = [
             entry.model_dump(mode="json") | {"installed": entry.installed}
@@ -134,6 +153,22 @@ def _specialists_table(manifest: Manifest) -> Table:
             f"{figure.name} {figure.value:.3f} ({figure.split}, n={figure.n})" if figure else "",
         )
     return table
+
+
+@app.command(epilog="[bold]Example[/]  USTRI_PLANNER=~/llava-med-v1.5-mistral-7b ustri doctor")
+def doctor(data_dir: DataDir = None) -> None:
+    """Check the specialists, the device, and whether the configured planner looks at the image."""
+    with errors_as_exits():
+        from app.doctor import examine
+
+        lines = examine(settings_with(data_dir))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for line in lines:
+        mark = "[green]right[/]" if line.right else "[red]wrong[/]"
+        table.add_row(line.name, mark, Text(line.says))
+    out.print(table)
+    if not all(line.right for line in lines):
+        raise typer.Exit(Exit.SETUP)
 
 
 @app.command(

@@ -1,6 +1,7 @@
 """The command line of training and its judgement: `ustri train`, `evaluate`, `predict`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +9,7 @@ import typer
 from rich.table import Table
 
 from app.terminal import DataDir, Exit, err, errors_as_exits, out, settings_with
-from specialists.manifest import Metric
+from specialists.manifest import MeasuredInterval, Metric
 
 if TYPE_CHECKING:
     from specialists.training.evaluate import Score
@@ -21,6 +22,22 @@ train = typer.Typer(
 
 DataRoot = Annotated[
     Path, typer.Option("--data", help="A data root: csv_files/*.csv and what they name.")
+]
+
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Steps of the optimiser; else by the number of images of a new task."),
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU; else one per core.")]
+Labels = Annotated[
+    str | None, typer.Option(help="New task: names of classes or points, by commas.")
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="New task: whether mirrored images are still right."),
+]
+RotateDeg = Annotated[
+    float | None, typer.Option(min=0, max=180, help="New task: largest turn in training.")
 ]
 
 
@@ -40,7 +57,8 @@ def generalist(
 
 
 @train.command(
-    epilog="[bold]Example[/]  ustri train specialist breast_lesion breast_2cls --data data"
+    epilog="[bold]Examples[/]\n\nustri train specialist breast_lesion breast_2cls --data data\n\n"
+    'ustri train specialist thyroid --data mine --title "Thyroid nodule" --labels background,nodule'
 )
 def specialist(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="See `ustri specialists`.")],
@@ -49,20 +67,83 @@ def specialist(
         Path | None,
         typer.Option("--out", help="Folder of the weights; else where USTri uses them."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 1500,
+    steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    threads: Threads = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was cut short.")] = False,
+    title: Annotated[str | None, typer.Option(help="New task: what people call it.")] = None,
+    labels: Labels = None,
+    flip: Flip = None,
+    rotate_deg: RotateDeg = None,
+    source: Annotated[str | None, typer.Option(help="New task: where the images are from.")] = None,
+    licence: Annotated[str | None, typer.Option(help="New task: licence of the images.")] = None,
 ) -> None:
-    """Stage II: specialists on the frozen backbone, calibrated."""
+    """Stage II: specialists on the frozen backbone, calibrated.
+
+    An ID that `ustri specialists` does not list is a new task of your own: its CSV says what kind it is,
+    and the options "New task" say more. See docs/your-own-data.md.
+    """
     with errors_as_exits():
         from specialists.training import commands
+        from specialists.training.own import Declared
         from specialists.training.specialist import SpecialistConfig
 
         folder = folder or settings_with().specialists_dir
-        config = SpecialistConfig(steps=steps, seed=seed)
-        trained = commands.train_specialist(ids, data, folder, config, resume=resume)
+        declared = Declared(
+            title=title,
+            labels=None if labels is None else tuple(name.strip() for name in labels.split(",")),
+            hflip=flip,
+            rotate_deg=rotate_deg,
+            source=source,
+            licence=licence,
+        )
+        prepared = commands.prepare(ids, data, folder, declared)
+        for note in prepared.notes:
+            out.print(note, highlight=False, markup=False, soft_wrap=True)
+        given = {"steps": steps or prepared.steps, "threads": threads}
+        config = replace(
+            SpecialistConfig(seed=seed), **{name: n for name, n in given.items() if n is not None}
+        )
+        trained = commands.train_prepared(prepared, data, folder, config, resume=resume)
     table = _figures_table({entry.id: list(entry.metrics) for entry in trained})
     out.print(table, f"\nWrote {folder}.", highlight=False)
+
+
+@train.command(epilog="[bold]Example[/]  ustri train calibrate breast_lesion --data data")
+def calibrate(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trained specialists.")],
+    data: DataRoot,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the result; else where USTri uses specialists."),
+    ] = None,
+) -> None:
+    """Calibrate trained specialists anew on `val`: thresholds, temperature, intervals, label sets."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        user_dir = settings_with().specialists_dir
+        folder = folder or user_dir
+        done = commands.calibrate_specialists(ids, data, folder, user_dir)
+    out.print(_figures_table({entry.id: list(entry.metrics) for entry in done}))
+    if any(entry.intervals for entry in done):
+        out.print(_intervals_table({entry.id: entry.intervals for entry in done}))
+    out.print(f"\nWrote {folder}.", highlight=False)
+
+
+@train.command(epilog="[bold]Example[/]  ustri train novelty --data data --out runs/one")
+def novelty(
+    data: DataRoot,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of a Stage I run, else a new one.")],
+) -> None:
+    """Fit a backbone's novelty statistics and quality limits anew; nothing is trained."""
+    with errors_as_exits():
+        from specialists.training import commands
+
+        fitted = commands.train_novelty(data, folder)
+    for name, limit in fitted.thresholds.items():
+        out.print(f"{name} {limit.value:g}: {limit.source}.", highlight=False, soft_wrap=True)
+    out.print(f"Wrote {folder}.", highlight=False)
 
 
 @train.command(epilog="[bold]Example[/]  ustri train ship breast_lesion --from runs/one")
@@ -196,4 +277,17 @@ def _figures_table(figures: Mapping[str, Sequence[Metric]]) -> Table:
             known = metric.low is not None and metric.high is not None
             interval = f"{metric.low:.3f} to {metric.high:.3f}" if known else ""
             table.add_row(task, metric.name, f"{metric.value:.3f}", interval, str(metric.n))
+    return table
+
+
+def _intervals_table(found: Mapping[str, Sequence[MeasuredInterval]]) -> Table:
+    headings = ("task", "measurement", "interval", "held-out coverage", "images", "groups")
+    table = Table(*headings, box=None, pad_edge=False)
+    for task, intervals in found.items():
+        for item in intervals:
+            ends, held = item.reason or "", ""
+            if item.low is not None and item.high is not None:
+                ends = f"{item.low:+.3f} to {item.high:+.3f} ({item.form})"
+                held = f"{item.coverage:.3f} ({item.coverage_low:.3f} to {item.coverage_high:.3f})"
+            table.add_row(task, item.measurement, ends, held, str(item.n), str(item.groups))
     return table

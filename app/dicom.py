@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from app.dicom_wire import Answer, Ask, Header, Original, receive, send
+from app.dicom_wire import META_START, Answer, Ask, Header, Original, receive, send
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, NotReady, RequestRejected
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ START_S = 60.0
 """How long the reader may take to start, on a machine that is busy."""
 
 READ_S = 6.0
-"""How long one file may take; a large frame takes a fraction of a second."""
+"""How long a frame may take with its file; a large one takes a fraction of a second."""
 
 FILES_MAX = 200
 """Files that one reader reads; then a fresh one takes over, so that nothing it leaked stays."""
@@ -49,12 +49,12 @@ class Frame:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether those bytes begin as a DICOM file does (PS3.10 7.1)."""
-    return data[128:132] == b"DICM"
+    """Whether those bytes begin as a DICOM file does (PS3.10 7.1), or as one whose preamble was cut off."""
+    return data[128:132] == b"DICM" or data.startswith(META_START)
 
 
-def read_dicom(data: bytes, limit_pixels: int, frame: int = 0) -> Frame:
-    """That frame of the file, counted from 0; asked for one after the other, the file is sent once.
+def read_dicom(data: bytes, limit_pixels: int, frame: int = 0, within_s: float = READ_S) -> Frame:
+    """That frame of the file, counted from 0; asked for one after the other, the file is read once.
 
     Raises:
         ImageUnsupported: it is no ultrasound image, in a syntax that is not decoded, or pydicom is missing.
@@ -67,7 +67,8 @@ def read_dicom(data: bytes, limit_pixels: int, frame: int = 0) -> Frame:
         raise ImageUnsupported(
             "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
         )
-    return _frame(*_READER.reply(data, Ask(frame=frame, limit_pixels=limit_pixels)))
+    ask = Ask(frame=frame, limit_pixels=limit_pixels)
+    return _frame(*_READER.reply(data, ask, within_s))
 
 
 def read_original(data: bytes) -> Original | None:
@@ -77,7 +78,7 @@ def read_original(data: bytes) -> Original | None:
         ImageRejected: it is damaged, or takes too long.
         NotReady: the reader process does not start.
     """
-    answer, _ = _READER.reply(data, Ask(frame=0, limit_pixels=0, original=True))
+    answer, _ = _READER.reply(data, Ask(frame=0, limit_pixels=0, original=True), READ_S)
     if answer.refusal is not None:
         raise _ERRORS.get(answer.refusal.error, ImageUnreadable)(answer.refusal.sentence)
     return answer.original
@@ -92,14 +93,15 @@ class _Reader:
         self._files = 0
         self._sent: bytes | None = None
 
-    def reply(self, data: bytes, ask: Ask) -> tuple[Answer, bytes]:
+    def reply(self, data: bytes, ask: Ask, within_s: float) -> tuple[Answer, bytes]:
         """What is said of one file; files wait for one another, so that their memory does not add up."""
         with self._lock:
             process = self._ready()
-            again = self._sent is data
+            again = self._sent is data and not ask.original
             ask = ask.model_copy(update={"again": again})
-            self._sent, self._files = data, self._files + (not again)
-            reply = _exchange(process, b"" if again else data, ask)
+            self._files += not again
+            reply = _exchange(process, b"" if again else data, ask, within_s)
+            self._sent = data if reply is not None and reply[0].header is not None else None
             if reply is None or reply[0].last or self._files >= FILES_MAX:
                 self._end()
         if reply is None:
@@ -154,12 +156,12 @@ class _Reader:
 
 
 def _exchange(
-    process: subprocess.Popen[bytes], data: bytes, ask: Ask
+    process: subprocess.Popen[bytes], data: bytes, ask: Ask, within_s: float
 ) -> tuple[Answer, bytes] | None:
     """The reply to that file; None when the process ended, was ended for its time, or spoke nonsense."""
     if process.stdin is None or process.stdout is None:
         return None
-    timer = threading.Timer(READ_S, process.kill)
+    timer = threading.Timer(within_s, process.kill)
     timer.start()
     try:
         send(process.stdin, ask, data)

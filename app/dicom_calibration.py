@@ -28,6 +28,9 @@ TISSUE, COLOUR_FLOW = 1, 2
 PIXEL_MIN_MM, PIXEL_MAX_MM = 0.002, 2.0
 """A pixel below a third of the finest wavelength in use (50 MHz), or one that hides a pea, is a mistake."""
 
+ASPECT_MIN, ASPECT_MAX = 0.1, 10.0
+"""Height over width of a pixel; beyond, PixelAspectRatio is a mistake."""
+
 OVERRUN_MAX_PX = 1
 """Devices count a region's last column from 0 or from 1; a larger overrun means other pixels than were calibrated."""
 
@@ -44,6 +47,8 @@ class Calibrated:
     spacing_source: str | None
     spacing_reason: str | None
     pixel_aspect: PixelAspect
+    aspect_ratio: float | None
+    """A pixel's height over its width, where PixelAspectRatio states it and nothing contradicts it."""
     kept: npt.NDArray[np.bool_] | None
     """(H, W): the pixels that stay; None when the file states no region, and all stay."""
     colour: bool
@@ -75,12 +80,14 @@ def calibrate(header: Header) -> Calibrated:
     one = spacings.pop() if len(spacings) == 1 else None
     known = any(region.spacing_mm is not None for region in regions)
     all_known = all(region.spacing_mm is not None for region in regions)
+    ratio = None if overrun else _ratio(header)
     return Calibrated(
         regions=tuple(regions),
         spacing_mm=one,
         spacing_source=REGIONS_SOURCE if known else None,
         spacing_reason="; ".join(reasons) or None,
-        pixel_aspect=PixelAspect.KNOWN if all_known else PixelAspect.ASSUMED_SQUARE,
+        pixel_aspect=_aspect(all_known or ratio is not None),
+        aspect_ratio=ratio,
         kept=kept,
         colour=_colour_over(header, kept),
         refusal=None,
@@ -93,18 +100,30 @@ def _whole_frame(header: Header) -> Calibrated:
     if header.pixel_spacing is not None:
         between_rows, between_columns = header.pixel_spacing  # (10.7.1.3)
         spacing, reason = _checked(between_columns, between_rows, SPACING_SOURCE)
-    square = header.pixel_aspect is not None and header.pixel_aspect[0] == header.pixel_aspect[1]
-    known = spacing is not None or square
+    ratio = _ratio(header)
     return Calibrated(
         regions=(),
         spacing_mm=spacing,
         spacing_source=SPACING_SOURCE if spacing is not None else None,
         spacing_reason=reason,
-        pixel_aspect=PixelAspect.KNOWN if known else PixelAspect.ASSUMED_SQUARE,
+        pixel_aspect=_aspect(spacing is not None or ratio is not None),
+        aspect_ratio=ratio,
         kept=None,
         colour=False,
         refusal=None,
     )
+
+
+def _ratio(header: Header) -> float | None:
+    """PixelAspectRatio, which states the vertical size first (C.7.6.3.1.7); None for none or nonsense."""
+    if header.pixel_aspect is None or min(header.pixel_aspect) <= 0:
+        return None
+    ratio = header.pixel_aspect[0] / header.pixel_aspect[1]
+    return ratio if ASPECT_MIN <= ratio <= ASPECT_MAX else None
+
+
+def _aspect(known: bool) -> PixelAspect:
+    return PixelAspect.KNOWN if known else PixelAspect.ASSUMED_SQUARE
 
 
 def _nothing_to_analyse(header: Header) -> Calibrated:
@@ -115,6 +134,7 @@ def _nothing_to_analyse(header: Header) -> Calibrated:
         spacing_source=None,
         spacing_reason="no region of the frame shows 2D tissue",
         pixel_aspect=PixelAspect.ASSUMED_SQUARE,
+        aspect_ratio=None,
         kept=_inside(header, [_box(region, header) for region in header.regions]),
         colour=False,
         refusal=(

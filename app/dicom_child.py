@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydicom import config
 
-from app.dicom_dataset import read
+from app.dicom_dataset import Opened, open_file, read_frame
 from app.dicom_original import original
 from app.dicom_wire import Answer, Ask, Refusal, receive, send
 from app.errors import ImageRejected, RequestRejected
@@ -47,33 +47,35 @@ def main() -> None:
     started_bytes = _address_space()
     _limit(started_bytes)
     send(answers, Answer())
-    data = b""
+    opened: Opened | None = None
     while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
         ask = Ask.model_validate_json(request[0])
-        data = data if ask.again else request[1]
+        opened = opened if ask.again else None
+        answer, payload, opened = _answer(ask, request[1], opened)
         del request
-        answer, payload = _answer(ask, data)
         # What a file left allocated is not there for the next one: a fresh process takes that.
-        left_bytes = _address_space() - started_bytes - len(payload) - len(data)
-        last = answer.last or left_bytes > LEFT_MAX_BYTES
+        held_bytes = len(payload) + (0 if opened is None else opened.size_bytes)
+        last = answer.last or _address_space() - started_bytes - held_bytes > LEFT_MAX_BYTES
         send(answers, answer.model_copy(update={"last": last}), payload)
         if last:
             return
 
 
-def _answer(ask: Ask, data: bytes) -> tuple[Answer, bytes]:
-    """The frame asked for, or why there is none."""
+def _answer(ask: Ask, data: bytes, opened: Opened | None) -> tuple[Answer, bytes, Opened | None]:
+    """The frame asked for, or why there is none; and the file, whose next frame need not open it again."""
     try:
         if ask.original:
-            return Answer(original=original(data)), b""
-        header, pixels = read(data, ask)
-        return Answer(header=header), pixels.tobytes()
+            return Answer(original=original(data)), b"", None
+        opened = opened or open_file(data, ask.limit_pixels)
+        header, pixels = read_frame(opened, ask.frame)
+        return Answer(header=header), pixels.tobytes(), opened
     except (ImageRejected, RequestRejected) as error:
-        return Answer(refusal=Refusal(error=type(error).__name__, sentence=str(error))), b""
+        refusal = Refusal(error=type(error).__name__, sentence=str(error))
+        return Answer(refusal=refusal), b"", opened
     except MemoryError:
-        return Answer(refusal=_TOO_LARGE, last=True), b""
+        return Answer(refusal=_TOO_LARGE, last=True), b"", None
     except Exception:  # noqa: BLE001 - the boundary of a hostile file; decoders raise whatever they like.
-        return Answer(refusal=_DAMAGED), b""
+        return Answer(refusal=_DAMAGED), b"", opened
 
 
 def _address_space() -> int:

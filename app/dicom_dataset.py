@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from pydicom.uid import UID
 
 from app.dicom_pixels import decode, native_bytes
 from app.dicom_scan import Scanned, read_meta, scan
-from app.dicom_wire import Ask, Header, RawRegion
+from app.dicom_wire import Header, RawRegion
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
 
 SIDE_MIN_PX = 16
@@ -72,35 +73,60 @@ _KEYWORDS = (
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
-def read(data: bytes, ask: Ask) -> tuple[Header, npt.NDArray[np.uint8]]:
-    """What the file says, and the frame asked for: (H, W) or (H, W, 3) of 8 bits.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A file whose structure and stated sizes were checked; its frames can be asked for one by one."""
+
+    dataset: Dataset
+    frames: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What its pixels take as long as it is kept."""
+        return len(self.dataset.PixelData)
+
+
+def open_file(data: bytes, limit_pixels: int) -> Opened:
+    """That file, parsed; none of its frames is decoded yet.
 
     Raises:
         ImageUnsupported: it is no ultrasound image, or in a transfer syntax that is not decoded.
         ImageTooLarge: its header states more pixels than are read.
         ImageUnreadable: it is damaged, or lies about its size.
-        RequestRejected: it has not that many frames.
     """
     meta = read_meta(data)
     _check_syntax(meta.transfer_syntax)
     scanned = scan(data, meta)
     dataset = _parsed(scanned)
     _check_class(dataset)
-    frames = _check_size(dataset, ask.limit_pixels)
+    frames = _check_size(dataset, limit_pixels)
     _check_pixel_data(dataset, scanned.transfer_syntax, frames)
-    if ask.frame >= frames:
-        count = "one frame" if frames == 1 else f"{frames} frames"
+    return Opened(dataset=dataset, frames=frames)
+
+
+def read_frame(opened: Opened, frame: int) -> tuple[Header, npt.NDArray[np.uint8]]:
+    """What the file says, and that frame of it: (H, W) or (H, W, 3) of 8 bits.
+
+    Raises:
+        ImageUnsupported: its pixels are of a kind that is not read.
+        ImageUnreadable: it is damaged, or its regions are.
+        RequestRejected: it has not that many frames.
+    """
+    if frame >= opened.frames:
+        count = "one frame" if opened.frames == 1 else f"{opened.frames} frames"
         raise RequestRejected(f"The image has {count}; frame is counted from 0.")
     notes: list[str] = []
-    pixels = decode(dataset, ask.frame, notes)
-    return _header(dataset, pixels, (ask.frame, frames), notes), pixels
+    pixels = decode(opened.dataset, frame, notes)
+    return _header(opened.dataset, pixels, (frame, opened.frames), notes), pixels
 
 
 def _parsed(scanned: Scanned) -> Dataset:
     """The elements that are used, and no others: names and dates are never read."""
     tags = [_tag(keyword) for keyword in _KEYWORDS]
+    file = io.BytesIO(scanned.data)  # Of bytes, which it shares and does not copy.
+    file.seek(scanned.start)
     dataset = read_dataset(
-        io.BytesIO(scanned.body),
+        file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
         specific_tags=list[BaseTag | int](tags),
@@ -119,6 +145,10 @@ def _tag(keyword: str) -> BaseTag:
 
 def _check_class(dataset: Dataset) -> None:
     sop_class = str(dataset.get("SOPClassUID", ""))
+    if not sop_class:
+        raise ImageUnsupported(
+            "The DICOM file does not state what it is (SOPClassUID); send a whole ultrasound image."
+        )
     capture = sop_class in CAPTURE_CLASSES and dataset.get("Modality") == "US"
     if sop_class not in US_CLASSES and not capture:
         name = UID(sop_class).name if _UID.fullmatch(sop_class) else sop_class

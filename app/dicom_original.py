@@ -41,8 +41,10 @@ def original(data: bytes) -> Original | None:
     scanned = scan(data, read_meta(data))
     keywords = ("SpecificCharacterSet", *_UIDS, *_WORDS.values())
     tags: list[BaseTag | int] = [tag_for_keyword(keyword) or 0 for keyword in keywords]
+    file = io.BytesIO(scanned.data)
+    file.seek(scanned.start)
     dataset = read_dataset(
-        io.BytesIO(scanned.body),
+        file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
         specific_tags=tags,

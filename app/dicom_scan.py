@@ -8,6 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from app.dicom_wire import META_START
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported
 
 PREFIX = 132
@@ -54,9 +55,10 @@ class Meta:
 
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
-    """A data set that may be parsed, inflated where it was deflated, with its encoding."""
+    """A data set that may be parsed, from `start` of those bytes on, inflated where it was deflated."""
 
-    body: memoryview
+    data: bytes
+    start: int
     transfer_syntax: str
     implicit: bool
     little: bool
@@ -78,11 +80,12 @@ def scan(data: bytes, meta: Meta) -> Scanned:
         ImageTooLarge: it inflates to more, or holds more elements, than are read.
         ImageUnreadable: it is cut short, nested too deep, or not built as DICOM says.
     """
-    body = memoryview(data)[meta.offset :]
+    start = meta.offset
     if meta.transfer_syntax == DEFLATED:
-        body = memoryview(_inflated(body))
+        data, start = _inflated(memoryview(data)[start:]), 0
     scanned = Scanned(
-        body=body,
+        data=data,
+        start=start,
         transfer_syntax=meta.transfer_syntax,
         implicit=meta.transfer_syntax == IMPLICIT_LITTLE,
         little=meta.transfer_syntax != EXPLICIT_BIG,
@@ -98,13 +101,13 @@ def read_meta(data: bytes) -> Meta:
         ImageUnsupported: it is a DICOMDIR, or a program or another document too.
         ImageUnreadable: it is cut short, or names no transfer syntax.
     """
+    at = 0 if data.startswith(META_START) else PREFIX
     if data.startswith(_PROGRAMS):
         raise ImageUnsupported(
             "The DICOM file's preamble is the start of a program or of another document; "
             "files of two kinds at once are not read."
         )
     found: dict[int, str] = {}
-    at = PREFIX
     while data[at : at + 2] == b"\x02\x00":
         if len(found) > 64:
             raise ImageUnreadable("The DICOM file's meta information does not end.")
@@ -163,10 +166,10 @@ class _Walk:
     """One pass over a data set that keeps its own stack, so that depth costs nothing."""
 
     def __init__(self, scanned: Scanned) -> None:
-        self._data = scanned.body
+        self._data = memoryview(scanned.data)[scanned.start :]
         self._order = "<" if scanned.little else ">"
         self._tag = struct.Struct(self._order + "HH")
-        self._levels = [_Level("data set", len(scanned.body), scanned.implicit)]
+        self._levels = [_Level("data set", len(self._data), scanned.implicit)]
         self._at = 0
 
     def check(self) -> None:

@@ -8,6 +8,9 @@ from typing import IO, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+META_START = b"\x02\x00\x00\x00UL\x04\x00"
+"""How a file begins whose preamble was cut off: with the length of its meta information (PS3.10 7.1)."""
+
 HEAD = struct.Struct(">IQ")
 """Bytes of the JSON that follows, then of the payload after it."""
 

@@ -1,5 +1,7 @@
 """The forms of a report over HTTP, and which of them a request gets."""
 
+from collections.abc import Sequence
+
 from fastapi.responses import Response
 
 from app.errors import NotAcceptable
@@ -18,14 +20,29 @@ def negotiated(accept: str | None) -> ReportForm:
     Raises:
         NotAcceptable: it accepts none of them.
     """
-    weights = _weights(accept or "*/*")
-    best, weight = max(
-        ((form, _weight(media, weights)) for form, media in MEDIA.items()),
-        key=lambda pair: pair[1],
-    )
-    if weight <= 0:
+    best = preferred(accept, tuple(MEDIA.values()))
+    if best is None:
         raise NotAcceptable(f"The report exists as {', '.join(dict.fromkeys(MEDIA.values()))}.")
-    return best
+    return next(form for form, media in MEDIA.items() if media == best)
+
+
+def wants_page(accept: str | None) -> bool:
+    """Whether an Accept header likes a page better than JSON, which it gets where it has no preference.
+
+    Raises:
+        NotAcceptable: it accepts neither.
+    """
+    best = preferred(accept, ("application/json", "text/html"))
+    if best is None:
+        raise NotAcceptable("It exists as application/json, text/html.")
+    return best == "text/html"
+
+
+def preferred(accept: str | None, offered: Sequence[str]) -> str | None:
+    """The offered media type that an Accept header likes best, the first of equals; null for none of them."""
+    weights = _weights(accept or "*/*")
+    best = max(offered, key=lambda media: _weight(media, weights))
+    return best if _weight(best, weights) > 0 else None
 
 
 def report_response(store: Store, analysis_id: str, form: ReportForm) -> Response | None:

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from app.dicom import is_dicom, read_original
 from app.dicom_privacy import UidMap
 from app.errors import ImageUnsupported, RequestRejected
-from app.ingest import Ingested, ingest, ingest_cine
+from app.frames import ingest_frames
+from app.ingest import Ingested, ingest
 from app.link import LinkKeys, SealedLink
 from app.services import services
 from app.store import Accepted, NewAnalysis
@@ -133,7 +134,7 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
     frame = _frame(form.fields.get("frame"))
     uids = UidMap.of(settings.data_dir) if is_dicom(form.image) else None
     if cine and frame is None:
-        return await run_in_threadpool(ingest_cine, form.image, settings.limit_pixels, uids)
+        return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
     return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
 
 

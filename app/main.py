@@ -34,6 +34,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
 
     Raises:
         WeightsError: a weights file is missing, truncated or altered; the message names the file.
+        SettingsError: the planner that the settings name may not be used.
         StoreUnavailable: the store cannot be opened.
         SettingsError: a file of keys or credentials cannot be read.
     """

@@ -1,14 +1,17 @@
 """One image to its report in this process: the way of the service without its store, queue and HTTP."""
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from app.cine import chosen, scores_of
+from app.cine import Scores, chosen, screen
 from app.dicom_privacy import UidMap
 from app.drawing import draw
 from app.errors import NotAcceptable, NotFound
-from app.ingest import Ingested, ingest, ingest_cine
+from app.frames import ingest_frames
+from app.ingest import Ingested, ingest, load_image
+from app.planning import load_planning
 from app.rendering import ReportForm, Subject, render
 from app.settings import Settings, code_version
 from app.store import utc_now
@@ -16,7 +19,6 @@ from app.worker import load_tools
 from planner.case import Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
-from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Report
 
@@ -48,12 +50,13 @@ def analyze(
     """
     uids = UidMap.of(settings.data_dir)
     if request.frame is None:
-        ingested = ingest_cine(data, settings.limit_pixels, uids)
+        ingested = ingest_frames(data, settings.limit_pixels, uids)
     else:
         ingested = ingest(data, settings.limit_pixels, request.frame, uids)
     tools = tools or load_tools(settings)
     ingested = _with_a_frame(ingested, request, tools)
-    case = run(ingested.image, request, tools, Rules(read_protocols()), _Forgetful())
+    chooser = load_planning(settings, tools).chooser
+    case = run(ingested.image, request, tools, chooser, _Forgetful())
     identity = Identity(
         report_id=uuid.uuid4().hex,
         analysis_id=uuid.uuid4().hex,
@@ -71,11 +74,16 @@ def _with_a_frame(ingested: Ingested, request: Request, tools: Tools) -> Ingeste
     """Of several frames the one that the router scores highest; any other image as it is."""
     if not ingested.frames:
         return ingested
-    router = read_protocols().router.specialist
-    scores = [scores_of(frame.image, tools, router) for frame in ingested.frames]
-    info = chosen([frame.image.info for frame in ingested.frames], scores, request.exam)
-    frame = ingested.frames[info.frame or 0]
-    return replace(frame, image=replace(frame.image, info=info))
+    pictures = {
+        picture.key: partial(load_image, picture.png, picture.info) for picture in ingested.frames
+    }
+    scores: dict[str, Scores] = {}
+    for found in screen(pictures, tools, read_protocols().router.specialist):
+        scores |= found
+    infos = [picture.info for picture in ingested.frames]
+    info = chosen(infos, [scores[picture.key] for picture in ingested.frames], request.exam)
+    picture = next(one for one in ingested.frames if one.info.frame == info.frame)
+    return Ingested(image=load_image(picture.png, info), png=picture.png, key=picture.key)
 
 
 def write_all(reported: Reported, folder: Path) -> tuple[str, ...]:

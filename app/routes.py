@@ -11,20 +11,22 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from app import progress
+from app.cards import card_page, list_page
 from app.drawing import draw
 from app.errors import AnalysisFailed, NotFound, NotReady
-from app.forms import negotiated, report_response
+from app.forms import negotiated, report_response, wants_page
 from app.intake import SPECIALIST_FIELDS, accept, read_form, read_image, region
 from app.progress import Standing, path_of, standing
 from app.rendering import MEDIA, ReportForm
-from app.responses import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
+from app.responses import ACCEPTED, NO_CONTENT, OK, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
 from app.services import Services, services
 from app.tables import JobState
 from planner.exam import COLOUR_REFUSED
 from reports.model import Colour, ExamCode, ImageInfo, Report
+from specialists.card import Card, card_of
 from specialists.errors import Declined, Unavailable
-from specialists.manifest import DataSource, Kind, Metric, Roi, Threshold
+from specialists.manifest import DataSource, Kind, Metric, Roi, SpecialistEntry, Threshold
 from specialists.result import Result
 
 router = APIRouter(responses=PROBLEMS)
@@ -32,6 +34,7 @@ Served = Annotated[Services, Depends(services)]
 _FORMS: dict[int | str, dict[str, Any]] = {
     200: {"content": {media: {} for media in MEDIA.values()}}
 }
+_PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
 
 
 class Listed(BaseModel):
@@ -171,20 +174,34 @@ def show_evidence(analysis_id: str, evidence_id: str, served: Served) -> Respons
     raise NotFound(f"The analysis has no evidence {evidence_id[:20]!r}.")
 
 
-@router.get("/specialists")
-def list_specialists(served: Served) -> list[Listed]:
-    """The closed tool set: what is installed, and why the rest is not."""
-    return [Listed.model_validate(entry) for entry in served.manifest.specialists.values()]
+@router.get("/specialists", response_model=list[Listed], responses=_PAGE)
+def list_specialists(
+    served: Served, accept_header: Annotated[str | None, Header(alias="accept")] = None
+) -> Response:
+    """The closed tool set: what is installed, and why the rest is not; a page where Accept prefers one."""
+    if wants_page(accept_header):
+        return _varying(list_page(served.manifest))
+    listed = [Listed.model_validate(entry) for entry in served.manifest.specialists.values()]
+    return _varying(JSONResponse([entry.model_dump(mode="json") for entry in listed], OK))
+
+
+@router.get("/specialists/{specialist_id}/card", response_model=Card, responses=_PAGE)
+def show_card(
+    specialist_id: str,
+    served: Served,
+    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+) -> Response:
+    """Its model card: use, data, figures, limits, thresholds, provenance; a page where Accept prefers one."""
+    entry = _listed(served, specialist_id)
+    if wants_page(accept_header):
+        return _varying(card_page(entry))
+    return _varying(JSONResponse(card_of(entry).model_dump(mode="json"), OK))
 
 
 @router.post("/specialists/{specialist_id}", openapi_extra=SPECIALIST_BODY)
 async def ask_specialist(specialist_id: str, request: Request, served: Served) -> Answer:
     """One specialist's answer on one image, without the planner; nothing is stored."""
-    entry = served.manifest.specialists.get(specialist_id)
-    if entry is None:
-        raise NotFound(
-            f"There is no specialist {specialist_id[:60]!r}; GET /specialists lists them."
-        )
+    entry = _listed(served, specialist_id)
     form = await read_form(request, SPECIALIST_FIELDS)
     ingested = await read_image(request, form)
     roi = region(form, entry, ingested)
@@ -217,6 +234,20 @@ def ready(served: Served) -> dict[str, str]:
     if not served.store.workers_alive(since):
         raise NotReady("No worker gave a heartbeat of late; analyses wait until one does.")
     return {"status": "ready", "store": "reached", "worker": "alive", "weights": "loaded"}
+
+
+def _listed(served: Services, specialist_id: str) -> SpecialistEntry:
+    entry = served.manifest.specialists.get(specialist_id)
+    if entry is None:
+        raise NotFound(
+            f"There is no specialist {specialist_id[:60]!r}; GET /specialists lists them."
+        )
+    return entry
+
+
+def _varying(response: Response) -> Response:
+    response.headers["Vary"] = "Accept"
+    return response
 
 
 def _report(served: Services, analysis_id: str, form: ReportForm) -> Response:

@@ -55,7 +55,37 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Arithmetic of networks; `auto`: `fp32`."
     )
-    planner: Literal["rules"] = Field(default="rules", description="Who chooses the next step.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Cores that one network pass takes; unset: all."
+    )
+    planner: str = Field(
+        default="auto",
+        description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules), "
+        "`rules`, or the folder of a LLaVA planner.",
+    )
+    planner_precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Precision of the planner; `auto`: bf16 on CUDA, fp32 on a CPU."
+    )
+    planner_margin: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="Margin below which the rules decide; unset: the planner's own.",
+    )
+    planner_step_s: float = Field(
+        default=60.0,
+        gt=0.0,
+        description="Time that the planner has for a step; then the rules decide.",
+    )
+    planner_blind: bool = Field(
+        default=False,
+        description="Whether a planner may plan that failed the test of `ustri doctor`; its reports say so.",
+    )
+    accept_research_licence: Literal["no", "plan", "release"] = Field(
+        default="no",
+        description="Whether a planner whose weights are for research only may plan, and whether its reports may become "
+        "final and leave.",
+    )
     limit_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request that is read, in bytes."
     )

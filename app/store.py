@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.cine import Cine
 from app.database import flush_log, migrate, open_engine, translated, writer
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
-from app.ingest import Ingested, load_image
+from app.ingest import Ingested, Picture, load_image
 from app.settings import Settings
 from app.tables import (
     AnalysisRow,
@@ -143,7 +143,7 @@ class Store:
             _check_queue(session, queue_limit)
             analysis_id = uuid.uuid4().hex
             now = utc_now()
-            _add_picture(session, ingested, now)
+            _add_picture(session, ingested.picture, now)
             session.add(
                 AnalysisRow(
                     id=analysis_id,
@@ -171,7 +171,7 @@ class Store:
             _add_frames_and_link(session, analysis_id, ingested, now)
             # Inside the transaction: a row without its file cannot be; a file without its row, left
             # by a crash before the commit, is swept at the next start.
-            for picture in (ingested, *ingested.frames):
+            for picture in (ingested.picture, *ingested.frames):
                 self._write_picture(picture)
         return Accepted(analysis_id=analysis_id, replayed=False)
 
@@ -263,13 +263,13 @@ class Store:
     def _picture(self, key: str) -> Path:
         return self._images_dir / f"{key}.png"
 
-    def _write_picture(self, ingested: Ingested) -> None:
-        target = self._picture(ingested.key)
+    def _write_picture(self, picture: Picture) -> None:
+        target = self._picture(picture.key)
         if target.exists():
             return
         part = target.with_suffix(".part")
         with part.open("wb") as file:
-            file.write(ingested.png)
+            file.write(picture.png)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
@@ -316,9 +316,9 @@ def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analys
     )
 
 
-def _add_picture(session: Session, ingested: Ingested, now: str) -> None:
-    if session.get(ImageRow, ingested.key) is None:
-        session.add(ImageRow(key=ingested.key, size_bytes=len(ingested.png), created_at=now))
+def _add_picture(session: Session, picture: Picture, now: str) -> None:
+    if session.get(ImageRow, picture.key) is None:
+        session.add(ImageRow(key=picture.key, size_bytes=len(picture.png), created_at=now))
         session.flush()
 
 
@@ -333,9 +333,9 @@ def _add_frames_and_link(session: Session, analysis_id: str, ingested: Ingested,
         session.add(
             FrameRow(
                 analysis_id=analysis_id,
-                index=frame.image.info.frame,
+                index=frame.info.frame,
                 image_key=frame.key,
-                image_info=frame.image.info.model_dump_json(),
+                image_info=frame.info.model_dump_json(),
             )
         )
     session.flush()

@@ -18,9 +18,11 @@ from app.errors import NotFound, ServiceError
 from app.intake import accept
 from app.responses import OK, SEE_OTHER, Problem, problem_of
 from app.services import Services, services
+from app.stepping import rules_of, strip_of
 from app.store import Analysis
 from app.tables import JobState
 from planner.protocols import read_protocols
+from reports.interval import caveat
 from reports.model import (
     BoxEvidence,
     Evidence,
@@ -111,7 +113,7 @@ def view(analysis_id: str, served: Served) -> HTMLResponse:
     except ServiceError as error:
         problem = problem_of(error)
         return _page("problem.html", problem.status, problem=problem)
-    return _report_page(report)
+    return _report_page(report, served)
 
 
 @router.get("/analyses/{analysis_id}/image.png")
@@ -133,29 +135,26 @@ def frame_picture(analysis_id: str, index: int, served: Served) -> Response:
     Raises:
         NotFound: that frame was not kept.
     """
-    frames = served.store.cine.frames(analysis_id)
-    if not 0 <= index < len(frames):
-        raise NotFound(f"The analysis keeps no frame {index}.")
-    return Response(served.store.png(frames[index].key), media_type="image/png", headers=_KEEP)
+    for frame in served.store.cine.frames(analysis_id):
+        if frame.index == index:
+            png = served.store.png(frame.key)
+            return Response(png, media_type="image/png", headers=_KEEP)
+    raise NotFound(f"The analysis keeps no frame {index}.")
 
 
 @router.get("/analyses/{analysis_id}/frames/{index}")
 def frame_page(analysis_id: str, index: int, served: Served) -> HTMLResponse:
-    """One frame of a file of several with the router's scores for it, and the way to its neighbours."""
-    frames = served.store.cine.frames(analysis_id)
-    if not 0 <= index < len(frames):
-        problem = problem_of(NotFound(f"The analysis keeps no frame {index}."))
+    """One frame of a file of several with the router's scores for it, and the way to all others."""
+    try:
+        analysis = served.store.analysis(analysis_id)
+        strip = strip_of(served.store.cine.frames(analysis_id), index, analysis.exam)
+        if strip is None:
+            raise NotFound(f"The analysis keeps no frame {index}.")
+    except ServiceError as error:
+        problem = problem_of(error)
         return _page("problem.html", problem.status, problem=problem)
-    scores = sorted((frames[index].scores or {}).items(), key=lambda item: -item[1])
-    return _page(
-        "cine.html",
-        OK,
-        here=f"/analyses/{analysis_id}",
-        index=index,
-        last=len(frames) - 1,
-        analysed=served.store.analysis(analysis_id).image.frame,
-        scores=[(name.replace("_", " "), score_text(score)) for name, score in scores],
-    )
+    here = f"/analyses/{analysis_id}"
+    return _page("cine.html", OK, here=here, strip=strip, analysed=analysis.image.frame)
 
 
 @router.get("/analyses/{analysis_id}/thumbnail.png")
@@ -196,7 +195,7 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
     )
 
 
-def _report_page(report: Report) -> HTMLResponse:
+def _report_page(report: Report, served: Services) -> HTMLResponse:
     by_step: defaultdict[int, list[str]] = defaultdict(list)
     for item in report.evidence:
         by_step[item.step].append(item.id)
@@ -209,9 +208,11 @@ def _report_page(report: Report) -> HTMLResponse:
         overlay=to_svg_layers(report),
         view_box=view_box(report),
         layers=layers_of(report),
+        rules=rules_of(report.image),
         evidence={item.id: item for item in report.evidence},
         names=evidence_names(report),
         evidence_by_step=by_step,
+        specialists=frozenset(served.manifest.specialists),
     )
 
 
@@ -228,6 +229,7 @@ def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
         received=analysis.created_at,
         received_text=utc_text(analysis.created_at),
         image_href=f"/analyses/{analysis.id}/image.png",
+        screening=served.store.cine.screening(analysis.id),
         steps=[record.step for record in records],
     )
 
@@ -308,7 +310,8 @@ def amount(item: Measurement) -> str:
     text = number(item.value, item.unit)
     if item.interval is not None:
         low, high = (digits(bound, item.unit) for bound in item.interval)
-        text += f" ({low} to {high})"
+        share = "" if item.coverage is None else f"{100 * item.coverage:.0f} % "
+        text += f" ({share}interval {low} to {high})"
     return text
 
 
@@ -327,6 +330,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "amount": amount,
+        "caveat": caveat,
         "exam_basis": exam_basis,
         "score_text": score_text,
         "words": lambda state: str(state).replace("_", " "),

@@ -3,17 +3,18 @@
 import logging
 import threading
 import uuid
+from functools import partial
 
-from app.cine import chosen, scores_of
+from app.cine import KeptFrame, chosen, screen
 from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
 from app.jobs import Jobs, Lease, new_owner
+from app.planning import load_planning
 from app.settings import Settings, code_version
 from app.store import Analysis, Store, utc_now
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
-from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Box, Report
 from specialists.image import Image
@@ -36,7 +37,10 @@ def load_tools(settings: Settings) -> Tools:
     from specialists.runtime import RuntimeOptions
 
     options = RuntimeOptions(
-        runtime=settings.runtime, precision=settings.precision, cache_dir=settings.cache_dir
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
     )
     return load_engine(read_manifest(settings.specialists_dir), settings.device, options)
 
@@ -48,9 +52,8 @@ class Worker(threading.Thread):
         super().__init__(name="worker", daemon=True)
         self._store = store
         self._tools = tools
-        protocols = read_protocols()
-        self._chooser = Rules(protocols)
-        self._router = protocols.router.specialist
+        self._chooser = load_planning(settings, tools).chooser
+        self._router = read_protocols().router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
         self._pulse_s = settings.lease_s / 3
         self._bell = threading.Event()
@@ -183,23 +186,29 @@ class Worker(threading.Thread):
         Raises:
             Draining: the worker is stopping.
         """
-        cine, scores = self._store.cine, []
+        cine = self._store.cine
         frames = cine.frames(analysis.id)
         if not frames or analysis.image.frame is not None:
             return analysis
-        for frame in frames:
-            if frame.scores is None:
-                if self._stopping.is_set():
-                    raise Draining("The worker is stopping.")
-                image = load_image(self._store.png(frame.key), frame.info)
-                found = scores_of(image, self._tools, self._router)
-                cine.note(analysis.id, frame.index, found)
-            else:
-                found = frame.scores
-            scores.append(found)
-        info = chosen([frame.info for frame in frames], scores, analysis.exam)
-        cine.choose(analysis.id, frames[info.frame or 0].key, info)
+        scores = {frame.key: frame.scores for frame in frames if frame.scores is not None}
+        unseen = {frame.key: partial(self._load, frame) for frame in frames}
+        for found in screen(
+            {key: load for key, load in unseen.items() if key not in scores},
+            self._tools,
+            self._router,
+        ):
+            cine.note(analysis.id, found)
+            scores |= found
+            if self._stopping.is_set():
+                raise Draining("The worker is stopping.")
+        infos = [frame.info for frame in frames]
+        info = chosen(infos, [scores[frame.key] for frame in frames], analysis.exam)
+        key = next(frame.key for frame in frames if frame.index == info.frame)
+        cine.choose(analysis.id, key, info)
         return self._store.analysis(analysis.id)
+
+    def _load(self, frame: KeptFrame) -> Image:
+        return load_image(self._store.png(frame.key), frame.info)
 
     def _pulse(self) -> None:
         """Shows that this worker lives, and keeps its lease through a step that takes long."""

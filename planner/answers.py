@@ -1,21 +1,18 @@
 """Every question of the exam answered: by a finding, by measurements, or by the reason why not."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from planner.case import best_class
 from planner.evidence import evidence_of
+from planner.intervals import intervals_of
 from planner.legal import Plan
 from planner.protocols import Answer, Question
-from reports.measure import Measured, Number, Seen, assemble, breast_numbers
-from reports.measure_head import head_numbers
-from reports.measure_muscle import muscle_numbers
-from reports.measure_nerve import nerve_numbers
-from reports.measure_progression import progression_numbers
+from reports.formulas import NUMBERS_OF
+from reports.measure import Measured, Number, Seen, assemble
 from reports.model import (
     Evidence,
-    ExamCode,
     Finding,
     FindingState,
     MaskEvidence,
@@ -29,15 +26,6 @@ PRESENCE = "presence"
 """The threshold of a detector's score in its manifest entry."""
 
 NO_FORMULA = "this version has no formula for it"
-
-MEASURED_BY: dict[ExamCode, Callable[[Seen], Sequence[Number]]] = {
-    ExamCode.BREAST: breast_numbers,
-    ExamCode.FETAL_HEAD: head_numbers,
-    ExamCode.INTRAPARTUM: progression_numbers,
-    ExamCode.NERVE: nerve_numbers,
-    ExamCode.MUSCLE: muscle_numbers,
-}
-"""What measures an exam; a question takes the measurements of its label."""
 
 
 class Resolution(Enum):
@@ -90,7 +78,7 @@ def answers_of(plan: Plan) -> Answers:
                 measurements += alike
             answered = any(item.state is MeasurementState.MEASURED for item in alike)
             reason = alike[0].reason
-        if question.slot in plan.required:
+        if plan.is_due(question):
             resolved.append(_resolve(plan, question, answered=answered, reason=reason))
     _add_foreign(plan, findings, measurements, resolved)
     return Answers(
@@ -112,8 +100,13 @@ def _measured(plan: Plan, evidence: Sequence[Evidence]) -> Measured:
             evidence={step.slot: _of_slot(plan, step.slot, evidence) for step in steps},
             scanned=plan.case.scanned,
         )
-        numbers = MEASURED_BY[code](seen)
-    return assemble(numbers, first_measurement=1, first_evidence=len(evidence) + 1)
+        numbers = NUMBERS_OF[code](seen)
+    return assemble(
+        numbers,
+        first_measurement=1,
+        first_evidence=len(evidence) + 1,
+        intervals=intervals_of(plan.case),
+    )
 
 
 def _of_slot(plan: Plan, slot: str | None, evidence: Sequence[Evidence]) -> list[Evidence]:

@@ -7,14 +7,16 @@ from functools import cached_property, reduce
 from pydantic import BaseModel, ConfigDict
 
 from planner.protocols import Protocols
-from reports.model import Box, ExamCode, ImageInfo, ModelRef, Ring, Step
+from reports.model import Box, ExamCode, ImageInfo, PlannerRef, Ring, Step
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
 STOP = "stop"
 SLOT = "slot"
 ROI = "roi"
-"""Keys of `Step.parameters`: the slot that the action fills, and the slot whose box is its region."""
+EXPECT = "expect"
+"""Keys of `Step.parameters`: the slot that the action fills, the slot whose box is its region, and the exam that the
+planner sees before the router answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,16 +105,17 @@ def fold(records: Iterable[Record]) -> State:
 class Case:
     """Everything that the next step and the report follow from; `planner` names the chooser.
 
-    `scanned` outlines the scanned area (`reports.scanned`); None where it is not known.
+    `sees` says whether it looks at the image, and so may expect an exam before the router answers. `scanned` outlines the scanned area (`reports.scanned`); None where it is not known.
     """
 
     image: ImageInfo
     request: Request
     manifest: Manifest
     protocols: Protocols
-    planner: ModelRef
+    planner: PlannerRef
     records: tuple[Record, ...] = ()
     scanned: Ring | None = None
+    sees: bool = False
 
     @cached_property
     def state(self) -> State:

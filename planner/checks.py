@@ -7,16 +7,17 @@ import numpy as np
 
 from planner.agreement import GEOMETRIC, MOST_OUTSIDE, Verdict
 from planner.case import Case, best_class
-from planner.exam import best_exam
+from planner.exam import best_exam, exam_seen
 from planner.legal import Plan
 from planner.protocols import CheckKind, CheckRow
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import NOVELTY_CHECK, clause, score_text
+from reports.wording import NOVELTY_CHECK, QUALITY_CHECK, clause, score_text
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"
+PLANNER_CHECK = "exam: planner against router"
 
 LEAST_BOX_IOU = 0.5
 """Below it a box and an outline are not the same thing: the overlap at which PASCAL VOC (Everingham 2010,
@@ -24,12 +25,28 @@ section 4.2) counts a detection as correct."""
 
 
 def checks_of(plan: Plan) -> tuple[Check, ...]:
-    """The router's check, where the request names an exam, then the protocol's checks of what was wanted."""
-    checks = (*_novelty_check(plan.case), *_router_check(plan.case))
+    """The checks of the image and the exam, then the protocol's checks of what was wanted or chosen."""
+    case = plan.case
+    checks = (
+        *_quality_check(case),
+        *_novelty_check(case),
+        *_router_check(case),
+        *_planner_check(case),
+    )
     if plan.decision.refusal or plan.protocol is None:
         return checks
-    rows = [row for row in plan.protocol.checks if plan.wanted.issuperset(row.slots)]
+    rows = [row for row in plan.protocol.checks if plan.considered.issuperset(row.slots)]
     return (*checks, *(_check(plan, row) for row in rows))
+
+
+def _quality_check(case: Case) -> tuple[Check, ...]:
+    """What is wrong with the picture, where something is."""
+    results = [record.result for record in case.records if record.result is not None]
+    faults = next((r.quality for r in results if r.quality), None)
+    if not faults:
+        return ()
+    detail = " ".join(faults)
+    return (Check(name=QUALITY_CHECK, outcome=CheckOutcome.FLAG, detail=detail),)
 
 
 def _novelty_check(case: Case) -> tuple[Check, ...]:
@@ -58,6 +75,19 @@ def _router_check(case: Case) -> tuple[Check, ...]:
     detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
     outcome = CheckOutcome.AGREE if code == requested else CheckOutcome.FLAG
     return (Check(name=ROUTER_CHECK, outcome=outcome, detail=detail),)
+
+
+def _planner_check(case: Case) -> tuple[Check, ...]:
+    """The exam that a planner saw in the image before the router did, against the router's best."""
+    seen = exam_seen(case)
+    result = case.state.result(case.protocols.router.slot)
+    if seen is None or not isinstance(result, ClassifyResult):
+        return ()
+    code, score = best_exam(result)
+    took = "no exam" if seen.exam is None else seen.exam.value
+    detail = f"The planner saw {took}; the router's best is {code.value} ({score_text(score)})."
+    outcome = CheckOutcome.AGREE if code == seen.exam else CheckOutcome.FLAG
+    return (Check(name=PLANNER_CHECK, outcome=outcome, detail=detail),)
 
 
 def _check(plan: Plan, row: CheckRow) -> Check:

@@ -4,24 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from planner.case import ROI, SLOT, STOP, Case
-from reports.model import ChosenBy
+from planner.case import EXPECT, ROI, SLOT, STOP, Case
+from reports.model import ChosenBy, ExamCode, PlannerRef
 from specialists.image import Image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """A specialist's id and the slot it fills, or `stop`; `roi` is the slot whose box is its region."""
+    """A specialist's id and the slot it fills, or `stop`, with its parameters.
+
+    `roi` is the slot whose box is its region; `expect` the exam that the planner sees before the router answers.
+    """
 
     name: str
     slot: str | None = None
     roi: str | None = None
+    expect: ExamCode | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
         """The action's part of a `Step`."""
-        pairs = {SLOT: self.slot, ROI: self.roi}
+        expected = None if self.expect is None else self.expect.value
+        pairs = {SLOT: self.slot, ROI: self.roi, EXPECT: expected}
         return {key: value for key, value in pairs.items() if value is not None}
+
+    @property
+    def label(self) -> str:
+        """What tells it from the other legal actions: `breast_lesion@box:lesion`, `exam_cls@breast`, `stop`."""
+        parameter = self.roi or self.expect
+        return self.name if parameter is None else f"{self.name}@{parameter}"
 
 
 STOP_ACTION = Action(name=STOP)
@@ -42,12 +53,12 @@ class Chooser(Protocol):
     """A planner: chooses one of two or more legal actions, and never anything else."""
 
     @property
-    def id(self) -> str:
-        """Its name in the report's provenance."""
+    def ref(self) -> PlannerRef:
+        """What the report's provenance says of it: its name, and what its choices follow from, by content."""
 
     @property
-    def sha256(self) -> str:
-        """What its choices follow from, by content."""
+    def sees(self) -> bool:
+        """Whether it looks at the image, and so may say which exam it expects of the router."""
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """One of `legal`, which come in protocol order with `stop` last."""

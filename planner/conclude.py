@@ -9,8 +9,17 @@ from planner.checks import checks_of
 from planner.errors import HashMissing
 from planner.legal import Plan, plan_for
 from reports.content import content_sha256
-from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
+from reports.model import ModelRef, Outcome, PlannerRef, Provenance, Report, RequestInfo
 from reports.wording import clause, word
+
+READ_BY_PLANNER = (
+    "No keyword of the question told what it asks for, so the planner chose what to run; "
+    "whether that answers the question was not established."
+)
+NOTHING_ASKED = (
+    "The planner found nothing in the question that the specialists for {title} answer. It would need another "
+    "question, or an image of another exam."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,7 @@ def conclude(case: Case, identity: Identity) -> Report:
         models=_models(case),
         planner=case.planner,
         content_sha256="",
+        research_only=_research_only(case.planner),
     )
     report = word(
         Report(
@@ -72,11 +82,20 @@ def conclude(case: Case, identity: Identity) -> Report:
     return report.model_copy(update={"provenance": hashed})
 
 
+def _research_only(planner: PlannerRef) -> str | None:
+    """Why the report may neither become final nor leave; None where nothing speaks against it."""
+    if not planner.research_only or planner.released:
+        return None
+    return f"It was planned by {planner.id}, whose weights may be used for research only"
+
+
 def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:
     """Whether all, some or none of what the request requires was answered, and why not all."""
     if plan.decision.refusal:
         return Outcome.REFUSED, plan.decision.refusal
-    note = plan.decision.asked.note if plan.decision.asked else None
+    if plan.asked_freely and plan.stopped_by_model and not plan.due:
+        return Outcome.REFUSED, NOTHING_ASKED.format(title=plan.decision.info.title)
+    note = _note(plan)
     open_ones = [item for item in answers.resolved if item.resolution is Resolution.OPEN]
     if not open_ones:
         return Outcome.REPORTED, note
@@ -86,6 +105,15 @@ def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:
         Outcome.PARTIAL if answered else Outcome.REFUSED,
         gaps if note is None else f"{gaps} {note}",
     )
+
+
+def _note(plan: Plan) -> str | None:
+    """How the question was read: by its keywords, or by the planner where these said nothing."""
+    asked = plan.decision.asked
+    if asked is None or asked.note is None:
+        return None
+    read = plan.stopped_by_model and plan.asked_freely and not asked.narrowed
+    return READ_BY_PLANNER if read else asked.note
 
 
 def _by_reason(open_ones: Iterable[Resolved]) -> str:

@@ -5,8 +5,12 @@ PlannerError
 ├── ThresholdMissing  the manifest states no threshold that a decision needs
 ├── ActionIllegal     a chooser chose what was not legal
 ├── ResultMisfit      a specialist answered with another kind or other labels than its slot holds
-└── HashMissing       a model that took part has no SHA-256 to be named by
+├── HashMissing       a model that took part has no SHA-256 to be named by
+├── BackboneMisfit    a planner sees through a backbone that is not here
+└── PlannerFailed     a planning model gave no scores to rely on: the rules decide
 """
+
+from specialists.errors import WeightsError
 
 
 class PlannerError(Exception):
@@ -31,3 +35,11 @@ class ResultMisfit(PlannerError):
 
 class HashMissing(PlannerError):
     """A report cannot name a model that it rests on; the message names the manifest entry."""
+
+
+class BackboneMisfit(PlannerError, WeightsError):
+    """A planner was trained on the features of another backbone; the message names both."""
+
+
+class PlannerFailed(PlannerError):
+    """A planning model gave no usable scores; the rules decide."""

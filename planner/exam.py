@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 
-from planner.case import Case, best_class
+from planner.case import EXPECT, Case, best_class
 from planner.errors import ThresholdMissing
-from planner.question import Asked, read_question
-from reports.model import Colour, ExamCode, ExamInfo
+from planner.question import UNMATCHED, Asked, read_question
+from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
 from reports.wording import score_text
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
@@ -110,7 +110,7 @@ def _route(case: Case) -> ExamDecision:
     elif isinstance(record.result, ClassifyResult):
         return _judge(case, record.result)
     else:
-        why = f"the router declined: {(record.declined or '').rstrip('.')}"
+        why = (record.declined or "").rstrip(".")
     info = _exam_info(case, requested, None)
     if record is not None:
         what = (
@@ -132,6 +132,34 @@ def best_exam(result: ClassifyResult) -> tuple[ExamCode, float]:
     return ExamCode(label), result.scores[label]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a planner that looks at the image took it for, before the router answered; None: no exam."""
+
+    exam: ExamCode | None
+
+
+def exam_seen(case: Case) -> Seen | None:
+    """The exam that the planner saw; None where rules asked the router."""
+    record = next(iter(case.state.slots.get(case.protocols.router.slot, ())), None)
+    if record is None or record.step.chosen_by is not ChosenBy.LLAVA:
+        return None
+    expected = record.step.parameters.get(EXPECT)
+    return Seen(exam=None if expected is None else ExamCode(expected))
+
+
+def _disagreement(case: Case, code: ExamCode, score: float) -> str | None:
+    """Why the image is taken for no exam when no request names one: planner and router see different ones."""
+    seen = exam_seen(case)
+    if seen is None or seen.exam == code:
+        return None
+    took = "no known exam" if seen.exam is None else seen.exam.value
+    return (
+        f"The router recognised {code.value} with a score of {score_text(score)}, but the planner saw {took} in the "
+        "image. If the exam is known, name it in the request."
+    )
+
+
 def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
     router, requested = case.protocols.router.specialist, case.request.exam
     code, score = best_exam(result)
@@ -146,7 +174,8 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
                     "name it in the request."
                 ),
             )
-        return ExamDecision(info=_exam_info(case, code, score))
+        info = _exam_info(case, code, score)
+        return ExamDecision(info=info, refusal=_disagreement(case, code, score))
     contradiction = _threshold(case.manifest, router, CONTRADICTION)
     if code != requested and score >= contradiction:
         return ExamDecision(
@@ -162,11 +191,15 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
 
 def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDecision:
     asked = read_question(case.request.question, code, case.protocols)
-    decision = replace(decision, asked=asked)
-    if not asked.own:
-        return replace(decision, refusal=_foreign_refusal(case, asked, decision.info.title))
     protocol = case.protocols.exams[code]
-    slots = {question.slot for question in asked.own if protocol.step(question.slot).required}
+    if not asked.own and not _left_to_planner(case):
+        refusal = _foreign_refusal(case, asked, decision.info.title)
+        return replace(decision, asked=asked, refusal=refusal)
+    if not asked.own and case.state.stopped:
+        asked = Asked(own=protocol.questions, note=UNMATCHED)
+    decision = replace(decision, asked=asked)
+    asks = asked.own or protocol.questions
+    slots = {question.slot for question in asks if protocol.step(question.slot).required}
     specialists = protocol.specialists(protocol.closure(slots))
     if not installed(case, specialists):
         return replace(
@@ -177,6 +210,12 @@ def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDec
             ),
         )
     return decision
+
+
+def _left_to_planner(case: Case) -> bool:
+    """Whether a planner that reads the question may find more in it than keywords of other exams, or did."""
+    ran = any(slot != case.protocols.router.slot for slot in case.state.slots)
+    return case.sees and (ran or not case.state.stopped)
 
 
 def foreign_label(case: Case, code: ExamCode, question_label: str | None) -> str:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from planner.case import Case
+from planner.case import Case, Record
 from planner.choose import STOP_ACTION, Action
 from planner.exam import ExamDecision, decide_exam, installed, not_installed
-from planner.protocols import Condition, Need, Protocol, ProtocolStep
+from planner.protocols import Condition, Need, Protocol, ProtocolStep, Question
+from reports.model import ChosenBy, ExamCode
 from specialists.manifest import Roi
 
 
@@ -25,41 +26,104 @@ class Plan:
 
     @cached_property
     def required(self) -> frozenset[str]:
-        """The slots that the request asks for, and those that they need."""
+        """The slots that the request asks for by its keywords, and those that they need; without any, the exam's."""
         asked = self.decision.asked
         if self.protocol is None or asked is None:
             return frozenset()
         if not asked.narrowed:
             return frozenset(step.slot for step in self.protocol.steps if step.required)
-        return self.protocol.closure(question.slot for question in asked.own)
+        return self.protocol.answering(asked.own)
 
     @cached_property
     def wanted(self) -> frozenset[str]:
-        """The required slots and those that cross-check them."""
+        """The required slots; of a whole protocol also those that cross-check them."""
+        asked = self.decision.asked
+        if asked is not None and asked.narrowed:
+            return self.required
         steps = () if self.protocol is None else self.protocol.steps
         checks = {step.slot for step in steps if self.required.intersection(step.cross_checks)}
         return self.required | checks
 
+    @cached_property
+    def chosen(self) -> frozenset[str]:
+        """The slots that a planner which read the request ran; what they are wanted for, it alone knows."""
+        return frozenset(
+            slot
+            for slot, records in self.case.state.slots.items()
+            if slot != self.case.protocols.router.slot and any(map(_by_model, records))
+        )
+
+    @cached_property
+    def considered(self) -> frozenset[str]:
+        """The slots that the case is about: wanted by keywords, or chosen by a planner."""
+        return self.wanted | self.chosen
+
+    @cached_property
+    def stopped_by_model(self) -> bool:
+        """Whether a planner which read the request judged that nothing more is asked."""
+        return any(
+            _by_model(record) and record.step.action == STOP_ACTION.name
+            for record in self.case.records
+        )
+
+    @cached_property
+    def due(self) -> frozenset[str]:
+        """The slots that the report must answer: the required ones, or those that ran where a planner read the request.
+
+        Keywords that were recognised stay due, whatever a planner made of the request.
+        """
+        asked = self.decision.asked
+        if asked is None or asked.narrowed or not self.stopped_by_model or not self.asked_freely:
+            return self.required
+        return frozenset(self.case.state.slots) - {self.case.protocols.router.slot}
+
+    def is_due(self, question: Question) -> bool:
+        """Whether the report must answer that question: one that was asked by name, or one of a due slot."""
+        asked = self.decision.asked
+        if asked is not None and asked.narrowed:
+            return question in asked.own
+        return question.slot in self.due
+
     def legal_actions(self) -> tuple[Action, ...]:
-        """The legal actions in protocol order, `stop` last where it is legal; never empty."""
+        """The legal actions in protocol order, `stop` last where it is legal; never empty.
+
+        Before the router has answered, a planner that sees says which exam it expects. With a question, each step of the exam
+        that can run is legal, and so is `stop`: what the question asks for is the planner's to read. Without one,
+        `stop` waits for what the protocol requires.
+        """
         if self.case.state.stopped or self.decision.refusal:
             return (STOP_ACTION,)
         if not self.decision.routed:
-            router = self.case.protocols.router
-            return (Action(name=router.specialist, slot=router.slot),)
+            return self._routing()
         steps = () if self.protocol is None else self.protocol.steps
         actions = tuple(
-            action for step in steps if step.slot in self.wanted for action in self._actions(step)
+            action
+            for step in steps
+            if self.asked_freely or step.slot in self.wanted
+            for action in self._actions(step)
         )
-        if any(action.slot in self.required for action in actions):
+        if not self.asked_freely and any(action.slot in self.required for action in actions):
             return actions
         return (*actions, STOP_ACTION)
+
+    @property
+    def asked_freely(self) -> bool:
+        """Whether the request holds a question in words."""
+        return bool((self.case.request.question or "").strip())
+
+    def _routing(self) -> tuple[Action, ...]:
+        """The router: without an expectation, then with each exam that a planner which looks at the image may see."""
+        router = self.case.protocols.router
+        expectations = (None, *ExamCode) if self.case.sees else (None,)
+        return tuple(
+            Action(name=router.specialist, slot=router.slot, expect=exam) for exam in expectations
+        )
 
     def why_open(self, slot: str) -> str:
         """Why `slot` of the exam holds no result: a sentence without its full stop."""
         if self.decision.refusal:
             return "the analysis was refused"
-        if slot not in self.wanted:
+        if slot not in self.considered:
             return "the question did not ask for it"
         step = self._step(slot)
         records = self.case.state.slots.get(slot, ())
@@ -70,6 +134,8 @@ class Plan:
             return f"not installed: {not_installed(self.case, step.specialists)}"
         need = self._unmet(step)
         if need is None:
+            if self.stopped_by_model:
+                return "the planner judged that the request does not ask for it"
             return "the analysis stopped before it"
         if self.case.state.answer(need.slot) is None:
             why = self.why_open(need.slot)
@@ -82,7 +148,7 @@ class Plan:
 
     def moot(self, slot: str) -> bool:
         """Whether `slot` has nothing to answer: what it is asked of was looked for and not found."""
-        if self.decision.refusal or slot not in self.wanted:
+        if self.decision.refusal or slot not in self.considered:
             return False
         state, step = self.case.state, self._step(slot)
         need = self._unmet(step)
@@ -99,18 +165,20 @@ class Plan:
         state = self.case.state
         if state.answer(step.slot) is not None or self._unmet(step) is not None:
             return []
-        return [self._action(step, name) for name in self._left(step)[:1]]
+        return [action for name in self._left(step)[:1] for action in self._on_regions(step, name)]
 
     def _left(self, step: ProtocolStep) -> list[str]:
         tried = self.case.state.tried(step.slot)
         return [name for name in installed(self.case, step.specialists) if name not in tried]
 
-    def _action(self, step: ProtocolStep, specialist: str) -> Action:
-        reads_roi = self.case.manifest.specialists[specialist].roi is not Roi.NONE
-        has_box = step.roi is not None and self.case.state.box(step.roi) is not None
-        return Action(
-            name=specialist, slot=step.slot, roi=step.roi if reads_roi and has_box else None
-        )
+    def _on_regions(self, step: ProtocolStep, specialist: str) -> list[Action]:
+        """The specialist on each region that it may read: the detector's box first, then the whole image."""
+        reads = self.case.manifest.specialists[specialist].roi
+        boxed = step.roi is not None and self.case.state.box(step.roi) is not None
+        regions: list[str | None] = [step.roi] if boxed and reads is not Roi.NONE else []
+        if not (boxed and reads is Roi.REQUIRED):
+            regions.append(None)
+        return [Action(name=specialist, slot=step.slot, roi=region) for region in regions]
 
     def _needs(self, step: ProtocolStep) -> list[Need]:
         """The protocol's needs, then those of the manifest."""
@@ -135,12 +203,17 @@ class Plan:
 
     def _closed(self, slot: str) -> bool:
         """Whether nothing more can be learnt for `slot`."""
-        if slot not in self.wanted or self.case.state.answer(slot) is not None:
+        known = self.asked_freely or slot in self.wanted
+        if not known or self.case.state.answer(slot) is not None:
             return True
         step = self._step(slot)
         need = self._unmet(step)
         blocked = need is not None and need.condition is Condition.FOUND and self._closed(need.slot)
         return blocked or not self._left(step)
+
+
+def _by_model(record: Record) -> bool:
+    return record.step.chosen_by is ChosenBy.LLAVA
 
 
 def plan_for(case: Case) -> Plan:

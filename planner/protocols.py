@@ -152,6 +152,12 @@ class Protocol(_Table):
                 closed |= {step.roi} if step.roi else set()
         return frozenset(closed)
 
+    def answering(self, questions: Iterable[Question]) -> frozenset[str]:
+        """The slots that answer `questions`, those that must confirm them, and all that these need."""
+        asked = tuple(questions)
+        confirming = {question.confirmed_by for question in asked if question.confirmed_by}
+        return self.closure(confirming | {question.slot for question in asked})
+
     def specialists(self, slots: Iterable[str]) -> tuple[str, ...]:
         """All that may fill one of `slots`, in protocol order."""
         wanted = set(slots)

@@ -10,7 +10,7 @@ from planner.errors import ActionIllegal, ResultMisfit
 from planner.exam import check_thresholds
 from planner.legal import Plan, plan_for
 from planner.protocols import SLOT_KINDS, read_protocols
-from reports.model import Box, ChosenBy, ModelRef, Step
+from reports.model import Box, ChosenBy, Step
 from reports.scanned import scanned_outline
 from specialists.errors import Declined
 from specialists.image import Image
@@ -34,6 +34,13 @@ class Tools(Protocol):
 
         Raises:
             Declined: it cannot answer for this image.
+        """
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """The specialist's answer for each image, in their order; None where it declines.
+
+        Raises:
+            Unavailable: it is not installed.
         """
 
 
@@ -67,9 +74,10 @@ def run(
         request=request,
         manifest=tools.manifest,
         protocols=read_protocols(),
-        planner=ModelRef(id=chooser.id, sha256=chooser.sha256),
+        planner=chooser.ref,
         records=tuple(records),
         scanned=scanned_outline(image.pixels),
+        sees=chooser.sees,
     )
     check_thresholds(case.manifest, case.protocols.router.specialist)
     while not case.state.stopped:
@@ -89,7 +97,7 @@ def _step(image: Image, case: Case, tools: Tools, chooser: Chooser) -> Record:
         index=case.state.steps,
         action=choice.action.name,
         parameters=choice.action.parameters,
-        legal=tuple(action.name for action in legal),
+        legal=tuple(action.label for action in legal),
         chosen_by=choice.chosen_by,
         scores=dict(choice.scores),
         margin=choice.margin,
@@ -106,8 +114,8 @@ def _choose(image: Image, plan: Plan, legal: tuple[Action, ...], chooser: Choose
         )
     choice = chooser.choose(image, plan.case, legal)
     if choice.action not in legal:
-        names = ", ".join(action.name for action in legal)
-        raise ActionIllegal(f"{chooser.id} chose {choice.action.name!r}; legal were {names}.")
+        names = ", ".join(action.label for action in legal)
+        raise ActionIllegal(f"{chooser.ref.id} chose {choice.action.label!r}; legal were {names}.")
     return choice
 
 

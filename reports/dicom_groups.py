@@ -99,7 +99,7 @@ class _Groups:
         )
         lines = [finding.statement or finding.label, _because(finding.reason)]
         if finding.label_set is not None:
-            lines.append(f"Label set: {', '.join(finding.label_set)}.")
+            lines.append(f"Label set: {', '.join(finding.label_set) or 'no class'}.")
         lines.append(_rests_on(finding.evidence))
         return _commented(group, lines)
 

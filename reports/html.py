@@ -11,6 +11,7 @@ import hashlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.interval import caveat
 from reports.model import Report
 from reports.overlay import to_svg_layers, view_box
 from reports.wording import NOT_FOR_CLINICAL_USE, exam_basis, score_text, sentence
@@ -65,6 +66,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         {
+            "caveat": caveat,
             "anchor": _anchor,
             "exam_basis": exam_basis,
             "score_text": score_text,

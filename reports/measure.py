@@ -1,6 +1,6 @@
 """Outlines → measurements with their unit, formula and evidence; no physical quantity has a default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -13,6 +13,13 @@ from reports.geometry import (
     extent,
     inside,
     long_and_short_axis,
+)
+from reports.interval import (
+    LARGEST_ONLY,
+    NO_INTERVAL,
+    NOT_CALIBRATED,
+    Intervals,
+    NoInterval,
 )
 from reports.model import (
     Evidence,
@@ -31,7 +38,6 @@ LONG_AXIS = "long axis"
 SHORT_AXIS = "short axis"
 AREA = "area"
 RATIO = "taller-than-wide ratio"
-NO_INTERVAL = "No interval is given: it is not calibrated yet."
 UNITLESS = "1"
 """UCUM's unit of a ratio."""
 DEGREES = "deg"
@@ -40,6 +46,7 @@ OF_A_COMPONENT = frozenset({LONG_AXIS, SHORT_AXIS, AREA, RATIO})
 """Names that do not say of what: their statements begin with the structure."""
 SQUARE_ASSUMED = ", assuming square pixels"
 
+_NONE: Intervals = {}
 _DECIMALS = 4
 _LONG_FORMULA = "maximum Feret diameter: greatest distance between two points of the outline"
 _SHORT_FORMULA = "longest chord of the outline's convex hull perpendicular to the long axis"
@@ -50,11 +57,15 @@ _EDGE_REASON = "The outline reaches the edge of the image: the true size may be 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The unit that a set of points may be measured in; `reason` says why it is not mm."""
+    """The unit that a set of points may be measured in; `reason` says why it is not mm.
+
+    A px is a pixel's width: where the ratio of its sides is stated, `scale` holds it.
+    """
 
     scale: Scale
     unit: Literal["mm", "px"]
     reason: str | None
+    square_assumed: bool
     why: str | None = None
     """The bare cause of `reason`, a clause."""
 
@@ -72,7 +83,8 @@ class Number:
     """A measurement without ids: `value` is None when `reason` says why it is not assessed.
 
     `drawn` names the points it is drawn through, in image pixels; `rests_on` holds the evidence behind
-    it, first the one whose specialist the drawn points are ascribed to.
+    it, first the one whose specialist the drawn points are ascribed to. No such quantity goes below `least`.
+    `follows` names the number that this one is a rising formula of, and gives that formula.
     """
 
     name: str
@@ -82,6 +94,8 @@ class Number:
     reason: str
     rests_on: tuple[Evidence, ...]
     drawn: tuple[tuple[str, Point], ...] = ()
+    least: float | None = 0.0
+    follows: tuple[str, Callable[[float], float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +131,7 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     """Millimetres where all points share one proven spacing, else pixels and the sentence why."""
     if not image.regions:
         if image.spacing_mm is None:
-            return _in_px(image.spacing_reason or "the image states no pixel spacing")
+            return _in_px(image, image.spacing_reason or "the image states no pixel spacing")
         return _in_mm(image.spacing_mm)
     spacings = {
         (region.spacing_mm.x, region.spacing_mm.y) if region.spacing_mm else None
@@ -125,26 +139,33 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
         if inside(points, region.box)
     }
     if not spacings:
-        return _in_px("the points do not lie in one calibrated region of the image")
+        return _in_px(image, "the points do not lie in one calibrated region of the image")
     if len(spacings) > 1:
-        return _in_px("the points lie in overlapping regions that state different spacings")
+        return _in_px(image, "the points lie in overlapping regions that state different spacings")
     spacing = spacings.pop()
     if spacing is None:
         return _in_px(
+            image,
             image.spacing_reason
-            or "the region of the image that holds the points states no pixel spacing"
+            or "the region of the image that holds the points states no pixel spacing",
         )
     return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
 
 
 def lesion_measurements(
-    mask: MaskEvidence, image: ImageInfo, *, first_measurement: int, first_evidence: int
+    mask: MaskEvidence,
+    image: ImageInfo,
+    *,
+    first_measurement: int,
+    first_evidence: int,
+    intervals: Intervals = _NONE,
 ) -> Measured:
     """Long axis, short axis, area and taller-than-wide ratio of one component; ids as in `assemble`."""
     return assemble(
         _lesion_numbers(mask, image),
         first_measurement=first_measurement,
         first_evidence=first_evidence,
+        intervals=intervals,
     )
 
 
@@ -155,12 +176,20 @@ def breast_numbers(seen: Seen) -> tuple[Number, ...]:
     )
 
 
-def assemble(numbers: Sequence[Number], *, first_measurement: int, first_evidence: int) -> Measured:
+def assemble(
+    numbers: Sequence[Number],
+    *,
+    first_measurement: int,
+    first_evidence: int,
+    intervals: Intervals = _NONE,
+) -> Measured:
     """The numbers as measurements, and evidence of the points that they are drawn through.
 
     Ids count up from `m{first_measurement}` and `e{first_evidence}`. Each measurement rests on its
-    drawn points, if any, then on what it was made of.
+    drawn points, if any, then on what it was made of. The first of those with one name, which is of the
+    largest region, has the interval of that name.
     """
+    firsts = {number.name: number for number in reversed(numbers)}
     measurements = []
     evidence: list[PointsEvidence] = []
     for index, number in enumerate(numbers):
@@ -169,26 +198,27 @@ def assemble(numbers: Sequence[Number], *, first_measurement: int, first_evidenc
             points = _drawn(number, f"e{first_evidence + len(evidence)}")
             evidence.append(points)
             rests_on.insert(0, points.id)
-        measurements.append(_measurement(f"m{first_measurement + index}", number, tuple(rests_on)))
+        found = _interval(number, firsts, intervals)
+        measurements.append(
+            _measurement(f"m{first_measurement + index}", number, found, tuple(rests_on))
+        )
     return Measured(measurements=tuple(measurements), evidence=tuple(evidence))
 
 
 def reason_of(calibration: Calibration, *sentences: str) -> str:
-    """What stands beside a number: why it is in px, what else limits it, and that it has no interval."""
-    return " ".join(
-        [*([calibration.reason] if calibration.reason else []), *sentences, NO_INTERVAL]
-    )
+    """What stands beside a number: why it is in px, and what else limits it."""
+    return " ".join([*([calibration.reason] if calibration.reason else []), *sentences])
 
 
 def angle_reason(calibration: Calibration, *sentences: str) -> str:
     """The same for an angle or a ratio, which has no unit of length."""
-    square = [] if calibration.why is None else [f"Square pixels are assumed: {calibration.why}."]
-    return " ".join([*square, *sentences, NO_INTERVAL])
+    square = [f"Square pixels are assumed: {calibration.why}."]
+    return " ".join([*(square if calibration.square_assumed else ()), *sentences])
 
 
 def square_note(calibration: Calibration) -> str:
     """What the formula of an angle or a ratio ends with: nothing where pixels are known."""
-    return SQUARE_ASSUMED if calibration.unit == "px" else ""
+    return SQUARE_ASSUMED if calibration.square_assumed else ""
 
 
 def at_image_edge(points: Sequence[Point], image: ImageInfo) -> bool:
@@ -200,12 +230,23 @@ def at_image_edge(points: Sequence[Point], image: ImageInfo) -> bool:
 
 
 def _in_mm(spacing: Spacing) -> Calibration:
-    return Calibration(scale=(spacing.x, spacing.y), unit="mm", reason=None)
+    return Calibration(scale=(spacing.x, spacing.y), unit="mm", reason=None, square_assumed=False)
 
 
-def _in_px(why: str) -> Calibration:
-    reason = f"Lengths are in px and pixels are assumed square: {why}."
-    return Calibration(scale=SQUARE_PX, unit="px", reason=reason, why=why)
+def _in_px(image: ImageInfo, why: str) -> Calibration:
+    ratio = image.aspect_ratio
+    how = "Lengths are in px"
+    if ratio is None:
+        how += " and pixels are assumed square"
+    elif ratio != 1:
+        how += f", each the width of a pixel, which is {ratio:.4g} times as high as wide"
+    return Calibration(
+        scale=SQUARE_PX if ratio is None else (1.0, ratio),
+        unit="px",
+        reason=f"{how}: {why}.",
+        square_assumed=ratio is None,
+        why=why,
+    )
 
 
 def _lesion_numbers(mask: MaskEvidence, image: ImageInfo) -> tuple[Number, ...]:
@@ -262,15 +303,48 @@ def _drawn(number: Number, evidence_id: str) -> PointsEvidence:
     )
 
 
-def _measurement(measurement_id: str, number: Number, evidence: tuple[str, ...]) -> Measurement:
+_Ends = tuple[tuple[float, float], float]
+"""An interval and its coverage."""
+
+
+def _interval(
+    number: Number, firsts: Mapping[str, Number], intervals: Intervals
+) -> _Ends | NoInterval:
+    """The number's interval, that of the number it follows from sent through its formula."""
+    if number.follows is not None:
+        name, formula = number.follows
+        found = _interval(firsts[name], firsts, intervals)
+        if isinstance(found, NoInterval):
+            return found
+        (low, high), coverage = found
+        return (formula(low), formula(high)), coverage
+    known = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
+    if isinstance(known, NoInterval):
+        return known
+    if number is not firsts[number.name] or number.value is None:
+        return NoInterval(reason=LARGEST_ONLY)
+    return known.around(number.value, number.least), known.coverage
+
+
+def _measurement(
+    measurement_id: str, number: Number, found: _Ends | NoInterval, evidence: tuple[str, ...]
+) -> Measurement:
     measured = number.value is not None
+    reason, interval, coverage = number.reason, None, None
+    if measured and isinstance(found, NoInterval):
+        reason = f"{reason} {NO_INTERVAL} {found.reason}.".strip()
+    elif measured and not isinstance(found, NoInterval):
+        (low, high), coverage = found
+        interval = (round(low, _DECIMALS) + 0.0, round(high, _DECIMALS) + 0.0)
     return Measurement(
         id=measurement_id,
         name=number.name,
         state=MeasurementState.MEASURED if measured else MeasurementState.NOT_ASSESSED,
-        reason=number.reason,
+        reason=reason or None,
         value=round(number.value, _DECIMALS) + 0.0 if number.value is not None else None,
         unit=number.unit,
+        interval=interval,
+        coverage=coverage,
         formula=number.formula,
         evidence=evidence,
     )

@@ -159,7 +159,7 @@ def gestational_age_weeks(hc_cm: float) -> float:
     Raises:
         NotMeasurable: the age lies outside the weeks for which it is reported.
     """
-    weeks = 8.96 + 0.540 * hc_cm + 0.0003 * hc_cm**3
+    weeks = _weeks(hc_cm)
     low, high = AGE_WEEKS
     if not low <= weeks <= high:
         raise NotMeasurable(
@@ -167,6 +167,10 @@ def gestational_age_weeks(hc_cm: float) -> float:
             f"{high:.0f} weeks for which the formula is used."
         )
     return weeks
+
+
+def _weeks(hc_cm: float) -> float:
+    return 8.96 + 0.540 * hc_cm + 0.0003 * hc_cm**3
 
 
 def landmark_diameters(points: Sequence[NamedPoint], scale: Scale) -> tuple[float, float]:
@@ -201,6 +205,7 @@ def _age(ellipse: Ellipse, mask: MaskEvidence, calibration: Calibration) -> Numb
         formula=_AGE_FORMULA,
         reason=reason,
         rests_on=(mask,),
+        follows=(HC, lambda hc_mm: _weeks(hc_mm / 10)),
     )
 
 

@@ -250,6 +250,7 @@ def _inclinations(
             drawn=((f"{name}, left", line.ends[0]), (f"{name}, right", line.ends[1]))
             if line
             else (),
+            least=None,
         )
 
     every = range(len(masks))

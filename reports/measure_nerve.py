@@ -63,10 +63,12 @@ def _apart(
         return _no_pair(nerve, "The segmentation outlined no vessel.")
     border = nerve.polygons[0]
     corners = [*border, *(point for vessel in vessels for point in vessel.polygons[0])]
-    calibration = calibration_for(seen.image, corners)
-    lines = [nearest_points(border, v.polygons[0], calibration.scale) for v in vessels]
-    nearest = min(range(len(lines)), key=lambda index: lines[index].length)
-    gap, vessel = lines[nearest], vessels[nearest]
+    scale = calibration_for(seen.image, corners).scale
+    lines = [nearest_points(border, v.polygons[0], scale) for v in vessels]
+    vessel = vessels[min(range(len(lines)), key=lambda index: lines[index].length)]
+    # A vessel in another region may be the reason for px, and is none for this pair.
+    calibration = calibration_for(seen.image, [*border, *vessel.polygons[0]])
+    gap = nearest_points(border, vessel.polygons[0], calibration.scale)
     try:
         start, end = (ellipse_of(mask.polygons).centre for mask in (nerve, vessel))
     except OutlineDegenerate as error:

@@ -149,7 +149,8 @@ class ImageInfo(_Data):
     """The analysed frame, counted from 0 and null for a still; `sha256` is of the uploaded bytes.
 
     `frame_reason` says why that frame was chosen when the request names none, `spacing_reason` why a
-    DICOM frame has no mm, `not_analysed` why no part of it is analysed.
+    DICOM frame has no mm, `not_analysed` why no part of it is analysed. `aspect_ratio` is a pixel's height
+    over its width where the source states it beside, or instead of, millimetres.
     """
 
     sha256: str
@@ -165,6 +166,7 @@ class ImageInfo(_Data):
     synthetic: bool = False
     frame_reason: str | None = Field(default=None, exclude_if=_is_none)
     spacing_reason: str | None = Field(default=None, exclude_if=_is_none)
+    aspect_ratio: Annotated[float, Field(gt=0.0)] | None = Field(default=None, exclude_if=_is_none)
     not_analysed: str | None = Field(default=None, exclude_if=_is_none)
     dicom: DicomSource | None = Field(default=None, exclude_if=_is_none)
 
@@ -250,7 +252,10 @@ Evidence = Annotated[
 
 
 class Step(_Data):
-    """One choice of the planner: what was legal, what was chosen, by whom and how clearly."""
+    """One choice of the planner: what was legal, what was chosen, by whom and how clearly.
+
+    `legal` and the keys of `scores` are specialist ids, with `@` and a parameter where there is one to choose.
+    """
 
     index: int
     action: str
@@ -278,6 +283,24 @@ class ModelRef(_Data):
     sha256: str
 
 
+def _is_false(value: object) -> bool:
+    """What holds for few planners is left out of the JSON of all others."""
+    return value is False
+
+
+class PlannerRef(ModelRef):
+    """Who chose the steps; `licence` is that of a model's weights.
+
+    `research_only` says that the licence allows research only, and `released` that the deployment lets reports become
+    final and leave all the same; `blind` that the planner failed the test whether it looks at the image.
+    """
+
+    licence: str | None = Field(default=None, exclude_if=_is_none)
+    research_only: bool = Field(default=False, exclude_if=_is_false)
+    released: bool = Field(default=False, exclude_if=_is_false)
+    blind: bool = Field(default=False, exclude_if=_is_false)
+
+
 class Provenance(_Data):
     """What made the report; `content_sha256` covers results and what follows from them.
 
@@ -287,7 +310,7 @@ class Provenance(_Data):
     code_version: str
     runtime: str
     models: tuple[ModelRef, ...]
-    planner: ModelRef
+    planner: PlannerRef
     content_sha256: str
     research_only: str | None = Field(default=None, exclude_if=_is_none)
 

@@ -21,6 +21,7 @@ from reportlab.platypus import (
 )
 
 from reports import pdf_style as look
+from reports.interval import caveat
 from reports.model import (
     Finding,
     FindingState,
@@ -266,13 +267,13 @@ def _measurements(report: Report) -> _Flow:
     """Each number with its interval and formula; reasons that several share stand once, below."""
     if not report.measurements:
         return []
-    reasons = list(dict.fromkeys(item.reason for item in report.measurements if item.reason))
+    reasons = list(dict.fromkeys(why for m in report.measurements if (why := caveat(m.reason))))
     rows = [
         (
             look.paragraph(item.statement, look.style(7.6, bold=True)),
             _interval(item),
             item.formula or "",
-            f"[{reasons.index(item.reason) + 1}]" if item.reason else "",
+            f"[{reasons.index(why) + 1}]" if (why := caveat(item.reason)) else "",
             ", ".join(item.evidence) or "none",
         )
         for item in report.measurements
@@ -290,7 +291,7 @@ def _interval(item: Measurement) -> str:
     if item.interval is None:
         return "not given"
     low, high = (digits(end, item.unit) for end in item.interval)
-    share = "" if item.coverage is None else f" ({100 * item.coverage:.0f} %)"
+    share = "" if item.coverage is None else f" ({100 * item.coverage:.0f} % interval)"
     return f"{low} to {high} {item.unit if item.unit != '1' else ''}".rstrip() + share
 
 

@@ -2,6 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reports.interval import caveat
 from reports.model import Report
 from reports.wording import NOT_FOR_CLINICAL_USE, exam_basis
 
@@ -13,7 +14,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_ENVIRONMENT.filters["exam_basis"] = exam_basis
+_ENVIRONMENT.filters.update({"exam_basis": exam_basis, "caveat": caveat})
 
 
 def to_text(report: Report) -> str:

@@ -15,11 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.errors import EvidenceMissing, ReasonMissing
 from reports.geometry import area
+from reports.interval import LEVEL, NOT_CALIBRATED, why_no_interval
 from reports.measure import DEGREES, OF_A_COMPONENT, SQUARE_ASSUMED, UNITLESS
 from reports.measure_head import BPD, GESTATIONAL_AGE, WEEKS
 from reports.measure_progression import AOP, HSD
 from reports.model import (
     BoxEvidence,
+    ChosenBy,
     Evidence,
     ExamInfo,
     Finding,
@@ -33,8 +35,14 @@ from reports.model import (
 
 NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without review."
 
+RULES = "rules"
+"""The planner that follows the protocols, by its name in the provenance."""
+
 NOVELTY_CHECK = "image against training images"
 """The check that states how far an image is from the training images."""
+
+QUALITY_CHECK = "image quality"
+"""The check that states what is wrong with the picture; it stands at the top of a report."""
 
 HEADLINE_CLASS = "malignant"
 """The class whose score a classification's sentence begins with, where it is one of the classes."""
@@ -116,18 +124,31 @@ def word(report: Report) -> Report:
     worded = report.model_copy(update={"findings": findings, "measurements": measurements})
     return worded.model_copy(
         update={
-            "impression": _sentences("impression.j2", report=worded, bases=bases),
+            "impression": _sentences(
+                "impression.j2", report=worded, bases=bases, quality_check=QUALITY_CHECK
+            ),
             "limitations": _sentences(
                 "limitations.j2",
                 report=worded,
                 not_for_clinical_use=NOT_FOR_CLINICAL_USE,
                 novelty_check=NOVELTY_CHECK,
+                quality_check=QUALITY_CHECK,
                 units={m.unit for m in worded.measurements if _measured(m)},
-                uncalibrated=any(m.interval is None for m in worded.measurements if _measured(m)),
+                without_interval=_without_interval(worded),
+                with_interval=[m.name for m in worded.measurements if m.interval is not None],
                 square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
+                by_rules=_left_to_rules(report),
+                choices=sum(step.chosen_by is not ChosenBy.FORCED for step in report.steps),
             ),
         }
     )
+
+
+def _left_to_rules(report: Report) -> int:
+    """How many choices a planner that is not the rules left to them."""
+    if report.provenance.planner.id == RULES:
+        return 0
+    return sum(step.chosen_by is ChosenBy.RULES for step in report.steps)
 
 
 def number(value: float, unit: str | None) -> str:
@@ -188,6 +209,19 @@ def clause(text: str | None) -> str:
 
 def _measured(measurement: Measurement) -> bool:
     return measurement.state is MeasurementState.MEASURED
+
+
+def _without_interval(report: Report) -> dict[str, list[str]]:
+    """What has no interval, each measurement once, by the clause that says why."""
+    given = {item.name for item in report.measurements if item.interval is not None}
+    names: dict[str, list[str]] = {}
+    for item in report.measurements:
+        if _measured(item) and item.interval is None:
+            named = names.setdefault(why_no_interval(item.reason) or NOT_CALIBRATED, [])
+            what = f"the {item.name} of smaller regions" if item.name in given else item.name
+            if what not in named:
+                named.append(what)
+    return names
 
 
 def _basis(finding: Finding, evidence: dict[str, Evidence]) -> _Basis:
@@ -278,6 +312,8 @@ def _environment() -> Environment:
     environment.filters.update(filters)
     environment.globals["training_classes"] = TRAINING_CLASSES
     environment.globals["of_a_component"] = OF_A_COMPONENT
+    environment.globals["level"] = f"{100 * LEVEL:.0f} %"
+    environment.globals["age"] = GESTATIONAL_AGE
     return environment
 
 

@@ -1,5 +1,6 @@
 """A head's raw output as a result in image pixels."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import contourpy
@@ -33,6 +34,10 @@ NEEDED_THRESHOLDS = {
     Kind.REGRESS: ("peak",),
     Kind.CLASSIFY: (),
 }
+
+
+LABEL_SET = "label_set"
+"""Of the thresholds' names `label_set CLASS`: the score from which that class is not ruled out."""
 
 
 def check_decodable(entry: SpecialistEntry) -> None:
@@ -204,12 +209,22 @@ def _mean_score(margin: Array, rings: tuple[Ring, ...], box: Letterbox) -> float
 def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
     if entry.temperature is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
-    scores = (logits[0].double() / entry.temperature).softmax(0).tolist()
+    shares = (logits[0].double() / entry.temperature).softmax(0).tolist()
+    scores = {label: round(share, 4) for label, share in zip(entry.labels, shares, strict=True)}
     return ClassifyResult(
         specialist=entry.id,
         sha256=str(entry.sha256),
-        scores={label: round(score, 4) for label, score in zip(entry.labels, scores, strict=True)},
+        scores=scores,
+        label_set=label_set(entry, scores),
     )
+
+
+def label_set(entry: SpecialistEntry, scores: Mapping[str, float]) -> tuple[str, ...] | None:
+    """The classes that their scores do not rule out, in order; null where that is not calibrated."""
+    least = {label: entry.thresholds.get(f"{LABEL_SET} {label}") for label in entry.labels}
+    if None in least.values():
+        return None
+    return tuple(label for label, limit in least.items() if limit and scores[label] >= limit.value)
 
 
 def _regress(entry: SpecialistEntry, heatmaps: Tensor, box: Letterbox) -> RegressResult:

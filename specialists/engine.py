@@ -20,6 +20,7 @@ from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Output
 from specialists.novelty import Novelty, describe
+from specialists.quality import Quality, inspected
 from specialists.result import Result
 from specialists.runtime import Runner
 
@@ -56,6 +57,7 @@ class Engine:
         self.backbones: dict[str, Batcher[_Input, tuple[Features, float | None]]] = {
             name: Batcher(partial(self._encode_all, model), PASS_IMAGES)
             for name, model in manifest.models.items()
+            if any(entry.model == name for entry in manifest.installed())
         }
         self.heads: dict[str, Batcher[_Question, Output]] = {
             entry.id: Batcher(partial(self._ask_all, entry), PASS_IMAGES)
@@ -81,16 +83,18 @@ class Engine:
         Raises:
             Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
             Unavailable: the specialist has no weights here, too many questions wait, or `patience` ended.
-            Declined: the image is too narrow for the network, or unlike all training images.
+            Declined: the image is too narrow for the network, cannot be read, or is unlike all training images.
         """
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
         encoded = self.encode(image, self.manifest.models[entry.model], patience)
-        self._check_novelty(entry.model, encoded)
+        self._check_novelty(entry, encoded)
         question = _Question(encoded=encoded, region=_region(entry, roi, encoded))
         output = self.heads[specialist_id].ask(question, patience)
         result = decode(entry, output, encoded.box)
-        return result.model_copy(update={"novelty": encoded.novelty})
+        return result.model_copy(
+            update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
+        )
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """What that specialist answers for each image, None where it declines; no features are kept.
@@ -121,6 +125,7 @@ class Engine:
         model = self.manifest.models[entry.model]
         height_px, width_px = images[0].pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
+        seen = [inspected(image.pixels, model.thresholds) for image in images]
         inputs = [network_input(image, box) for image in images]
         pixels = torch.cat([one for one, _ in inputs])
         field = torch.cat([one for _, one in inputs])
@@ -129,12 +134,14 @@ class Engine:
         features, distances = self._features(model, pixels, field)
         roi = None if entry.roi is Roi.NONE else torch.zeros_like(field)
         output = self.runner.head(entry.id, features, field, roi)
-        limit = self._limit(model.id)
+        limit = self._limit(entry)
         return [
             None
-            if distance is not None and distance > limit
-            else decode(entry, _part(output, index), box).model_copy(update={"novelty": distance})
-            for index, distance in enumerate(distances)
+            if (distance is not None and distance > limit) or (quality and quality.refused)
+            else decode(entry, _part(output, index), box).model_copy(
+                update={"novelty": distance, "quality": _warnings(quality)}
+            )
+            for index, (distance, quality) in enumerate(zip(distances, seen, strict=True))
         ]
 
     def _installed(self, specialist_id: str) -> SpecialistEntry:
@@ -144,6 +151,19 @@ class Engine:
                 f"The specialist {specialist_id} is not installed: {entry.not_installed}"
             )
         return entry
+
+    def backbone_sha256(self, model_id: str) -> str | None:
+        """The content of that backbone, where one of the installed specialists reads it."""
+        return self.manifest.models[model_id].sha256 if model_id in self.backbones else None
+
+    def features(self, image: Image, model_id: str) -> Features:
+        """The backbone's levels of the image; the specialists of its analysis then share this pass.
+
+        Raises:
+            Declined: the image is too narrow for the network.
+            Unavailable: too many questions wait.
+        """
+        return self.encode(image, self.manifest.models[model_id]).features
 
     def encode(self, image: Image, model: ModelEntry, patience: Patience | None = None) -> Encoded:
         """The image's features, from the cache where they are kept.
@@ -166,10 +186,13 @@ class Engine:
         pixels, field = network_input(image, box)
         if not field.any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
+        quality = inspected(image.pixels, model.thresholds)
+        if quality is not None:
+            quality.check()
         features, distance = self.backbones[model.id].ask(
             _Input(pixels=pixels, field=field), patience
         )
-        return Encoded(features=features, field=field, box=box, novelty=distance)
+        return Encoded(features=features, field=field, box=box, novelty=distance, quality=quality)
 
     def _encode_all(
         self, model: ModelEntry, inputs: Sequence[_Input]
@@ -208,18 +231,24 @@ class Engine:
             distances = novelty.distance(describe(on_cpu, field))
         return features, [round(float(distance), 4) for distance in distances]
 
-    def _limit(self, model_id: str) -> float:
-        novelty = self._novelties.get(model_id)
+    def _limit(self, entry: SpecialistEntry) -> float:
+        if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know
+            return entry.thresholds["novelty"].value
+        novelty = self._novelties.get(entry.model)
         return math.inf if novelty is None else novelty.limit
 
-    def _check_novelty(self, model_id: str, encoded: Encoded) -> None:
-        limit = self._limit(model_id)
+    def _check_novelty(self, entry: SpecialistEntry, encoded: Encoded) -> None:
+        limit = self._limit(entry)
         if encoded.novelty is None or encoded.novelty <= limit:
             return
         raise Declined(
-            "the image is unlike the ultrasound images that the specialists were trained on "
+            "the image is unlike the ultrasound images that the specialist was trained on "
             f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
         )
+
+
+def _warnings(quality: Quality | None) -> tuple[str, ...] | None:
+    return None if quality is None else quality.warnings
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from specialists.backbones.transunet import Features
 from specialists.batching import Patience
 from specialists.letterbox import Letterbox
+from specialists.quality import Quality
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +23,8 @@ class Encoded:
     box: Letterbox
     novelty: float | None
     """Distance from the training images; null where the model has no statistics."""
+    quality: Quality | None = None
+    """Whether the picture can be read; null where the model states no limits."""
 
 
 @dataclass(frozen=True, kw_only=True)

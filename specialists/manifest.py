@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from reports.interval import LEVEL, Form
 from reports.model import ExamCode
 from specialists.errors import Rejected, WeightsError
 
@@ -63,6 +64,44 @@ class Metric(_Entry):
     high: float | None = None
     n: int
     split: str
+
+
+class MeasuredInterval(_Entry):
+    """The conformal interval of a measurement of the report that rests on the specialist, or why it has none.
+
+    `low` and `high` are added to the value, as shares of it where the form is relative. `coverage` is the share
+    of held-out references inside, over folds of whole groups, with its 95 % interval.
+    """
+
+    measurement: str
+    form: Form
+    low: Annotated[float, Field(le=0.0)] | None = None
+    high: Annotated[float, Field(ge=0.0)] | None = None
+    level: Annotated[float, Field(gt=0.0, lt=1.0)] = LEVEL
+    coverage: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    coverage_low: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    coverage_high: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    n: int
+    """Images on which both the reference and the prediction could be measured."""
+    groups: int
+    not_measured: int = 0
+    """Images with a reference on whose prediction nothing could be measured."""
+    source: str
+    reason: str | None = None
+    """Why there is none, a clause."""
+    calibrated_with: dict[str, str] = {}
+    """SHA-256 of the other specialists that its calibration ran, by id."""
+
+    @model_validator(mode="after")
+    def _is_given_or_says_why(self) -> Self:
+        given = self.low is not None and self.high is not None
+        if given == (self.reason is not None) or (self.low is None) != (self.high is None):
+            raise ValueError(
+                f"{self.measurement}: an interval has both ends, or a reason why it has none"
+            )
+        if self.form is Form.RELATIVE and self.low is not None and self.low < -1:
+            raise ValueError(f"{self.measurement}: a relative interval ends below zero")
+        return self
 
 
 class DataSource(_Entry):
@@ -133,6 +172,7 @@ class SpecialistEntry(_Entry):
     thresholds: dict[str, Threshold] = {}
     training_data: tuple[DataSource, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    intervals: tuple[MeasuredInterval, ...] = ()
     not_installed: str | None = None
     """Why there are no weights."""
     weights: str | None = None
@@ -202,7 +242,8 @@ def read_manifest(user_dir: Path | None = None) -> Manifest:
         user_models, user_specialists = _read_file(user_dir / "manifest.toml", user_dir)
         models |= user_models
         replaced = {name: _without(entry, user_models) for name, entry in specialists.items()}
-        specialists = replaced | user_specialists
+        standing = {name: _outlived(entry, models) for name, entry in user_specialists.items()}
+        specialists = replaced | standing
     return Manifest(models=models, specialists=specialists)
 
 
@@ -214,6 +255,16 @@ def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> Specia
     reason = (
         f"Your own backbone {model.id} took the place of the one it was trained on: train it again."
     )
+    return entry.model_copy(update={"weights": None, "sha256": None, "not_installed": reason})
+
+
+def _outlived(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:
+    """A user's entry, no longer installed where another shipped backbone took the place of its one."""
+    model = models.get(entry.model)
+    stated = entry.backbone_sha256
+    if model is None or model.directory != PACKAGE_WEIGHTS or stated in (None, model.sha256):
+        return entry
+    reason = f"Another {model.id} was shipped than the one it was trained on: train it again."
     return entry.model_copy(update={"weights": None, "sha256": None, "not_installed": reason})
 
 

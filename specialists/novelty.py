@@ -1,11 +1,14 @@
 """How unlike the training images an image is, by its backbone features.
 
-The distance is Mahalanobis, to the nearest training set's mean under one shared covariance (Lee 2018,
-"A simple unified framework for detecting out-of-distribution samples"), per root of the dimension, so that
-about 1 is usual whatever the width.
+The distance is Mahalanobis, to the nearest training set's mean under one shared covariance (Lee 2018, "A simple unified
+framework for detecting out-of-distribution samples"), less the Mahalanobis distance to the mean of all training images
+under their whole covariance (Ren 2021, "A simple fix to Mahalanobis distance for improving near-OOD detection"; here of
+distances, not of their squares): what is far from every set and from all of them alike, as a faint or a bright image
+is, is no stranger for that. It may be negative.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +20,14 @@ LEVELS = ("c2", "stem", "c8", "vit")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Background:
+    """All training images as one: `mean` (D,) and `whitening` (D, D) of them, both float32."""
+
+    mean: Tensor
+    whitening: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Novelty:
     """`means` (K, D) of K data sets, `whitening` (D, D) so that a distance is a norm, both float32."""
 
@@ -24,13 +35,24 @@ class Novelty:
     whitening: Tensor
     limit: float
     """Distance beyond which an image is declined."""
+    background: Background | None = None
+    """Null in statistics of before there was one: their limit is of the plain distance, per root of D."""
 
     def distance(self, described: Tensor) -> Tensor:
         """(B,) distances of (B, D) descriptions."""
-        offset = described[:, None] - self.means  # (B, K, D)
-        lengths = torch.linalg.vector_norm(offset @ self.whitening, dim=2)
-        nearest: Tensor = lengths.amin(1) / self.means.shape[1] ** 0.5
-        return nearest
+        whitened = described @ self.whitening
+        offset = whitened[:, None] - self._whitened_means  # (B, K, D)
+        nearest: Tensor = torch.linalg.vector_norm(offset, dim=2).amin(1)
+        if self.background is None:
+            plain: Tensor = nearest / self.means.shape[1] ** 0.5
+            return plain
+        usual = (described - self.background.mean) @ self.background.whitening
+        relative: Tensor = nearest - torch.linalg.vector_norm(usual, dim=1)
+        return relative
+
+    @cached_property
+    def _whitened_means(self) -> Tensor:
+        return self.means @ self.whitening
 
 
 def describe(features: Features, field: Tensor) -> Tensor:
@@ -46,6 +68,15 @@ def describe(features: Features, field: Tensor) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
+def tensors_of(novelty: Novelty) -> dict[str, Tensor]:
+    """The statistics as a weights file keeps them: matrices in half precision."""
+    tensors = {"means": novelty.means, "whitening": novelty.whitening.half()}
+    if novelty.background is not None:
+        tensors["background_mean"] = novelty.background.mean
+        tensors["background_whitening"] = novelty.background.whitening.half()
+    return tensors
+
+
 def novelty_from(tensors: dict[str, Tensor], limit: float) -> Novelty:
     """The statistics of a weights file.
 
@@ -53,6 +84,17 @@ def novelty_from(tensors: dict[str, Tensor], limit: float) -> Novelty:
         WeightsError: a tensor is missing.
     """
     try:
-        return Novelty(means=tensors["means"], whitening=tensors["whitening"], limit=limit)
+        background = None
+        if "background_mean" in tensors or "background_whitening" in tensors:
+            background = Background(
+                mean=tensors["background_mean"].float(),
+                whitening=tensors["background_whitening"].float(),
+            )
+        return Novelty(
+            means=tensors["means"].float(),
+            whitening=tensors["whitening"].float(),
+            limit=limit,
+            background=background,
+        )
     except KeyError as error:
         raise WeightsError(f"The novelty statistics lack the tensor {error}.") from error

@@ -30,6 +30,8 @@ class RuntimeOptions:
 
     runtime: Runtime = "torch"
     precision: Precision = "fp32"
+    threads: int | None = None
+    """Cores that one pass takes; None: all."""
     cache_dir: Path | None = None
     """Where compiled networks are kept; None: nowhere."""
 
@@ -113,14 +115,22 @@ def choose_runner(networks: Networks, device: str, options: RuntimeOptions) -> R
         device = "cuda" if wanted else "cpu"
     precision: Precision = "fp32" if options.precision == "auto" else options.precision
     if options.runtime == "torch" or device != "cpu":
-        return TorchRunner(networks, device, precision)
+        return _torch(networks, device, options, precision)
     try:
         from specialists.runtime_openvino import OpenVinoRunner  # torch alone needs no OpenVINO
 
-        return OpenVinoRunner(networks, precision, options.cache_dir)
+        return OpenVinoRunner(networks, precision, options)
     except Exception as error:  # noqa: BLE001 - a compiler's errors are many; torch answers the same.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         log.warning("OpenVINO does not run the networks here, torch does. %s", reason)
-        runner = TorchRunner(networks, device, precision)
+        runner = _torch(networks, device, options, precision)
         runner.name += " (OpenVINO failed)"
         return runner
+
+
+def _torch(
+    networks: Networks, device: str, options: RuntimeOptions, precision: Precision
+) -> TorchRunner:
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    return TorchRunner(networks, device, precision)

@@ -22,7 +22,7 @@ from specialists.compiled import CompiledCache
 from specialists.errors import Unavailable
 from specialists.manifest import PACKAGE_DIR, Kind, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, Output, SpecialistNet
-from specialists.runtime import Networks, Precision
+from specialists.runtime import Networks, Precision, RuntimeOptions
 from specialists.silent_openvino import frontend, ov, ts_decoder
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class OpenVinoRunner:
         RuntimeError: OpenVINO cannot convert or compile a network.
     """
 
-    def __init__(self, networks: Networks, precision: Precision, cache_dir: Path | None) -> None:
+    def __init__(self, networks: Networks, precision: Precision, options: RuntimeOptions) -> None:
         self._core = ov.Core()
         if precision == "bf16" and not self._has_bf16():
             log.warning("This CPU has no bf16 arithmetic: the networks run in fp32.")
@@ -111,7 +111,9 @@ class OpenVinoRunner:
             "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._cache = None if cache_dir is None else CompiledCache(cache_dir)
+        if options.threads is not None:
+            self._config["INFERENCE_NUM_THREADS"] = str(options.threads)
+        self._cache = None if options.cache_dir is None else CompiledCache(options.cache_dir)
         self._tracing = threading.Lock()
         self._entries = networks.manifest.specialists
         plans = [*self._backbone_plans(networks), *self._head_plans(networks)]

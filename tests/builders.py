@@ -26,6 +26,7 @@ from reports.model import (
     NamedPoint,
     Outcome,
     PixelAspect,
+    PlannerRef,
     PointsEvidence,
     Provenance,
     Report,
@@ -280,7 +281,7 @@ def a_provenance(**changes: Any) -> Provenance:
                 ModelRef(id=name, sha256=a_sha256(name))
                 for name in ("generalist", "breast_lesion_det", "breast_lesion", "breast_2cls")
             ),
-            "planner": ModelRef(id="rules", sha256=a_sha256("rules")),
+            "planner": PlannerRef(id="rules", sha256=a_sha256("rules")),
             "content_sha256": a_sha256("content"),
         }
         | changes

@@ -82,10 +82,61 @@ function followAnalysis(root) {
     }
     list.append(item);
   });
+  events.addEventListener("state", (event) => {
+    const screening = JSON.parse(event.data).screening;
+    if (!screening) return;
+    const part = root.querySelector("[data-screening]");
+    part.hidden = false;
+    part.querySelector("progress").max = screening.frames;
+    part.querySelector("progress").value = screening.screened;
+    part.querySelector("[data-screened]").textContent = `${screening.screened} of ${screening.frames} frames screened`;
+  });
   events.addEventListener("done", () => { events.close(); location.reload(); });
   events.addEventListener("error", () => {
     tries += 1;
     if (tries > 3) { events.close(); setTimeout(() => location.reload(), 3000); }
+  });
+}
+
+// Steps through the kept frames in place: by slider, arrow keys or a click on a frame's bar.
+function stepFrames(root) {
+  const bars = [...root.querySelectorAll(".bar-of")];
+  const slider = root.querySelector("[data-slider]");
+  const image = root.querySelector("[data-frame]");
+  const links = { prev: -1, next: 1 };
+  const show = (place) => {
+    const bar = bars[place];
+    if (!bar) return;
+    const href = bar.getAttribute("href");
+    slider.value = place;
+    image.src = `${href}.png`;
+    image.alt = `Frame ${bar.dataset.index} of the uploaded file`;
+    root.querySelector("[data-number]").textContent = bar.dataset.index;
+    root.querySelector("[data-words]").textContent = bar.dataset.words;
+    root.querySelector("[data-analysed]").hidden = !bar.classList.contains("chosen");
+    for (const other of bars) other.classList.toggle("here", other === bar);
+    for (const [name, step] of Object.entries(links)) {
+      const link = root.querySelector(`a[rel="${name}"]`);
+      if (link) link.hidden = !bars[place + step];
+    }
+    history.replaceState(null, "", href);
+    document.title = `Frame ${bar.dataset.index} · USTri`;
+  };
+  slider.addEventListener("input", () => show(Number(slider.value)));
+  for (const [place, bar] of bars.entries()) {
+    bar.addEventListener("click", (event) => { event.preventDefault(); show(place); });
+  }
+  for (const [name, step] of Object.entries(links)) {
+    root.querySelector(`a[rel="${name}"]`)?.addEventListener("click", (event) => {
+      event.preventDefault();
+      show(Number(slider.value) + step);
+    });
+  }
+  addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step || event.target === slider || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    show(Number(slider.value) + step);
   });
 }
 
@@ -123,6 +174,8 @@ const report = document.querySelector("[data-report]");
 if (report) { linkEvidence(report); toggleOverlays(report); }
 const running = document.querySelector("[data-events]");
 if (running) followAnalysis(running);
+const cine = document.querySelector("[data-cine]");
+if (cine) stepFrames(cine);
 const upload = document.querySelector("form[data-upload]");
 if (upload) guardUpload(upload);
 localTimes();

@@ -23,6 +23,9 @@ Array = npt.NDArray[np.float64]
 SENSITIVITY = 0.95
 """Share of lesions that a presence threshold must keep."""
 
+LEAST_PEAK = 0.02
+"""A lower peak is that of a flat heatmap, whatever val says."""
+
 ACCEPTED = 0.98
 """Share of correctly routed images that the router's `accept` threshold must keep."""
 
@@ -91,15 +94,15 @@ def calibrate_presence(task: str, logits: Array, there: npt.NDArray[np.bool_]) -
     two = np.stack([np.zeros_like(logits), logits], axis=1)
     temperature = fit_temperature(two, there.astype(np.int64))
     scores = 1 / (1 + np.exp(-logits / temperature))
-    value = float(np.quantile(scores[there], 1 - SENSITIVITY, method="lower"))
-    silent = float((scores[~there] < value).mean())
+    value = _down(float(np.quantile(scores[there], 1 - SENSITIVITY, method="lower")))
+    kept, silent = float((scores[there] >= value).mean()), float((scores[~there] < value).mean())
     source = (
-        f"keeps {SENSITIVITY:.0%} of {int(there.sum())} val images with it; "
-        f'"none" on {silent:.0%} of {int((~there).sum())} without'
+        f"keeps at least {SENSITIVITY:.0%} of val's structures; sensitivity {kept:.1%} of {int(there.sum())} images "
+        f"with it, specificity {silent:.1%} of {int((~there).sum())} without"
     )
     return Calibration(
         temperature=temperature,
-        thresholds={"presence": Threshold(value=round(value, 4), source=source)},
+        thresholds={"presence": Threshold(value=value, source=source)},
     )
 
 
@@ -115,10 +118,14 @@ def presence_without_negatives(task: str, scores: Array) -> Calibration:
     """
     if not len(scores):
         raise TrainingError(f"{task} cannot be calibrated: no image of val is with the structure.")
-    value = float(np.quantile(scores, 0.01, method="lower"))
-    source = f"first percentile of {len(scores)} val images, all with the structure"
+    value = _down(float(np.quantile(scores, 0.01, method="lower")))
+    kept = float((scores >= value).mean())
+    source = (
+        f"first percentile of {len(scores)} val images, all with the structure; sensitivity {kept:.1%}, "
+        "specificity not known"
+    )
     return Calibration(
-        temperature=None, thresholds={"presence": Threshold(value=round(value, 4), source=source)}
+        temperature=None, thresholds={"presence": Threshold(value=value, source=source)}
     )
 
 
@@ -204,9 +211,18 @@ def calibrate_peak(
     if not marked.any():
         raise TrainingError(f"{entry.id} cannot be calibrated: no landmark of val is marked.")
     _, peaks = decode_heatmaps(heatmaps.float(), line_ends(entry))
-    value = float(np.quantile(peaks.numpy()[marked], 0.01, method="lower"))
-    source = f"first percentile of the {int(marked.sum())} landmarks that are marked in val"
-    return Calibration(
-        temperature=None,
-        thresholds={"peak": Threshold(value=round(max(value, 0.02), 4), source=source)},
-    )
+    heights = peaks.numpy()
+    value = _down(max(float(np.quantile(heights[marked], 0.01, method="lower")), LEAST_PEAK))
+    kept = float((heights[marked] >= value).mean())
+    source = f"first percentile of the {int(marked.sum())} landmarks that are marked in val; keeps {kept:.1%} of them, "
+    if marked.all():
+        source += "refusal of missing ones not known: val holds none"
+    else:
+        refused = float((heights[~marked] < value).mean())
+        source += f"refuses {refused:.1%} of {int((~marked).sum())} that are not marked"
+    return Calibration(temperature=None, thresholds={"peak": Threshold(value=value, source=source)})
+
+
+def _down(value: float) -> float:
+    """A threshold in four digits, never above what it must keep."""
+    return float(np.floor(value * 1e4) / 1e4)

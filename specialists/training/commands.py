@@ -1,36 +1,45 @@
 """What the training commands of `ustri` do."""
 
 import hashlib
+import shlex
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
-from specialists.load import load_backbone, load_engine
+from specialists.load import load_backbone, load_engine, load_specialist
 from specialists.manifest import (
     GeometryPolicy,
     Manifest,
     ModelEntry,
     SpecialistEntry,
+    Threshold,
     read_manifest,
 )
+from specialists.novelty import tensors_of
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
-from specialists.training.finish import Run, install, write_card
+from specialists.training.finish import Run, install, recalibrated_card, write_card
 from specialists.training.generalist import Generalist
-from specialists.training.novelty import descriptions, fit_novelty
+from specialists.training.novelty import fit_for, own_limit
+from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
 from specialists.training.predict import Predictions, answering, predict_folder
+from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
-from specialists.training.synthetic import SHARE, phantom_samples
+from specialists.training.strict import read_task
+from specialists.training.synthetic import LABELLED, SHARE, phantom_samples
 from specialists.training.tables import Sample, read_samples
 
 BACKBONE = "usgen"
 FOREIGN_VIEWS = GeometryPolicy(hflip=True, vflip=False, rotate_deg=15.0, x_scale=1.6)
 """How far the views of the novelty statistics are moved: as far as the router's."""
+PACK_PX = 320
+"""Side at which training images are kept while statistics are fitted to them."""
+
 LONGEST_NAME = 100
 """Letters of a state folder's name; a file system takes no more than 255."""
 
@@ -62,9 +71,7 @@ def install_backbone(
     model: ModelEntry, net: Generalist, train: Pack, val: Pack, out: Path
 ) -> ModelEntry:
     """The entry of a trained backbone, its weights, decoders and novelty statistics written to `out`."""
-    weights, decoders, novelty = (
-        f"{model.id}.{part}safetensors" for part in ("", "decoders.", "novelty.")
-    )
+    weights, decoders = (f"{model.id}.{part}safetensors" for part in ("", "decoders."))
     trained = model.model_copy(
         update={
             "weights": weights,
@@ -74,26 +81,132 @@ def install_backbone(
             "directory": out,
         }
     )
-    frozen = load_backbone(trained)  # as it will be served: from half precision
-    fitted, limit = fit_novelty(
-        descriptions(frozen, trained, train, FOREIGN_VIEWS, seed=0),
-        [sample.dataset for sample in train.samples] * 2,
-        descriptions(frozen, trained, val, FOREIGN_VIEWS, seed=1),
-    )
-    tensors = {"means": fitted.means, "whitening": fitted.whitening}
-    trained = trained.model_copy(
-        update={
-            "novelty": novelty,
-            "novelty_sha256": save_tensors(out / novelty, tensors, {}),
-            "thresholds": {"novelty": limit},
-        }
-    )
+    trained = with_checks(trained, train, val, out)
     write_entries(out / "manifest.toml", [trained], [])
     return trained
 
 
+def train_novelty(data: Path, out: Path) -> ModelEntry:
+    """The backbone's entry with novelty statistics and quality limits fitted anew, written to `out`; nothing is trained.
+
+    The backbone is the one in `out` where a Stage I run left one there, else the installed one, whose
+    weights then stay where they are.
+
+    Raises:
+        TrainingError: the data cannot be used.
+        WeightsError: the backbone is missing or altered.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(out)
+    model = manifest.models[BACKBONE]
+    entries = tasks_in(data, list(manifest.specialists.values()))
+    packs = [
+        build_pack(read_samples(data, entries, split), px)
+        for split, px in (("train", PACK_PX), ("val", model.input_px))
+    ]
+    fitted = with_checks(model, packs[0], packs[1], out)
+    for name in (model.weights, model.decoders):
+        if name is not None and not (out / name).exists():
+            shutil.copyfile(model.directory / name, out / name)
+    fitted = fitted.model_copy(update={"directory": out})
+    write_entries(out / "manifest.toml", [fitted], [])
+    return fitted
+
+
+def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEntry:
+    """The entry of an installed backbone with novelty statistics, written to `out`, and quality limits."""
+    frozen = load_backbone(model)  # as it will be served: from half precision
+    fitted, limit = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
+    name = f"{model.id}.novelty.safetensors"
+    return model.model_copy(
+        update={
+            "novelty": name,
+            "novelty_sha256": save_tensors(out / name, tensors_of(fitted), {}),
+            "thresholds": {"novelty": limit, **fit_quality([s.path for s in val.samples])},
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Specialists that can be trained: every row of their CSVs was looked at."""
+
+    manifest: Manifest
+    entries: list[SpecialistEntry]
+    notes: tuple[str, ...]
+    """What to tell the user before the training."""
+    steps: int | None
+    """How many suit a new task; null where the configuration says."""
+    declared: Declared
+
+    @property
+    def new(self) -> bool:
+        """Whether it is a task of the user's own."""
+        return self.steps is not None
+
+
+def prepare(ids: list[str], data: Path, out: Path, declared: Declared) -> Prepared:
+    """The entries of those ids, from the manifests, or of one new task from its CSV.
+
+    Raises:
+        TrainingError: a CSV cannot be used, several ids are asked for of which one is new, or something is
+            declared of a task whose entry is shipped.
+    """
+    manifest = read_manifest(out)
+    ids = sorted(set(ids))  # in any order the same training
+    shipped = read_manifest().specialists
+    if len(ids) == 1 and ids[0] not in shipped:
+        return _prepare_new(ids[0], data, manifest, declared)
+    if unlisted := [name for name in ids if name not in shipped]:
+        raise TrainingError(f"{unlisted[0]!r} is a task of your own: train it by itself.")
+    if declared.anything:
+        raise TrainingError(
+            f"{ids[0]!r} is a shipped task, whose title, labels and geometry are in the manifest. "
+            "Give a task of your own another name."
+        )
+    entries = [manifest.specialists[name] for name in ids]
+    for entry in entries:
+        _check_listed(entry, data)
+    return Prepared(manifest=manifest, entries=entries, notes=(), steps=None, declared=declared)
+
+
+def _prepare_new(task_id: str, data: Path, manifest: Manifest, declared: Declared) -> Prepared:
+    earlier = manifest.specialists.get(task_id)
+    new = new_task(task_id, data, manifest.models[BACKBONE], declared, earlier)
+    listed = {**manifest.specialists, task_id: new.entry}
+    return Prepared(
+        manifest=manifest.model_copy(update={"specialists": listed}),
+        entries=[new.entry],
+        notes=new.notes,
+        steps=new.steps,
+        declared=declared,
+    )
+
+
+def _check_listed(entry: SpecialistEntry, data: Path) -> None:
+    """That every row is in order, and of the task that the manifest lists.
+
+    Raises:
+        TrainingError: a row cannot be used, or it is another task of that name.
+    """
+    classes = len(entry.landmarks or entry.labels)
+    task = read_task(data, entry.task_id, (entry.kind, classes))
+    if task.kind is not entry.kind or task.classes != classes:
+        raise TrainingError(
+            f"{entry.task_id}.csv is a {task.kind} task of num_classes {task.classes}, but {entry.id!r} is a "
+            f"shipped {entry.kind} task of {classes}. Give a task of your own another name."
+        )
+
+
 def train_specialist(
     ids: list[str], data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
+) -> list[SpecialistEntry]:
+    """The entries of specialists trained on the frozen backbone; `prepare` and `train_prepared` in one."""
+    return train_prepared(prepare(ids, data, out, Declared()), data, out, config, resume=resume)
+
+
+def train_prepared(
+    prepared: Prepared, data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
 ) -> list[SpecialistEntry]:
     """The entries of specialists trained on the frozen backbone, calibrated, and written to `out`.
 
@@ -101,12 +214,11 @@ def train_specialist(
     of the training lies in `out` until the specialists are installed.
 
     Raises:
-        TrainingError: an id is in no manifest, the data cannot be used, the ids have different backbones,
-            or there is nothing to resume.
+        TrainingError: the data cannot be used, the ids have different backbones, or there is nothing to
+            resume.
     """
-    manifest = read_manifest(out)
-    ids = sorted(set(ids))  # in any order the same training
-    entries = [_listed(manifest, specialist_id) for specialist_id in ids]
+    manifest, entries = prepared.manifest, prepared.entries
+    ids = [entry.id for entry in entries]
     if len({entry.model for entry in entries}) != 1:
         raise TrainingError("Specialists that are trained together must share a backbone.")
     model = manifest.models[entries[0].model]
@@ -121,11 +233,70 @@ def train_specialist(
     state = state_folder(out, ids)
     start = Start(decoders=decoders, folder=state, resume=resume)
     nets = train_heads(manifest, entries, backbone, drawn, config, start)
-    command = f"ustri train specialist {' '.join(ids)} --data {data.name}"
+    words = [*ids, "--data", data.name, *prepared.declared.options()]
+    command = f"ustri train specialist {shlex.join(words)}"
     run = Run(command=command, config=asdict(config), data=data, out=out)
     installed = install(manifest, nets, backbone, packs, run)
+    if prepared.new:
+        limit = own_limit(backbone, model, packs, FOREIGN_VIEWS)
+        installed = [with_threshold(entry, "novelty", limit) for entry in installed]
+        write_entries(out / "manifest.toml", [], installed)
     shutil.rmtree(state)
     return installed
+
+
+def calibrate_specialists(
+    ids: list[str], data: Path, out: Path, user_dir: Path | None
+) -> list[SpecialistEntry]:
+    """The entries of trained specialists, calibrated anew on `val` and written to `out` with their weights.
+
+    They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
+
+    Raises:
+        TrainingError: an id is in no manifest or has no weights, the ids have different backbones, or the data
+            cannot be used.
+        WeightsError: weights are missing or altered.
+    """
+    manifest = read_manifest(out if (out / "manifest.toml").exists() else user_dir)
+    if unknown := sorted(set(ids) - manifest.specialists.keys()):
+        raise TrainingError(f"{unknown[0]} cannot be calibrated: no manifest lists it.")
+    entries = [manifest.specialists[specialist_id] for specialist_id in sorted(set(ids))]
+    for entry in entries:
+        if not entry.installed:
+            raise TrainingError(f"{entry.id} cannot be calibrated: it has no weights.")
+    if len({entry.model for entry in entries}) != 1:
+        raise TrainingError("Specialists that are calibrated together must share a backbone.")
+    model = manifest.models[entries[0].model]
+    backbone = load_backbone(model)
+    nets = {entry.id: load_specialist(entry, model, backbone) for entry in entries}
+    wanted = entries + _region_sources(manifest, entries)
+    training, validation = (read_samples(data, wanted, split) for split in ("train", "val"))
+    side_px = max(SpecialistConfig().pack_px, model.input_px)
+    packs = (build_pack(training, side_px), build_pack(validation, model.input_px))
+    command = f"ustri train calibrate {' '.join(nets)} --data {data.name}"
+    weights = {entry.id: entry.directory / str(entry.weights) for entry in entries}
+    run = Run(command=command, config={}, data=data, out=out, weights=weights)
+    earlier = [entry.directory / f"{entry.id}.json" for entry in entries]
+    cards = [path.read_text(encoding="utf-8") if path.exists() else None for path in earlier]
+    out.mkdir(parents=True, exist_ok=True)
+    calibrated = [
+        with_threshold(entry, "novelty", manifest.specialists[entry.id].thresholds.get("novelty"))
+        for entry in install(manifest, nets, backbone, packs, run)
+    ]
+    write_entries(out / "manifest.toml", [], calibrated)
+    for entry, card in zip(calibrated, cards, strict=True):
+        if card is not None:
+            recalibrated_card(out / f"{entry.id}.json", card)
+    return calibrated
+
+
+def with_threshold(
+    entry: SpecialistEntry, name: str, threshold: Threshold | None
+) -> SpecialistEntry:
+    """The entry with one more threshold; as it is where that is null."""
+    if threshold is None:
+        return entry
+    return entry.model_copy(update={"thresholds": {**entry.thresholds, name: threshold}})
 
 
 def state_folder(out: Path, ids: list[str]) -> Path:
@@ -174,17 +345,6 @@ def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry
     ]
 
 
-def _listed(manifest: Manifest, specialist_id: str) -> SpecialistEntry:
-    """The entry to train; nothing but the manifest says what kind a new one would be."""
-    entry = manifest.specialists.get(specialist_id)
-    if entry is None:
-        raise TrainingError(
-            f"No manifest lists a specialist {specialist_id!r}, so that it cannot be trained; "
-            "`ustri specialists` shows those that can."
-        )
-    return entry
-
-
 def _region_sources(manifest: Manifest, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
     sources = [manifest.provider(entry.roi_slot) for entry in entries if entry.roi_slot]
     ids = {entry.id for entry in entries}
@@ -200,8 +360,7 @@ def _with_phantoms(
     config: SpecialistConfig,
 ) -> Pack:
     """The training pack with its capped share of drawn images, for the tasks that they have labels of."""
-    drawn = phantom_samples(out / "phantoms", int(SHARE * len(samples)))
-    ids = {entry.id for entry in entries}
-    if not any(ids & {*s.masks, *s.boxes, *s.classes} for s in drawn):
+    if not LABELLED & {entry.id for entry in entries}:
         return pack
+    drawn = phantom_samples(out / "phantoms", int(SHARE * len(samples)))
     return build_pack(samples + drawn, config.pack_px)

@@ -1,9 +1,10 @@
 """From trained nets to installed specialists: calibration on val, weights, metrics and card."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from specialists.errors import TrainingError
 from specialists.load import load_engine, load_specialist
 from specialists.manifest import Kind, Manifest, Metric, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
-from specialists.training import calibrate
+from specialists.training import calibrate, reliability
 from specialists.training.evaluate import score_task
+from specialists.training.intervals import intervals_of, partners
 from specialists.training.metrics import accuracy, bootstrap
 from specialists.training.outputs import Outputs, outputs_of
 from specialists.training.pack import Pack
@@ -35,6 +37,8 @@ class Run:
     config: dict[str, object]
     data: Path
     out: Path
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    """By id, weights files that are taken over as they are."""
 
 
 def install(
@@ -68,32 +72,48 @@ def install(
     weighed = [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
     model = manifest.models[weighed[0].model]
     with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
-    engine = _engine(manifest.model_copy(update={"specialists": with_weights}), weighed)
+    served = _beside(manifest.model_copy(update={"specialists": with_weights}), weighed)
+    engine = load_engine(answering(served), "cpu")
     measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
-    write_entries(run.out / "manifest.toml", [model], measured)
+    reporting = load_engine(served, "cpu")  # which declines as in use
+    measured = [
+        entry.model_copy(update={"intervals": intervals_of(entry, reporting, run.data)})
+        for entry in measured
+    ]
+    # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
+    own = [model] if model.directory.resolve() == run.out.resolve() else []
+    write_entries(run.out / "manifest.toml", own, measured)
     for entry in measured:
         write_card(entry, run)
     return measured
 
 
 def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack) -> SpecialistEntry:
-    """The entry with temperature and thresholds from its outputs on val.
+    """The entry with temperature, thresholds and how far its scores are to be believed, from its outputs on val.
 
     Raises:
         TrainingError: the labels lack what a number of it comes from.
     """
     if not outputs.values:
         raise TrainingError(f"{entry.id} cannot be calibrated: val holds no label of it.")
+    groups = [val.samples[index].group for index in outputs.samples]
+    metrics: list[Metric] = []
     if entry.kind is Kind.CLASSIFY:
         logits = torch.stack(outputs.values).double().numpy()
-        found = calibrate.calibrate_classifier(entry, logits, torch.stack(outputs.labels).numpy())
+        truth = torch.stack(outputs.labels).numpy()
+        found = calibrate.calibrate_classifier(entry, logits, truth)
+        scores = reliability.scores_of(logits, found.temperature or 1.0)
+        found.thresholds.update(reliability.label_set_thresholds(entry, scores, truth, groups))
+        metrics = reliability.classifier_metrics(entry, logits, truth, groups)
     elif entry.kind is Kind.DETECT and entry.absence_known:
         if all(sample.boxes.get(entry.id, "unlabelled") for sample in train.samples):
             raise TrainingError(
                 f"{entry.id} cannot tell absence: no image of train is without the structure."
             )
         logits = torch.stack(outputs.values).double().numpy()
-        found = calibrate.calibrate_presence(entry.id, logits, _complete(outputs.labels))
+        there = _complete(outputs.labels)
+        found = calibrate.calibrate_presence(entry.id, logits, there)
+        metrics = reliability.presence_metrics(logits, there, groups)
     elif entry.kind is Kind.DETECT:
         scores = np.array(outputs.attention)[_complete(outputs.labels)]
         found = calibrate.presence_without_negatives(entry.id, scores)
@@ -109,7 +129,11 @@ def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack)
         heatmaps = torch.stack(outputs.values)
         found = calibrate.calibrate_peak(entry, heatmaps, _complete(outputs.labels))
     return entry.model_copy(
-        update={"temperature": found.temperature, "thresholds": found.thresholds}
+        update={
+            "temperature": found.temperature,
+            "thresholds": found.thresholds,
+            "metrics": tuple(metrics),
+        }
     )
 
 
@@ -140,6 +164,15 @@ def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
     (run.out / f"{entry.id}.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
 
+def recalibrated_card(path: Path, earlier: str) -> None:
+    """Puts what an earlier card says of the training back into a calibration's card at `path`."""
+    new, old = json.loads(path.read_text(encoding="utf-8")), json.loads(earlier)
+    made = ("command", "config", "git_commit", "data_sha256")
+    new["calibration"] = {key: new[key] for key in made if key != "config"}
+    new |= {key: old[key] for key in made if key in old}
+    path.write_text(json.dumps(new, indent=1), encoding="utf-8")
+
+
 def git_commit() -> str | None:
     """The commit of the code that ran; null outside a git checkout."""
     done = subprocess.run(
@@ -151,21 +184,27 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def _engine(manifest: Manifest, weighed: list[SpecialistEntry]) -> Engine:
-    """An engine of the new specialists and the detectors that their regions come from."""
+def _beside(manifest: Manifest, weighed: list[SpecialistEntry]) -> Manifest:
+    """The new specialists and, as far as they are installed, those that their regions and formulas need."""
     wanted = {entry.id for entry in weighed}
     for entry in weighed:
-        source = manifest.provider(entry.roi_slot) if entry.roi_slot else None
-        if source and source.installed and source.backbone_sha256 == entry.backbone_sha256:
-            wanted.add(source.id)
-    return load_engine(answering(manifest.only(wanted)), "cpu")
+        for other in partners(manifest, entry):
+            if other.installed and other.backbone_sha256 == entry.backbone_sha256:
+                wanted.add(other.id)
+    return manifest.only(wanted)
 
 
 def _write_weights(
     entry: SpecialistEntry, net: SpecialistNet, manifest: Manifest, run: Run
 ) -> SpecialistEntry:
     name = f"{entry.id}.safetensors"
-    sha256 = save_tensors(run.out / name, half(net), {"specialist": entry.id})
+    target, earlier = run.out / name, run.weights.get(entry.id)
+    if earlier is None:
+        sha256 = save_tensors(target, half(net), {"specialist": entry.id})
+    else:
+        if earlier.resolve() != target.resolve():
+            shutil.copyfile(earlier, target)
+        sha256 = sha256_of(target)
     return entry.model_copy(
         update={
             "weights": name,
@@ -195,7 +234,7 @@ def _measure(
         manifest = engine.manifest
         found = outputs_of(manifest, {entry.id: nets[entry.id]}, backbone, val, {}, moved=True)
         metrics.append(_moved_accuracy(found[entry.id], val))
-    return entry.model_copy(update={"metrics": tuple(metrics)})
+    return entry.model_copy(update={"metrics": (*metrics, *entry.metrics)})
 
 
 def _moved_accuracy(outputs: Outputs, val: Pack) -> Metric:

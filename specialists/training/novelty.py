@@ -1,21 +1,24 @@
 """Fits the novelty statistics of a backbone on training features, and its limit on val."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 from tqdm import tqdm
 
+from specialists.load import load_novelty
 from specialists.manifest import GeometryPolicy, ModelEntry, Threshold
 from specialists.model import Frozen
-from specialists.novelty import Novelty, describe
+from specialists.novelty import Background, Novelty, describe, novelty_from, tensors_of
 from specialists.training.augment import identity_affine, make_batch, random_affine
 from specialists.training.pack import Pack
 from specialists.training.tone import change_tone
 
-KEPT = 0.995
+KEPT = 0.97
 """Share of val images and of their random views that the limit keeps."""
 
 CHUNK = 16
@@ -58,6 +61,27 @@ def _described(
     return torch.cat(found)
 
 
+def own_limit(
+    backbone: Frozen, entry: ModelEntry, packs: Sequence[Pack], policy: GeometryPolicy
+) -> Threshold | None:
+    """The limit for images of a task that the backbone's statistics do not know; null where it has none.
+
+    Its own images may all be far from them. The backbone never learned from these, so that those of
+    train say as much as those of val.
+    """
+    known = load_novelty(entry)
+    if known is None:
+        return None
+    described = [descriptions(backbone, entry, pack, policy, seed=2) for pack in packs]
+    distances = known.distance(torch.cat(described)).double().numpy()
+    value = round(float(np.quantile(distances, KEPT)), 4)
+    return Threshold(
+        value=max(value, known.limit),
+        source=f"keeps {KEPT:.1%} of {len(distances)} views of the task's own images, half of them with "
+        f"random tone, aspect and crop; at least the backbone's {known.limit:g}",
+    )
+
+
 def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[Novelty, Threshold]:
     """Statistics of (N, D) training descriptions grouped by data set, and the limit with its source.
 
@@ -70,21 +94,39 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
     rows = np.array([names.index(name) for name in datasets])
     values = train.double().numpy()
     means = np.stack([values[rows == index].mean(0) for index in range(len(names))])
-    covariance = LedoitWolf(assume_centered=True).fit(values - means[rows]).covariance_
-    scale, axes = np.linalg.eigh(covariance)
-    whitening = axes / np.sqrt(np.maximum(scale, scale.max() * 1e-7))
+    centre = values.mean(0)
     fitted = Novelty(
         means=torch.from_numpy(means).float(),
-        whitening=torch.from_numpy(np.ascontiguousarray(whitening)).float(),
+        whitening=_whitening(values - means[rows]),
         limit=float("inf"),
+        background=Background(
+            mean=torch.from_numpy(centre).float(), whitening=_whitening(values - centre)
+        ),
     )
-    distances = fitted.distance(val).double().numpy()
+    stored = novelty_from(tensors_of(fitted), fitted.limit)  # as it will be served
+    distances = stored.distance(val).double().numpy()
     limit = round(float(np.quantile(distances, KEPT)), 4)
     source = (
         f"keeps {KEPT:.1%} of {len(distances)} views of val, half of them with random tone, aspect and "
-        "crop; distance per root of the dimension"
+        "crop; distance to the nearest data set less that to all"
     )
-    return (
-        Novelty(means=fitted.means, whitening=fitted.whitening, limit=limit),
-        Threshold(value=limit, source=source),
+    return replace(stored, limit=limit), Threshold(value=limit, source=source)
+
+
+def _whitening(centred: npt.NDArray[np.float64]) -> Tensor:
+    """(D, D) under which (N, D) deviations have unit covariance."""
+    covariance = LedoitWolf(assume_centered=True).fit(centred).covariance_
+    scale, axes = np.linalg.eigh(covariance)
+    whitening = axes / np.sqrt(np.maximum(scale, scale.max() * 1e-7))
+    return torch.from_numpy(np.ascontiguousarray(whitening)).float()
+
+
+def fit_for(
+    backbone: Frozen, model: ModelEntry, train: Pack, val: Pack, policy: GeometryPolicy
+) -> tuple[Novelty, Threshold]:
+    """The statistics of a backbone over its packs, and the limit with its source."""
+    return fit_novelty(
+        descriptions(backbone, model, train, policy, seed=0),
+        [sample.dataset for sample in train.samples] * 2,
+        descriptions(backbone, model, val, policy, seed=1),
     )

@@ -127,7 +127,8 @@ def answering(manifest: Manifest) -> Manifest:
             continue
         changed[entry.id] = entry.model_copy(update={"thresholds": thresholds})
     models = {
-        name: model.model_copy(update={"novelty": None}) for name, model in manifest.models.items()
+        name: model.model_copy(update={"novelty": None, "thresholds": {}})
+        for name, model in manifest.models.items()
     }
     return manifest.model_copy(update={"specialists": changed, "models": models})
 

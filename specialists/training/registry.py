@@ -26,12 +26,18 @@ TRAINED = (
     "temperature",
     "thresholds",
     "metrics",
+    "intervals",
 )
 """What a training decides; the rest of an entry is written by hand."""
 
 
 def write_entries(path: Path, models: list[ModelEntry], specialists: list[SpecialistEntry]) -> None:
-    """Adds or replaces the entries with those ids in the manifest at `path`."""
+    """Adds the entries to the manifest at `path`, or replaces those with their ids.
+
+    Of an entry that is there, only what training decides is replaced; a task of the user's own is replaced
+    whole, for its CSV and command decide the rest of it too.
+    """
+    listed = read_manifest()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     document = tomlkit.parse(text)
     for name, entries in (("model", models), ("specialist", specialists)):
@@ -43,7 +49,8 @@ def write_entries(path: Path, models: list[ModelEntry], specialists: list[Specia
         if not isinstance(tables, AoT):
             raise TrainingError(f"The manifest {path} has no tables [[{name}]].")
         for entry in entries:
-            _write(tables, entry)
+            own = entry.id not in listed.models and entry.id not in listed.specialists
+            _write(tables, entry, whole=own)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(tomlkit.dumps(document), encoding="utf-8")
@@ -82,15 +89,16 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
     return copied
 
 
-def _write(tables: AoT, entry: ModelEntry | SpecialistEntry) -> None:
+def _write(tables: AoT, entry: ModelEntry | SpecialistEntry, *, whole: bool) -> None:
     values = entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     for table in tables:
         if table["id"] != entry.id:
             continue
-        for key in (*TRAINED, "not_installed"):
+        written = [*table, *values] if whole else TRAINED
+        for key in dict.fromkeys([*written, "not_installed"]):
             if key in table:
                 table.remove(key)
-            if key in values and key in TRAINED:
+            if key in values and key in written:
                 table[key] = _item(values[key])
         return
     table = tomlkit.table()

@@ -11,6 +11,9 @@ DATASET = "phantom"
 SHARE = 0.02
 """Largest share of drawn images among the training samples."""
 
+LABELLED = frozenset({"breast_lesion", "breast_lesion_det", "exam_cls"})
+"""The tasks that drawn images carry labels of."""
+
 SIZES = ((480, 640), (600, 800), (500, 500), (640, 480))
 
 

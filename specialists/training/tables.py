@@ -12,6 +12,7 @@ from PIL import Image as PILImage
 
 from specialists.errors import TrainingError
 from specialists.manifest import Kind, SpecialistEntry
+from specialists.training.split import completed
 
 Array = npt.NDArray[np.float64]
 Row = dict[str, object]
@@ -34,7 +35,10 @@ class Sample:
     """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
 
 
-TRAINING_COLUMNS = ("task_id", "image_path", "group_id", "split")
+TRAINING_COLUMNS = ("task_id", "image_path")
+TEXT = ("task_id", "image_path", "group_id", "split")
+"""Columns that are never numbers, whatever they look like: the group 01 is not the group 1."""
+
 EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height")
 
 
@@ -76,20 +80,20 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
 def read_table(
     data: Path, task_id: str, columns: Collection[str] = TRAINING_COLUMNS
 ) -> pd.DataFrame:
-    """The rows of `csv_files/<task_id>.csv`.
+    """The rows of `csv_files/<task_id>.csv`, each with a group and a split, which are made where it states none.
 
     Raises:
         TrainingError: the file or one of those columns is missing.
     """
     path = data / "csv_files" / f"{task_id}.csv"
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read: {error}") from error
     missing = set(columns) - set(table.columns)
     if missing:
         raise TrainingError(f"{path} lacks the columns {', '.join(sorted(missing))}.")
-    return table
+    return completed(table)
 
 
 def rows_by_task(data: Path, needed: Collection[str]) -> tuple[dict[str, list[Row]], list[str]]:

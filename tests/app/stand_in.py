@@ -18,6 +18,7 @@ from tests.builders import (
     a_sha256,
     an_exam_result,
 )
+from tests.one_by_one import OneByOne
 
 INSTALLED = ("exam_cls", "breast_lesion_det", "breast_lesion", "breast_2cls", "breast_3cls")
 
@@ -63,7 +64,7 @@ def breast_answers() -> dict[str, Result | Exception]:
 
 
 @dataclass(kw_only=True)
-class StandInTools:
+class StandInTools(OneByOne):
     """Specialists that wait for `gate`, take `delay_s`, note the call, and answer."""
 
     answers: dict[str, Result | Exception] = field(default_factory=breast_answers)

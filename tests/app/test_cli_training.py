@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.terminal import Exit
+from specialists.checkpoints import sha256_of
 from specialists.training.predict import FILES
 from specialists.training.registry import write_entries
 from tests.specialists.dataset import BREAST, read_csv, write_csv, write_dataset
@@ -165,10 +167,10 @@ def test_what_predict_wrote_is_evaluated(data: Path, tmp_path: Path) -> None:
     assert all(score["missing"] == 0 for score in found.values())
 
 
-def test_a_specialist_in_no_manifest_cannot_be_trained_and_is_named(data: Path) -> None:
+def test_a_task_that_is_in_no_manifest_and_has_no_csv_is_named(data: Path) -> None:
     answer = ustri("train", "specialist", "my_task", "--data", data)
     assert answer.exit_code == Exit.INPUT
-    assert "No manifest lists a specialist 'my_task'" in answer.stderr
+    assert "my_task.csv cannot be read" in answer.stderr
 
 
 def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
@@ -176,3 +178,48 @@ def test_there_must_be_something_to_resume(data: Path, user_dir: Path) -> None:
     answer = ustri(*words, "--resume", "--steps", "1")
     assert answer.exit_code == Exit.INPUT
     assert "no training to resume" in answer.stderr
+
+
+def test_trained_specialists_are_calibrated_anew_without_a_bit_of_their_weights_changed(
+    data: Path, user_dir: Path, tmp_path: Path
+) -> None:
+    ids, out = ("breast_lesion", "breast_2cls"), tmp_path / "calibrated"
+    card = {"command": "ustri train specialist", "config": {"seed": 5}, "metrics": []}
+    (user_dir / "breast_2cls.json").write_text(json.dumps(card), encoding="utf-8")
+    answer = ustri("train", "calibrate", *ids, "--data", data, "--out", out)
+    assert answer.exit_code == Exit.OK, answer.output
+    before, after = (
+        {e["id"]: e for e in tomllib.loads((f / "manifest.toml").read_text())["specialist"]}
+        for f in (user_dir, out)
+    )
+    assert set(after) == set(ids)
+    for name in ids:
+        assert (
+            after[name]["sha256"]
+            == before[name]["sha256"]
+            == sha256_of(out / f"{name}.safetensors")
+        )
+        assert after[name]["metrics"]
+    assert after["breast_lesion"]["thresholds"]["mask"]["source"] != "this test"
+    lengths = after["breast_lesion"]["intervals"]
+    assert {item["measurement"] for item in lengths} >= {"long axis", "area"}
+    assert all("at least 8 are needed" in item["reason"] for item in lengths)
+    written = json.loads((out / "breast_2cls.json").read_text(encoding="utf-8"))
+    assert (written["command"], written["config"]) == (card["command"], card["config"])
+    assert written["calibration"]["command"].startswith("ustri train calibrate breast_2cls")
+    assert written["metrics"]
+
+
+def test_what_has_no_weights_cannot_be_calibrated(data: Path) -> None:
+    answer = ustri("train", "calibrate", "fmc_lung", "--data", data)
+    assert answer.exit_code == Exit.INPUT
+    assert "fmc_lung cannot be calibrated: it has no weights." in answer.stderr
+
+
+@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "predictions"])
+def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: str) -> None:
+    shown = CliRunner().invoke(app, ["evaluate", "--help"])
+    assert shown.exit_code == 0
+    assert experiment in shown.output
+    asked = CliRunner().invoke(app, ["evaluate", experiment, "--help"])
+    assert asked.exit_code == 0

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import httpx
 import pytest
 from pydicom.dataset import Dataset
 
@@ -182,3 +183,33 @@ def test_all_outside_the_tissue_is_black_and_counted() -> None:
     assert info.dicom is not None
     assert info.dicom.masked_px == WIDTH * HEIGHT - 40 * 80
     assert any("masked outside the ultrasound regions" in note for note in info.conversions)
+
+
+def test_a_stated_pixel_aspect_is_known_without_millimetres() -> None:
+    info = ingest(a_dicom(PixelAspectRatio=[6, 5]), LIMIT_PIXELS).image.info
+    assert info.pixel_aspect is PixelAspect.KNOWN
+    assert info.aspect_ratio == pytest.approx(1.2)  # The vertical size is stated first.
+    measured = calibration_for(info, [(1.0, 1.0)])
+    assert measured.unit == "px"
+    assert measured.scale == pytest.approx((1.0, 1.2))
+    assert not measured.square_assumed
+    assert "1.2 times as high as wide" in (measured.reason or "")
+
+
+@pytest.mark.parametrize("ratio", [[0, 0], [1, 0], [-1, 1], [100, 1], [1]])
+def test_an_absurd_pixel_aspect_is_none(ratio: list[int]) -> None:
+    info = ingest(a_dicom(PixelAspectRatio=ratio), LIMIT_PIXELS).image.info
+    assert info.pixel_aspect is PixelAspect.ASSUMED_SQUARE
+    assert info.aspect_ratio is None
+
+
+def test_a_resized_frame_has_no_pixel_aspect_either() -> None:
+    info = info_of(a_region(RegionLocationMaxX1=WIDTH + 40), PixelAspectRatio=[6, 5])
+    assert info.pixel_aspect is PixelAspect.ASSUMED_SQUARE
+    assert info.aspect_ratio is None
+
+
+async def test_two_views_in_a_frame_are_said(client: httpx.AsyncClient) -> None:
+    data = calibrated(a_region(**LEFT), a_region(**RIGHT))
+    report = (await client.post("/analyze", files={"image": ("x", data)})).json()
+    assert any("2 regions of 2D tissue" in line for line in report["limitations"])

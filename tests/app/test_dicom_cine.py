@@ -12,8 +12,8 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
-from app.errors import RequestRejected
-from app.ingest import ingest, ingest_cine
+from app.frames import FRAMES_MAX, coarse_to_fine, ingest_frames
+from app.ingest import ingest
 from app.offline import analyze
 from app.settings import Settings
 from app.store import NewAnalysis, Store
@@ -24,7 +24,7 @@ from specialists.errors import Declined, Unavailable
 from specialists.image import Image
 from specialists.result import Result
 from tests.app.conftest import Serve, encoded
-from tests.app.dicom_files import HEIGHT, LIMIT_PIXELS, WIDTH, a_dicom, a_region, speckle
+from tests.app.dicom_files import LIMIT_PIXELS, a_dicom, a_region, speckle
 from tests.app.stand_in import StandInTools
 from tests.builders import an_exam_result
 
@@ -43,9 +43,9 @@ class Router(StandInTools):
     def know(self, breast: Sequence[float | None], nerve: float = 0.01) -> None:
         """Takes the router's score for breast of each frame; None declines it."""
         self.known = {
-            frame.image.key: score
+            frame.key: score
             for frame, score in zip(
-                ingest_cine(a_file(len(breast)), LIMIT_PIXELS).frames, breast, strict=True
+                ingest_frames(a_file(len(breast)), LIMIT_PIXELS).frames, breast, strict=True
             )
         }
         self.nerve = nerve
@@ -91,10 +91,10 @@ async def test_the_frames_can_be_stepped_through(client: httpx.AsyncClient, tool
     assert f"{here}/frames/2" in (await client.get(f"{here}/view")).text
     for index, score in enumerate(("0.70", "0.80", "0.95")):
         page = (await client.get(f"{here}/frames/{index}")).text
-        assert ("(analysed)" in page) == (index == 2)
-        assert f"breast: {score}" in page
-        assert (f"/frames/{index - 1}" in page) == (index > 0)
-        assert (f"/frames/{index + 1}" in page) == (index < 2)
+        assert ("data-analysed hidden" in page) == (index != 2)
+        assert f'<span data-words aria-live="polite">Router scores: breast: {score}' in page
+        assert (f'/frames/{index - 1}" rel="prev">' in page) == (index > 0)
+        assert (f'/frames/{index + 1}" rel="next">' in page) == (index < 2)
         picture = await client.get(f"{here}/frames/{index}.png")
         assert picture.content == ingest(a_file(3), LIMIT_PIXELS, index).png
     for beyond in ("3", "-1", "3.png"):
@@ -137,9 +137,10 @@ def test_a_screening_that_was_cut_off_goes_on_where_it_was(settings: Settings) -
     tools = Router()
     tools.know([0.7, 0.8, 0.9, 0.6])
     store = Store.open(settings)
-    accepted = store.accept(ingest_cine(a_file(), LIMIT_PIXELS), NewAnalysis(), 9)
-    for index, score in enumerate((0.7, 0.99)):
-        store.cine.note(accepted.analysis_id, index, {"breast": score})
+    accepted = store.accept(ingest_frames(a_file(), LIMIT_PIXELS), NewAnalysis(), 9)
+    kept = store.cine.frames(accepted.analysis_id)
+    for frame, score in zip(kept[:2], (0.7, 0.99), strict=True):
+        store.cine.note(accepted.analysis_id, {frame.key: {"breast": score}})
     worker = Worker(settings, store, tools)
     worker.start()
     while not store.analysis(accepted.analysis_id).ended:
@@ -166,12 +167,22 @@ def test_the_command_line_chooses_as_the_service_does(settings: Settings) -> Non
     assert reported.png == ingest(a_file(3), LIMIT_PIXELS, 1).png
 
 
-def test_more_frames_than_are_screened_ask_for_one() -> None:
-    long = np.zeros((300, HEIGHT, WIDTH), dtype=np.uint8)
-    with pytest.raises(RequestRejected, match=r"more or larger frames.*from 0 to 299"):
-        ingest_cine(a_dicom(long), LIMIT_PIXELS)
+def test_of_a_file_of_very_many_frames_every_so_many_are_kept() -> None:
+    long = np.zeros((FRAMES_MAX + 2, 16, 16), dtype=np.uint8)
+    long[:, 0, 0] = np.arange(len(long)) % 256
+    frames = ingest_frames(a_dicom(long), LIMIT_PIXELS).frames
+    assert [picture.info.frame for picture in frames] == list(range(0, FRAMES_MAX + 2, 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 64, 300])
+def test_frames_are_read_from_coarse_to_fine(count: int) -> None:
+    order = list(coarse_to_fine(count))
+    assert sorted(order) == list(range(count))
+    for cut in range(2, count):
+        gaps = np.diff(sorted([*order[:cut], count]))
+        assert gaps.max() <= 2 * -(-count // cut) + 1
 
 
 def test_a_still_has_nothing_to_choose(tmp_path: Path) -> None:
-    assert ingest_cine(a_dicom(), LIMIT_PIXELS).frames == ()
-    assert ingest_cine(encoded(PIL.Image.fromarray(speckle())), LIMIT_PIXELS).frames == ()
+    assert ingest_frames(a_dicom(), LIMIT_PIXELS).frames == ()
+    assert ingest_frames(encoded(PIL.Image.fromarray(speckle())), LIMIT_PIXELS).frames == ()

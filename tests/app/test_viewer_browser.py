@@ -1,8 +1,10 @@
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -11,6 +13,8 @@ from reports.model import Box
 from specialists.image import Image
 from specialists.manifest import Manifest
 from specialists.result import Result
+from tests.app.dicom_files import a_dicom, a_region
+from tests.one_by_one import OneByOne
 from tests.planner.stand_ins import StandInTools
 from tests.serving import (
     CHROMIUM_FLAGS,
@@ -26,7 +30,7 @@ expect.set_options(timeout=20_000)
 
 
 @dataclass
-class GatedTools:
+class GatedTools(OneByOne):
     """Truthful specialists; all but the router wait until the gate is open."""
 
     inner: StandInTools
@@ -299,3 +303,51 @@ def test_a_broken_specialist_is_told_loudly(browser: Browser, tmp_path: Path, pn
             "This analysis failed", timeout=30_000
         )
         _assert_quiet(seen)
+
+
+def a_cine_file(folder: Path, count: int = 5) -> Path:
+    """A calibrated cine of the phantom, each frame moved a little."""
+    drawn = np.stack([np.roll(PHANTOM.pixels, 8 * index, axis=1) for index in range(count)])
+    region = a_region(
+        RegionLocationMinX0=4,
+        RegionLocationMinY0=4,
+        RegionLocationMaxX1=PHANTOM.truth.width_px - 1,
+        RegionLocationMaxY1=PHANTOM.truth.height_px - 1,
+        PhysicalDeltaX=0.02,
+        PhysicalDeltaY=0.01,
+    )
+    path = folder / "cine.dcm"
+    path.write_bytes(a_dicom(drawn, SequenceOfUltrasoundRegions=[region]))
+    return path
+
+
+def test_a_cine_shows_calibration_frame_and_region_and_can_be_stepped(
+    watched: Watched, tmp_path: Path
+) -> None:
+    watched.upload(a_cine_file(tmp_path))
+    page = watched.page
+    expect(page.get_by_text("Frame 0 of 0 to 4: of its 5 frames")).to_be_visible()
+    expect(page.get_by_text("0.2 × 0.1 mm per pixel (SequenceOfUltrasoundRegions)")).to_be_visible()
+    on_image = "one => { const box = one.getBBox(); return [box.x, box.y, box.width, box.height]; }"
+    assert page.locator("rect.region").evaluate(on_image) == [4, 4, 316, 236]
+    # Ten millimetres: 50 px across at 0.2 mm, 100 px down at 0.1 mm.
+    assert page.locator("path.rule").evaluate(on_image)[2:] == pytest.approx([50, 100], abs=0.1)
+    page.get_by_role("link", name="Step through the frames").click()
+    expect(page.get_by_role("heading", name="Frame 0 of 0 to 4")).to_be_visible()
+    expect(page.get_by_text("frame of the report", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="Previous")).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("link", name="Next").click()
+    expect(page.get_by_role("heading", name="Frame 2 of 0 to 4")).to_be_visible()
+    assert page.url.endswith("/frames/2")
+    picture = page.locator("img[data-frame]")
+    expect(picture).to_have_attribute("src", re.compile(r"/frames/2\.png$"))
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("one => one.naturalWidth") == PHANTOM.truth.width_px
+    page.get_by_label("Frame", exact=True).fill("4")
+    expect(page.get_by_role("heading", name="Frame 4 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("link", name="Next")).to_be_hidden()
+    page.locator(".bar-of").nth(1).click()
+    expect(page.get_by_role("heading", name="Frame 1 of 0 to 4")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="Frame 1 of 0 to 4")).to_be_visible()

@@ -2,16 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from planner.case import Case, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import run
-from reports.model import Box, ExamCode, Finding, Measurement, ModelRef, Report
+from reports.formulas import MEASUREMENTS
+from reports.measure import RATIO
+from reports.measure_head import CEPHALIC_INDEX
+from reports.measure_muscle import (
+    DEEP_INCLINATION,
+    FASCICLE_ANGLE,
+    SUPERFICIAL_INCLINATION,
+    THICKNESS,
+)
+from reports.measure_progression import AOP
+from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
 from specialists.errors import Declined
 from specialists.image import Image
-from specialists.manifest import Manifest, Threshold, read_manifest
+from specialists.manifest import Manifest, MeasuredInterval, Threshold, read_manifest
 from specialists.result import Result
 from tests.builders import (
     a_classify_result,
@@ -21,17 +32,55 @@ from tests.builders import (
     an_exam_result,
     an_image,
 )
+from tests.one_by_one import OneByOne
 
 BREAST_TOOLS = ("exam_cls", "breast_lesion_det", "breast_lesion", "breast_2cls", "breast_3cls")
+ANGLES = frozenset(
+    {RATIO, CEPHALIC_INDEX, AOP, SUPERFICIAL_INCLINATION, DEEP_INCLINATION, FASCICLE_ANGLE}
+)
+ENDS = ("low", "high", "coverage", "coverage_low", "coverage_high")
 ACCEPT = 0.6
 CONTRADICTION = 0.9
 Answer = Result | Declined
 
 
+def an_interval(measurement: str, **changes: Any) -> MeasuredInterval:
+    """±4 of an angle, ratio or percentage, else ±5 %."""
+    plain = measurement in ANGLES
+    values = {
+        "measurement": measurement,
+        "form": "absolute" if plain else "relative",
+        "low": -4.0 if plain else -0.05,
+        "high": 4.0 if plain else 0.05,
+        "coverage": 0.91,
+        "coverage_low": 0.84,
+        "coverage_high": 0.95,
+        "n": 80,
+        "groups": 40,
+        "source": "this test",
+    }
+    return MeasuredInterval.model_validate(values | changes)
+
+
+def all_intervals() -> dict[str, tuple[MeasuredInterval, ...]]:
+    """An interval of every measurement, by the specialist that it is asked of; none of the thickness, as shipped."""
+    found = {
+        entry.id: tuple(
+            an_interval(name) for slot in entry.provides for name in MEASUREMENTS.get(slot, ())
+        )
+        for entry in read_manifest().specialists.values()
+    }
+    reason = "its validation images come from 1 group of patients; at least 8 are needed"
+    none = an_interval(THICKNESS, reason=reason, **dict.fromkeys(ENDS))
+    return found | {"muscle_thickness": (none,)}
+
+
 def a_manifest(
-    installed: Iterable[str] = BREAST_TOOLS, thresholds: Mapping[str, float] | None = None
+    installed: Iterable[str] = BREAST_TOOLS,
+    thresholds: Mapping[str, float] | None = None,
+    intervals: Mapping[str, tuple[MeasuredInterval, ...]] | None = None,
 ) -> Manifest:
-    """The shipped manifest with exactly these specialists installed, and the router's thresholds."""
+    """The shipped manifest with exactly these specialists installed, the router's thresholds, and these intervals."""
     shipped, names = read_manifest(), set(installed)
     chosen = (
         {"accept": ACCEPT, "contradiction": CONTRADICTION} if thresholds is None else thresholds
@@ -50,6 +99,7 @@ def a_manifest(
                 }
                 if name == "exam_cls"
                 else {},
+                "intervals": (intervals or {}).get(name, ()),
             }
         )
     models = {
@@ -96,7 +146,7 @@ def routed_to(exam: ExamCode, score: float = 0.96) -> Result:
 
 
 @dataclass(kw_only=True)
-class StandInTools:
+class StandInTools(OneByOne):
     """Specialists that answer from a table and remember their calls."""
 
     answers: Mapping[str, Answer] = field(default_factory=breast_answers)
@@ -154,7 +204,7 @@ def a_case(tools: StandInTools, *records: Record, request: Request | None = None
         request=request or Request(),
         manifest=tools.manifest,
         protocols=read_protocols(),
-        planner=ModelRef(id="rules", sha256=read_protocols().sha256),
+        planner=PlannerRef(id="rules", sha256=read_protocols().sha256),
         records=records,
     )
 

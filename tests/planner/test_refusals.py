@@ -138,3 +138,26 @@ def test_two_exams_with_the_same_score_come_out_the_same_in_any_order() -> None:
         for each in (scores, backwards)
     )
     assert one.checks == other.checks
+
+
+def test_a_poor_image_is_said_first_and_is_a_limitation_not_a_disagreement() -> None:
+    blurred = "The image is blurred: outlines and lengths are less exact."
+    router = routed_to(ExamCode.BREAST).model_copy(update={"quality": (blurred,)})
+    report = report_of(breast_answers(exam_cls=router))
+    assert report.outcome is Outcome.REPORTED
+    assert report.impression[0] == f"Poor image, everything below is less sure: {blurred}"
+    assert any(line.startswith("Image quality:") and blurred in line for line in report.limitations)
+    assert not any("disagree" in line and "image quality" in line for line in report.impression)
+    flagged = [check for check in report.checks if check.name == "image quality"]
+    assert [check.outcome for check in flagged] == [CheckOutcome.FLAG]
+
+
+def test_an_unreadable_image_is_refused_with_what_is_wrong_and_what_to_do() -> None:
+    why = Declined(
+        "the image is black or nearly so: check that the frame was saved, and raise the gain"
+    )
+    report = report_of(breast_answers(exam_cls=why))
+    assert report.outcome is Outcome.REFUSED
+    assert "since the image is black or nearly so: check" in (report.reason or "")
+    assert "router" not in (report.reason or "")
+    assert "black" in report.impression[0]

@@ -11,7 +11,8 @@ import pytest
 
 from reports.content import content_sha256, to_json
 from reports.html import to_html
-from reports.measure import lesion_measurements
+from reports.interval import LARGEST_ONLY, Calibrated, Form, Interval, NoInterval
+from reports.measure import AREA, LONG_AXIS, RATIO, SHORT_AXIS, lesion_measurements
 from reports.model import (
     BoxEvidence,
     Check,
@@ -45,6 +46,35 @@ SCORES = {
     "breast_2cls": {"benign": 0.41, "malignant": 0.59},
     "breast_3cls": {"normal": 0.02, "benign": 0.61, "malignant": 0.37},
 }
+
+
+INTERVALS: dict[str, Calibrated] = {
+    name: Interval(form=Form.RELATIVE, low=-0.2, high=0.25) for name in (LONG_AXIS, SHORT_AXIS)
+}
+INTERVALS |= {
+    AREA: Interval(form=Form.RELATIVE, low=-0.4, high=0.6),
+    RATIO: Interval(form=Form.ABSOLUTE, low=-0.2, high=0.2),
+}
+SMALLER: dict[str, Calibrated] = {name: NoInterval(reason=LARGEST_ONLY) for name in INTERVALS}
+
+
+FINDINGS = (
+    a_finding(evidence=("e1", "e2", "e3")),
+    a_finding(
+        id="f2",
+        label="classification",
+        score=0.59,
+        label_set=("benign", "malignant"),
+        evidence=("e4",),
+    ),
+    a_finding(
+        id="f3",
+        label="three-way classification (cross-check)",
+        score=0.61,
+        label_set=("benign",),
+        evidence=("e5",),
+    ),
+)
 
 
 def two_masks() -> tuple[MaskEvidence, ...]:
@@ -90,22 +120,14 @@ def a_breast_report() -> Report:
             IMAGE,
             first_measurement=len(measurements) + 1,
             first_evidence=len(evidence) + 1,
+            intervals=INTERVALS if mask is masks[0] else SMALLER,
         )
         measurements += measured.measurements
         evidence += measured.evidence
     report = word(
         a_report(
             image=IMAGE,
-            findings=(
-                a_finding(evidence=("e1", "e2", "e3")),
-                a_finding(id="f2", label="classification", score=0.59, evidence=("e4",)),
-                a_finding(
-                    id="f3",
-                    label="three-way classification (cross-check)",
-                    score=0.61,
-                    evidence=("e5",),
-                ),
-            ),
+            findings=FINDINGS,
             measurements=tuple(measurements),
             evidence=tuple(evidence),
             checks=(

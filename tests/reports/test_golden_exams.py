@@ -15,7 +15,7 @@ from planner.case import Record, Request
 from planner.conclude import conclude
 from reports.content import to_json
 from reports.html import to_html
-from reports.model import ExamCode, ModelRef, Outcome, Report
+from reports.model import ExamCode, Outcome, PlannerRef, Report
 from reports.text import to_text
 from tests.builders import a_sha256
 from tests.planner.exam_answers import (
@@ -28,7 +28,14 @@ from tests.planner.exam_answers import (
     intrapartum_answers,
     landmarks,
 )
-from tests.planner.stand_ins import Answer, StandInTools, a_manifest, an_identity, run_case
+from tests.planner.stand_ins import (
+    Answer,
+    StandInTools,
+    a_manifest,
+    all_intervals,
+    an_identity,
+    run_case,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -55,13 +62,13 @@ def the_report(exam: ExamCode) -> Report:
     """The exam's report, with what changes from run to run or with the protocols' bytes held still."""
     tools = StandInTools(
         answers=CHANGES[exam] if exam in CHANGES else ANSWERS[exam](),
-        manifest=a_manifest(TOOLS[exam]),
+        manifest=a_manifest(TOOLS[exam], intervals=all_intervals()),
     )
     case = run_case(tools, Request(), IMAGES[exam])
     still = replace(
         case,
         records=tuple(in_no_time(record) for record in case.records),
-        planner=ModelRef(id="rules", sha256=a_sha256("rules")),
+        planner=PlannerRef(id="rules", sha256=a_sha256("rules")),
     )
     return conclude(still, an_identity())
 

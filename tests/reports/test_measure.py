@@ -2,10 +2,10 @@ import math
 
 import pytest
 
+from reports.interval import NO_INTERVAL
 from reports.measure import (
     AREA,
     LONG_AXIS,
-    NO_INTERVAL,
     RATIO,
     SHORT_AXIS,
     Measured,
@@ -117,6 +117,18 @@ def test_anisotropic_spacing_turns_a_wide_ellipse_into_a_tall_lesion() -> None:
     assert "square" not in str(found[RATIO].formula)
 
 
+def test_a_known_pixel_aspect_makes_ratios_true_without_millimetres() -> None:
+    image = an_image_info(aspect_ratio=4.0, pixel_aspect=PixelAspect.KNOWN)
+    found = by_name(measure(an_ellipse((320, 210), (80, 50), points=256), image))
+    assert found[LONG_AXIS].value == pytest.approx(400, rel=1e-3)
+    assert found[SHORT_AXIS].value == pytest.approx(160, rel=1e-3)
+    assert found[AREA].value == pytest.approx(math.pi * 80 * 200, rel=1e-3)
+    assert found[RATIO].value == pytest.approx(2.5, rel=1e-3)
+    assert found[AREA].unit == "px²"
+    assert "square" not in str(found[RATIO].formula)
+    assert "4 times as high as wide" in str(found[LONG_AXIS].reason)
+
+
 def test_components_of_one_image_may_be_measured_in_different_units() -> None:
     image = an_image_with(LEFT, UNCALIBRATED)
     left = by_name(measure(an_ellipse((150, 210), (80, 50)), image))
@@ -147,7 +159,7 @@ def test_a_measurement_without_interval_says_that_it_is_not_calibrated_yet() -> 
     for measurement in measure(an_ellipse(), a_calibrated_image_info()).measurements:
         assert measurement.interval is None
         assert measurement.coverage is None
-        assert measurement.reason == NO_INTERVAL
+        assert measurement.reason == f"{NO_INTERVAL} it is not calibrated yet."
 
 
 def test_a_lesion_cut_off_by_the_edge_of_the_image_may_be_larger() -> None:

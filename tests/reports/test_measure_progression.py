@@ -125,7 +125,6 @@ def test_the_number_says_that_square_pixels_are_assumed_and_why() -> None:
     assert angle.value == pytest.approx(145, abs=0.1)
     assert angle.formula.endswith("assuming square pixels")
     assert "states no pixel spacing" in angle.reason
-    assert "No interval" in angle.reason
     assert [place for _, place in angle.drawn] == [PLACES[FAR], PLACES[NEAR], PLACES[TANGENT]]
     known = by_name(seen(a_calibrated_image_info((0.4, 0.5)), PLACES))[AOP]
     assert "square" not in known.formula + known.reason

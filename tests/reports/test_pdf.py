@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from reports.interval import caveat
 from reports.model import Report
 from reports.wording import NOT_FOR_CLINICAL_USE
 from tests.builders import a_worded_report
@@ -29,7 +30,7 @@ def test_the_text_holds_every_statement(report: Report) -> None:
         *report.limitations,
         *(finding.statement for finding in report.findings),
         *(number.statement for number in report.measurements),
-        *(number.reason for number in report.measurements if number.reason),
+        *(why for number in report.measurements if (why := caveat(number.reason))),
         *(check.detail for check in report.checks),
         report.provenance.content_sha256,
         report.report_id,
@@ -50,7 +51,7 @@ def test_every_page_is_numbered_and_says_what_it_is_not(report: Report) -> None:
 
 
 def test_an_interval_is_printed_with_its_coverage() -> None:
-    assert "170.0 to 184.0 mm (90 %)" in " ".join(pages(REPORTS["fetal head"]))
+    assert "170.0 to 184.0 mm (90 % interval)" in " ".join(pages(REPORTS["fetal head"]))
 
 
 def test_what_the_font_lacks_is_spelt_out_and_markup_is_text() -> None:

@@ -151,11 +151,6 @@ def test_a_class_score_is_called_a_score_with_what_it_was_trained_on() -> None:
     assert "No label set is given" in statement
 
 
-def test_a_label_set_names_the_classes_that_are_not_ruled_out() -> None:
-    finding = a_finding(evidence=("e4",), label_set=("benign", "malignant"))
-    assert "Classes not ruled out: benign, malignant." in says(finding)
-
-
 def test_a_classifier_of_unknown_training_says_so() -> None:
     scores = ScoresEvidence(
         id="e4", specialist="fmc_breast_2cls", step=3, scores={"class 0": 0.3, "class 1": 0.7}
@@ -243,7 +238,7 @@ def test_a_synthetic_image_is_loud_in_impression_and_limitations() -> None:
         "Pixel spacing: unknown",
         "Square pixels are assumed",
         "Out of distribution: no distance from the training images is stated",
-        "Intervals: none is given for the measurements, because they are not calibrated yet.",
+        "Intervals: none is given for long axis, because it is not calibrated yet.",
         "One still image was analysed",
     ],
 )

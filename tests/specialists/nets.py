@@ -58,6 +58,7 @@ def an_entry(specialist_id: str, directory: Path, **changes: object) -> Speciali
         "temperature": None,
         "thresholds": {},
         "metrics": (),
+        "intervals": (),
         "not_installed": "untrained",
     }
     return read_manifest().specialist(specialist_id).model_copy(update={**values, **changes})

@@ -63,8 +63,6 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes) -> Non
     ("task", "column"),
     [
         ("breast_2cls", "image_path"),
-        ("breast_2cls", "group_id"),
-        ("breast_2cls", "split"),
         ("breast_2cls", "mask"),
         ("breast_lesion", "mask_path"),
         ("breast_lesion_det", "x_max"),

@@ -1,0 +1,114 @@
+"""Model cards as pages for a browser and as Markdown for docs/, all from the manifest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import JsonValue
+
+from app.responses import OK
+from specialists.card import Card, card_of, cards_of
+from specialists.manifest import Manifest, Metric, SpecialistEntry
+
+INDEX = "README.md"
+Cells = list[dict[str, str]]
+
+
+def card_page(entry: SpecialistEntry) -> HTMLResponse:
+    """The card as a page."""
+    return _page("card.html", card=card_of(entry))
+
+
+def list_page(manifest: Manifest) -> HTMLResponse:
+    """All specialists as a page, each with the way to its card."""
+    return _page("specialists.html", cards=cards_of(manifest))
+
+
+def markdown_of(card: Card) -> str:
+    """The card as Markdown."""
+    return _TEMPLATES.get_template("card.md").render(card=card).strip() + "\n"
+
+
+def index_of(cards: Sequence[Card]) -> str:
+    """A table of the cards as Markdown, each with a link to its file."""
+    return _TEMPLATES.get_template("cards.md").render(cards=cards).strip() + "\n"
+
+
+def write_cards(manifest: Manifest, folder: Path) -> list[Path]:
+    """The files written: `<id>.md` for every specialist and an index; cards of others are removed.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cards = cards_of(manifest)
+    texts = {f"{card.id}.md": markdown_of(card) for card in cards} | {INDEX: index_of(cards)}
+    for path in folder.glob("*.md"):
+        if path.name not in texts:
+            path.unlink()
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def interval(metric: Metric) -> str:
+    """The 95 % interval of a figure, empty where there is none."""
+    if metric.low is None or metric.high is None:
+        return ""
+    return f"{metric.low:.3f} to {metric.high:.3f}"
+
+
+def table_of(value: JsonValue) -> Cells:
+    """A field of an entry as rows of named cells, whatever it holds."""
+    rows = value if isinstance(value, list) else [value]
+    return [
+        {str(k).replace("_", " "): _text(v) for k, v in row.items()}
+        if isinstance(row, dict)
+        else {"value": _text(row)}
+        for row in rows
+    ]
+
+
+def _text(value: JsonValue) -> str:
+    match value:
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return "; ".join(f"{k}: {_text(v)}" for k, v in value.items())
+        case list():
+            return ", ".join(_text(part) for part in value)
+        case None:
+            return ""
+        case _:
+            return str(value)
+
+
+def _columns(rows: Cells) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "interval": interval,
+        "table": table_of,
+        "columns": _columns,
+        "words": lambda name: str(name).replace("_", " "),
+        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+    }
+    return environment
+
+
+_TEMPLATES = _templates()
+
+
+def _page(name: str, **values: object) -> HTMLResponse:
+    text = _TEMPLATES.get_template(name).render({"page": "specialists", **values})
+    return HTMLResponse(text, status_code=OK)

@@ -1,0 +1,177 @@
+"""The command line of experiments on what is installed: `ustri evaluate novelty`, `calipers`, `comparison`."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from typer.core import TyperGroup
+
+from app.terminal import DataDir, errors_as_exits, out, settings_with
+
+DataRoot = Annotated[
+    Path, typer.Option("--data", help="A data root: csv_files/*.csv and what they name.")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
+
+DEFAULT = "predictions"
+"""What `ustri evaluate` without the name of a command does."""
+
+
+class _Judging(TyperGroup):
+    """A group whose options without a command are those of the default one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments, the default command named where none is."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+judge = typer.Typer(
+    cls=_Judging,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Score prediction files (the default), or run an experiment on what is installed.",
+)
+
+
+@judge.command(epilog="[bold]Example[/]  ustri evaluate novelty --data data --json novelty.json")
+def novelty(
+    data: DataRoot,
+    dicom: Annotated[
+        Path | None, typer.Option(help="A folder of further DICOM files to tell from known exams.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep the images' descriptions here for another run.")
+    ] = None,
+    to: Json = None,
+    data_dir: DataDir = None,
+) -> None:
+    """How well foreign pictures are told from images of the known exams, and what of val is refused."""
+    with errors_as_exits():
+        from app.colour import colour_of
+        from reports.model import Colour
+        from specialists.manifest import read_manifest
+        from specialists.training.commands import FOREIGN_VIEWS
+        from specialists.training.novelty_trial import novelty_trial
+
+        manifest = read_manifest(settings_with(data_dir).specialists_dir)
+        found = novelty_trial(
+            manifest,
+            data,
+            FOREIGN_VIEWS,
+            lambda rgb: colour_of(rgb) is Colour.COLOUR,
+            dicom=dicom,
+            cache=cache,
+        )
+        _write(to, asdict(found))
+    table = Table("pictures", "n", "AUROC", "novelty refuses", "gate refuses", "refused", box=None)
+    for title, rows in (("val", found.val), ("", found.foreign), ("left out", found.left_out)):
+        for row in rows:
+            table.add_row(
+                f"{title} {row.group}".strip(),
+                str(row.n),
+                _interval(row.auroc),
+                _interval(row.novelty),
+                f"{row.quality:.3f}",
+                _interval(row.either),
+            )
+    out.print(table)
+
+
+@judge.command(epilog="[bold]Example[/]  ustri evaluate calipers --data data")
+def calipers(data: DataRoot, to: Json = None, data_dir: DataDir = None) -> None:
+    """Whether the breast classifiers lean on burnt-in marks: scores with marks removed, and with others' drawn on."""
+    with errors_as_exits():
+        from specialists.manifest import read_manifest
+        from specialists.training.caliper_trial import caliper_trial
+
+        manifest = read_manifest(settings_with(data_dir).specialists_dir)
+        found = caliper_trial(manifest, data)
+        _write(to, asdict(found))
+    for name, (marked, count) in found.marked.items():
+        out.print(f"{name}: marks found on {marked} of {count} val images.", highlight=False)
+    table = Table("classifier", "change", "n", "figure", "value", "difference", box=None)
+    for shift in found.shifts:
+        for name, value in shift.figures.items():
+            apart = _interval(shift.differences.get(name), sign=True)
+            table.add_row(
+                shift.specialist, shift.change, str(shift.n), name, _interval(value), apart
+            )
+    out.print(table)
+    verdict = "an interval excludes no change" if found.leans else "no interval excludes no change"
+    out.print(f"Verdict: {verdict}.", highlight=False)
+
+
+@judge.command(
+    epilog="[bold]Example[/]  ustri evaluate comparison --data data --out runs/comparison"
+)
+def comparison(
+    data: DataRoot,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the runs; goes on with them.")],
+    images: Annotated[
+        int, typer.Option(min=64, help="Images of a task that every arm sees.")
+    ] = 4000,
+    side: Annotated[int, typer.Option(min=64, help="Side of the networks' input, px.")] = 128,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the training.")] = 1,
+    to: Json = None,
+) -> None:
+    """Train single-task networks, Stage I alone and Stage I + II on one budget, and compare them on val."""
+    with errors_as_exits():
+        from specialists.manifest import read_manifest
+        from specialists.training.arms import difference, estimate, statistics
+        from specialists.training.comparison import SINGLE, Budget, compare
+
+        budget = Budget(images=images, side_px=side, threads=threads)
+        arms = compare(read_manifest(), data, folder, budget)
+        singles = {arm.task: arm for arm in arms if arm.arm == SINGLE}
+        rows = []
+        for arm in sorted(arms, key=lambda a: a.task):
+            for name, statistic in statistics(arm.judged).items():
+                value = estimate(arm.judged.groups, statistic)
+                apart = None
+                if arm.arm != SINGLE:
+                    apart = difference(arm.judged, singles[arm.task].judged, name)
+                rows.append((arm, name, value, apart))
+        _write(
+            to,
+            [
+                {
+                    "task": arm.task,
+                    "arm": arm.arm,
+                    "figure": name,
+                    "parameters": arm.parameters,
+                    "cpu_s": arm.cpu_s,
+                    "value": asdict(value),
+                    "against_single_task": None if apart is None else asdict(apart),
+                }
+                for arm, name, value, apart in rows
+            ],
+        )
+    columns = ("task", "arm", "figure", "value", "against single task", "M parameters", "CPU s")
+    table = Table(*columns, box=None)
+    for arm, name, value, apart in rows:
+        numbers = (f"{arm.parameters / 1e6:.2f}", f"{arm.cpu_s:.0f}")
+        apart_text = _interval(apart, sign=True)
+        table.add_row(arm.task, arm.arm, name, _interval(value), apart_text, *numbers)
+    out.print(table)
+
+
+def _interval(found: Any, *, sign: bool = False) -> str:
+    """A figure with its interval, as far as there is one."""
+    if found is None:
+        return ""
+    form: Callable[[float], str] = (lambda x: f"{x:+.3f}") if sign else (lambda x: f"{x:.3f}")
+    if found.low is None:
+        return form(found.value)
+    return f"{form(found.value)} ({form(found.low)} to {form(found.high)})"
+
+
+def _write(path: Path | None, figures: object) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=1), encoding="utf-8")

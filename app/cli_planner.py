@@ -1,0 +1,111 @@
+"""The command line of the planner: `ustri train planner`, `ustri evaluate planner`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli_training import DataRoot, train
+from app.terminal import DataDir, errors_as_exits, out, settings_with
+from specialists.manifest import Metric
+
+EXAMPLE = (
+    "[bold]Examples[/]\n\nustri evaluate planner --data data\n\n"
+    "ustri evaluate planner --data data --planner runs/planner --json figures.json"
+)
+
+Share = Annotated[
+    float, typer.Option(min=0.01, max=1.0, help="Share of the usual number of judged scenes.")
+]
+
+
+@train.command(epilog="[bold]Example[/]  ustri train planner --data data --out runs/planner")
+def planner(
+    data: DataRoot,
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder of the planner, its state and log.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 2500,
+    episodes: Annotated[int, typer.Option(min=1, help="Runs that the teacher shows.")] = 12_000,
+    seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+) -> None:
+    """Train the small planner on what the specialists answer, and judge it on unseen images."""
+    with errors_as_exits():
+        from planner.training import commands
+        from planner.training.learn import LearnConfig
+
+        config = commands.PlannerConfig(
+            learn=LearnConfig(steps=steps, seed=seed),
+            episodes=episodes,
+            jobs=_jobs(),
+        )
+        user_dir = settings_with().specialists_dir
+        card, evaluation = commands.train_planner(
+            data, folder, config, resume=resume, user_dir=user_dir
+        )
+    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    verdict = "not worse" if card.not_worse_than_rules else "worse"
+    out.print(f"Margin {card.margin.value} ({card.margin.source}).", highlight=False)
+    out.print(f"It is {verdict} than the rules. Wrote {folder}.", highlight=False, soft_wrap=True)
+
+
+def evaluate_planner(
+    data: DataRoot,
+    folder: Annotated[
+        Path | None, typer.Option("--planner", help="Folder of a planner; else the shipped one.")
+    ] = None,
+    survey: Annotated[
+        Path | None, typer.Option(help="Folder where the specialists' answers are kept.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    judged: Share = 1.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Judge the planner as an agent on the val images of a data root, beside the rules and others."""
+    with errors_as_exits():
+        from planner.training import commands
+
+        settings = settings_with(data_dir)
+        evaluation = commands.evaluate_planner(
+            data,
+            folder or commands.SHIPPED,
+            survey or settings.data_dir / "planner-survey",
+            commands.PlannerConfig(judged=judged, jobs=_jobs()),
+            settings.specialists_dir,
+        )
+        if to is not None:
+            to.write_text(evaluation.as_json(), encoding="utf-8")
+    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    verdict = "looks" if evaluation.looks_at_images else "does not look"
+    out.print(f"The planner {verdict} at the image.", highlight=False)
+
+
+def _jobs() -> int:
+    """Processes that survey images: one per processor that this process may use, at most 4."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def _show(groups: dict[str, dict[str, list[Metric]]], further: list[Metric]) -> None:
+    for group, by_agent in groups.items():
+        names = list(dict.fromkeys(m.name for found in by_agent.values() for m in found))
+        table = Table("", *by_agent, title=group, box=None, pad_edge=False)
+        for name in names:
+            cells = [
+                next((_figure(m) for m in found if m.name == name), "")
+                for found in by_agent.values()
+            ]
+            table.add_row(name, *cells)
+        out.print(table)
+    table = Table("figure", "value", "n", box=None, pad_edge=False)
+    for metric in further:
+        table.add_row(metric.name, _figure(metric), str(metric.n))
+    out.print(table)
+
+
+def _figure(metric: Metric) -> str:
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.3f}"
+    return f"{metric.value:.3f} ({metric.low:.3f}–{metric.high:.3f})"

@@ -1,0 +1,60 @@
+"""What is right and what is not with this installation: specialists, device, and whether the planner sees."""
+
+from dataclasses import dataclass
+
+from app.planning import load_planning
+from app.settings import Settings
+from app.worker import load_tools
+from planner.run import Tools
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One thing that was looked at."""
+
+    name: str
+    right: bool
+    says: str
+
+
+def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
+    """One line per part; a part that stops the start raises what it would raise there.
+
+    `tools` are loaded from the settings unless given.
+
+    Raises:
+        WeightsError: a weights file of a specialist or of the planner is missing, altered or does not fit.
+        SettingsError: the planner may not be used with these settings.
+    """
+    tools = tools or load_tools(settings)
+    installed = len(tools.manifest.installed())
+    lines = [
+        Line(
+            name="specialists",
+            right=installed > 0,
+            says=f"{installed} installed, their weights whole and unaltered",
+        ),
+        Line(name="runtime", right=True, says=tools.runtime),
+    ]
+    planning = load_planning(settings.model_copy(update={"planner_blind": True}), tools)
+    ref = planning.chooser.ref
+    why = f": {planning.why_rules.rstrip('.')}" if planning.why_rules else ""
+    lines.append(Line(name="planner", right=True, says=f"{ref.id}{why}"))
+    if ref.licence is not None:
+        lines.append(Line(name="its licence", right=True, says=ref.licence))
+    if planning.verdict is not None:
+        verdict = planning.verdict
+        used = "" if verdict.passed else _what_then(settings)
+        lines.append(
+            Line(name="does it see", right=verdict.passed, says=f"{verdict.sentence}{used}")
+        )
+    return tuple(lines)
+
+
+def _what_then(settings: Settings) -> str:
+    """What becomes of a planner that does not look."""
+    if settings.planner_blind:
+        return " It is used, for USTRI_PLANNER_BLIND allows it, and every report says so."
+    if settings.planner == "auto":
+        return " The rules plan in its place."
+    return " The service does not start with it unless USTRI_PLANNER_BLIND is true."

@@ -1,0 +1,90 @@
+"""A DICOM file of several frames, none of them chosen → the frames that are kept to choose from, in bounded time and memory."""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import takewhile
+
+from app.dicom import READ_S, Frame, is_dicom, read_dicom
+from app.dicom_privacy import UidMap
+from app.dicom_wire import Header
+from app.ingest import Ingested, Picture, from_dicom, ingest, sha256_of
+
+FRAMES_MAX = 512
+"""Frames that are kept of one file; of a longer one every second, third … frame."""
+
+PIXELS_MAX = 256 * 2**20
+"""Their pixels together: 340 frames of 1024 × 768; of larger ones fewer, so that the work is bounded too."""
+
+KEPT_MAX_BYTES = 192 * 2**20
+"""Their pictures together, compressed: 450 grey frames of 1024 × 768."""
+
+READING_S = 8.0
+"""How long reading them may take; those that are read by then lie evenly in the file."""
+
+LATER_S = 1.9
+"""How long one of them may take; the first may take longer, since its file is opened with it."""
+
+_ENCODERS = 2
+_WAITING_MAX = 4
+"""Frames that are decoded and wait to be masked and compressed: what bounds their memory."""
+
+
+def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) -> Ingested:
+    """The image in those bytes; of a file of several frames the first, with the frames to choose from.
+
+    Raises:
+        ImageUnsupported, ImageTooLarge, ImageUnreadable, NotReady: as `app.ingest.ingest` says.
+    """
+    if not is_dicom(data):
+        return ingest(data, limit_pixels)
+    until = time.monotonic() + READING_S
+    sha256, uids = sha256_of(data), uids or UidMap.forgotten()
+    first = read_dicom(data, limit_pixels, within_s=READ_S)
+    shown = from_dicom(sha256, first, uids)
+    if first.header.frames == 1:
+        return shown
+    places = _places(first.header)
+    later = (
+        read_dicom(data, limit_pixels, place, LATER_S)
+        for place in takewhile(lambda _: time.monotonic() < until, places)
+    )
+    frames = [shown.picture, *_pictures(sha256, later, uids)]
+    frames.sort(key=lambda picture: picture.info.frame or 0)
+    info = shown.image.info.model_copy(update={"frame": None})
+    return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
+
+
+def coarse_to_fine(count: int) -> Iterator[int]:
+    """0 to `count` - 1, each once: wherever it is stopped, those that came lie evenly."""
+    step = 1 << max(0, count - 1).bit_length()
+    yield 0
+    while step > 1:
+        step //= 2
+        yield from range(step, count, 2 * step)
+
+
+def _places(header: Header) -> Iterator[int]:
+    """The frames after the first that are read, as long as there is time."""
+    frame_px = header.height_px * header.width_px
+    every = max(-(-header.frames // FRAMES_MAX), -(-header.frames * frame_px // PIXELS_MAX))
+    return (place * every for place in coarse_to_fine(-(-header.frames // every)) if place)
+
+
+def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Picture]:
+    """What is kept of each frame, compressed beside the reading of the next, until there is no more room."""
+    waiting: deque[Future[Ingested]] = deque()
+    room_bytes = KEPT_MAX_BYTES
+    with ThreadPoolExecutor(_ENCODERS, "frames") as pool:
+        for frame in frames:
+            waiting.append(pool.submit(from_dicom, sha256, frame, uids))
+            if len(waiting) < _WAITING_MAX:
+                continue
+            picture = waiting.popleft().result().picture
+            room_bytes -= len(picture.png)
+            yield picture
+            if room_bytes < 0:
+                break
+        yield from (future.result().picture for future in waiting)

@@ -1,0 +1,65 @@
+"""What is known of a planner's weights: `planner.toml` beside them."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from specialists.errors import WeightsError
+from specialists.manifest import Metric, Threshold
+
+CARD = "planner.toml"
+
+LLAVA_MED_LICENCE = (
+    "LLaVA-Med v1.5 (llava-med-v1.5-mistral-7b): by its model card the weights may be used for research only, not for "
+    "clinical care or any clinical decision, and not in a deployed system."
+)
+"""The intended and out-of-scope uses of https://huggingface.co/microsoft/llava-med-v1.5-mistral-7b."""
+
+UNCALIBRATED = Threshold(
+    value=0.25, source="not calibrated: no figures of this checkpoint are known here"
+)
+"""The margin asked of weights that come without a card."""
+
+
+class TemplateText(BaseModel):
+    """What stands before the image and after the answer's cue."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before: str = ""
+    after: str = ""
+
+
+class PlannerCard(BaseModel):
+    """A planner's name, content, licence and figures.
+
+    `sha256` is of `model.safetensors`; `not_worse_than_rules` says whether the evaluation lets it be the default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    id: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    licence: str
+    research_only: bool = False
+    margin: Threshold
+    not_worse_than_rules: bool = False
+    template: TemplateText = TemplateText()
+    metrics: tuple[Metric, ...] = ()
+
+
+def read_card(folder: Path) -> PlannerCard | None:
+    """The card in that folder; None where there is none.
+
+    Raises:
+        WeightsError: the card is not readable; the message names the file.
+    """
+    path = folder / CARD
+    if not path.exists():
+        return None
+    try:
+        return PlannerCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        raise WeightsError(f"The planner's card {path} cannot be used: {error}") from error

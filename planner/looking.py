@@ -1,0 +1,128 @@
+"""Whether a planner looks at the image: its first choice must follow what is drawn, whatever the request says."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from planner.llava import Scores
+from planner.prompt import NOTHING_YET, Turn
+from planner.protocols import read_protocols
+from reports.model import ExamCode
+from specialists.image import Image, image_of
+from specialists.phantom import draw
+
+LEAST_CHANGED = 0.9
+"""Share of noise and other exams that must change or withhold the plan; the full evaluation asks for 0.95 of hundreds,
+of which these few drawings are a short form."""
+
+LEAST_KEPT = 0.75
+"""Share of other images of the same exam that must leave the plan as it is."""
+
+EDITION = 1
+"""Of this test: a verdict of another edition is not believed."""
+
+REQUESTS = (None, "is there a lesion?", "angle of progression please")
+SIZE_PX = (300, 400)
+NOISES = 2
+
+Picture = Literal["breast", "intrapartum", "noise"]
+
+
+class Sighted(Protocol):
+    """A planner whose scores can be asked for."""
+
+    @property
+    def least_margin(self) -> float:
+        """The margin below which it does not decide."""
+
+    def scores(self, image: Image, turn: Turn) -> Scores:
+        """The probability of every legal action of `turn`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How the plan followed the picture: shares of the comparisons, and of the plans that were withheld at home."""
+
+    changed: float
+    kept: float
+    unsure: float
+    comparisons: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the planner looks at the image."""
+        return self.changed >= LEAST_CHANGED and self.kept >= LEAST_KEPT
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        verdict = "looks at the image" if self.passed else "does not follow the image"
+        return (
+            f"The planner {verdict}: noise or another exam changed or withheld the plan in {self.changed:.0%} of "
+            f"{self.comparisons} comparisons (asked for: {LEAST_CHANGED:.0%}), another image of the same exam left it "
+            f"in {self.kept:.0%} ({LEAST_KEPT:.0%}); it was not sure at first in {self.unsure:.0%}."
+        )
+
+
+def looks(planner: Sighted) -> Verdict:
+    """The verdict over drawn images, noise and three requests, one of which fits each drawn exam.
+
+    Raises:
+        PlannerFailed: a score is not finite.
+        Declined: the planner cannot see an image.
+    """
+    pictures = {"breast": _drawn("breast"), "intrapartum": _drawn("intrapartum"), "noise": _noise()}
+    changed: list[bool] = []
+    kept: list[bool] = []
+    unsure: list[bool] = []
+    for request in REQUESTS:
+        turn = _turn(request)
+        chosen = {
+            kind: [_decision(planner, image, turn) for image in images]
+            for kind, images in pictures.items()
+        }
+        for home in ("breast", "intrapartum"):
+            first, other = chosen[home]
+            away = [choice for kind in chosen if kind != home for choice in chosen[kind]]
+            unsure.append(first is None)
+            kept.append(first is not None and other == first)
+            changed += [first is not None and choice != first for choice in away]
+    return Verdict(
+        changed=_share(changed),
+        kept=_share(kept),
+        unsure=_share(unsure),
+        comparisons=len(changed),
+    )
+
+
+def _turn(request: str | None) -> Turn:
+    """The first choice of a case: which exam the router should expect."""
+    router = read_protocols().router.specialist
+    legal = (router, *(f"{router}@{exam.value}" for exam in ExamCode))
+    return Turn(request_exam=None, question=request, state=NOTHING_YET, legal=legal)
+
+
+def _decision(planner: Sighted, image: Image, turn: Turn) -> str | None:
+    """What the planner chooses; None where it withholds its choice."""
+    scores = planner.scores(image, turn)
+    return scores.best if scores.margin >= planner.least_margin else None
+
+
+def _drawn(kind: Literal["breast", "intrapartum"]) -> list[Image]:
+    height_px, width_px = SIZE_PX
+    return [
+        image_of(draw(kind, seed=seed, height_px=height_px, width_px=width_px).pixels)
+        for seed in (1, 2)
+    ]
+
+
+def _noise() -> list[Image]:
+    rng = np.random.default_rng(0)
+    return [image_of(rng.integers(0, 256, SIZE_PX, dtype=np.uint8)) for _ in range(NOISES)]
+
+
+def _share(answers: Iterable[bool]) -> float:
+    listed = list(answers)
+    return sum(listed) / len(listed)

@@ -1,0 +1,265 @@
+"""What `ustri train planner` and `ustri evaluate planner` do."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import tomlkit
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from tqdm import tqdm
+from transformers import LlavaForConditionalGeneration
+
+from planner.backbones import Backbones
+from planner.card import CARD, UNCALIBRATED, PlannerCard
+from planner.llava import LlavaChooser
+from planner.load import Placement, load_planner
+from planner.prompt import render_prefix, render_state
+from planner.protocols import Protocols, read_protocols
+from planner.rules import Rules
+from planner.training.evaluation import Evaluation, Panel, calibrated, evaluate
+from planner.training.examples import Example, School
+from planner.training.judge import Sizes
+from planner.training.learn import Composer, LearnConfig, fold_statistics, standardised, train
+from planner.training.network import build_network, learn_tokenizer, tower_of
+from planner.training.pictures import Kind
+from planner.training.requests import Asker, read_grammar
+from planner.training.scenes import Stage
+from planner.training.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
+from specialists.backbones.transunet import STRIDES, Features
+from specialists.checkpoints import half, save_tensors, sha256_of
+from specialists.errors import TrainingError, WeightsError
+from specialists.image import Image, image_of
+from specialists.load import load_engine
+from specialists.manifest import Manifest, read_manifest
+from specialists.training.finish import git_commit
+from specialists.training.state import STATE
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+"""The planner that ships with the package."""
+LICENCE = (
+    "Research use. It was trained on answers and features of a backbone that was trained on all data sets named in "
+    "the manifest, and cannot be separated from any of them."
+)
+TIMED_PASSES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerConfig:
+    """A whole training of the small planner; everything follows from it, the data and the specialists."""
+
+    learn: LearnConfig = field(default_factory=LearnConfig)
+    extent: Extent = field(default_factory=Extent)
+    episodes: int = 12_000
+    judged: float = 1.0
+    """Share of the usual number of scenes that it is judged on."""
+    jobs: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What training and judging rest on: data, specialists, protocols and the grammar of requests."""
+
+    eyes: Eyes
+    manifest: Manifest
+    protocols: Protocols
+    asker: Asker
+
+
+def train_planner(
+    data: Path, out: Path, config: PlannerConfig, *, resume: bool, user_dir: Path | None = None
+) -> tuple[PlannerCard, Evaluation]:
+    """The card and figures of the small planner, trained on train and judged on val; all of it is written to `out`.
+
+    Raises:
+        TrainingError: the data cannot be used, or there is nothing to resume.
+        WeightsError: a specialist's weights are missing or altered.
+    """
+    if resume and not (out / STATE).is_file():
+        raise TrainingError(f"There is no training to resume in {out}.")
+    out.mkdir(parents=True, exist_ok=True)
+    ground = _ground(user_dir)
+    seen = _survey(ground, data, out / "survey", "train", config)
+    tokenizer, network, composer, examples = _school(ground, seen, config)
+    tokenizer.save(str(out / "tokenizer.json"))
+    train(network, composer, examples, config.learn, out, resume=resume)
+    fold_statistics(network, composer.pictures)
+    card = PlannerCard(
+        id="ustri-planner-small",
+        sha256=save_tensors(out / "model.safetensors", half(network), {}),
+        licence=LICENCE,
+        margin=UNCALIBRATED,
+    )
+    network.config.to_json_file(out / "config.json")
+    unseen = _survey(ground, data, out / "survey", "val", config)
+    panel = _panel(ground, unseen, out, card)
+    card = card.model_copy(update={"margin": calibrated(panel, Sizes.scaled(config.judged))})
+    evaluation = evaluate(_panel(ground, unseen, out, card), Sizes.scaled(config.judged))
+    card = card.model_copy(
+        update={
+            "not_worse_than_rules": evaluation.not_worse_than_rules,
+            "metrics": evaluation.headline,
+        }
+    )
+    write_card(out, card)
+    _write_run(data, out, config, evaluation)
+    return card, evaluation
+
+
+def evaluate_planner(
+    data: Path, folder: Path, kept: Path, config: PlannerConfig, user_dir: Path | None = None
+) -> Evaluation:
+    """The figures of the planner in `folder` on the val split of `data`; surveys are kept in `kept`.
+
+    Raises:
+        TrainingError: the data cannot be used, or the planner does not see through the backbone.
+        WeightsError: weights are missing or altered.
+    """
+    if not (folder / CARD).is_file():
+        raise WeightsError(f"There is no planner of ours in {folder}: {CARD} is missing.")
+    ground = _ground(user_dir)
+    unseen = _survey(ground, data, kept, "val", config)
+    return evaluate(_panel(ground, unseen, folder, None), Sizes.scaled(config.judged))
+
+
+def write_card(folder: Path, card: PlannerCard) -> None:
+    """Writes `planner.toml`."""
+    stated = card.model_dump(mode="json", exclude_none=True)
+    (folder / CARD).write_text(tomlkit.dumps(stated), encoding="utf-8")
+
+
+def _ground(user_dir: Path | None) -> Ground:
+    manifest, protocols = read_manifest(user_dir), read_protocols()
+    router = manifest.specialists[protocols.router.specialist]
+    if not router.installed:
+        raise TrainingError("The router is not installed, so that there is no state to plan from.")
+    eyes = Eyes(user_dir=user_dir, tower=tower_of(manifest.models[router.model]))
+    return Ground(
+        eyes=eyes,
+        manifest=manifest,
+        protocols=protocols,
+        asker=Asker(read_grammar(), protocols),
+    )
+
+
+def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerConfig) -> Survey:
+    labels = ground.manifest.specialists[ground.protocols.router.specialist].labels
+    wanted = [item for item in choose_pictures(data, labels, config.extent) if item.split == split]
+    return survey(ground.eyes, wanted, out, config.jobs)
+
+
+def _school(
+    ground: Ground, seen: Survey, config: PlannerConfig
+) -> tuple[Tokenizer, LlavaForConditionalGeneration, Composer, list[Example]]:
+    """What a training needs: the same tokenizer, network and examples for the same seed."""
+    seed = config.learn.seed
+    school = School(
+        survey=seen,
+        manifest=ground.manifest,
+        protocols=ground.protocols,
+        asker=ground.asker,
+        rng=np.random.default_rng([seed, 1]),
+    )
+    episodes = tqdm(range(config.episodes), desc="episodes", disable=None)
+    examples = [example for _ in episodes for example in school.decisions(school.draw())]
+    rng = np.random.default_rng([seed, 2])
+    prompts = (
+        text
+        for example in examples
+        for text in (
+            render_prefix(replace(example.turn, question=ground.asker.word(rng, example.wish))),
+            render_state(example.turn, range(len(example.turn.legal))),
+        )
+    )
+    tokenizer = learn_tokenizer(prompts, ground.protocols)
+    torch.manual_seed(seed)
+    network = build_network(tokenizer, ground.eyes.tower)
+    pictures = standardised(seen.features, seen.of("train", Kind.REAL, Kind.VIEW))
+    return tokenizer, network, Composer(tokenizer, pictures, ground.asker), examples
+
+
+def _panel(ground: Ground, unseen: Survey, folder: Path, card: PlannerCard | None) -> Panel:
+    """The planner in the folder beside its blind twin, on the stage of the unseen images; a given card is written first."""
+    if card is not None:
+        write_card(folder, card)
+    planner = _load(folder, SurveyedBackbone(ground, unseen))
+    blind = _load(folder, SurveyedBackbone(ground, unseen, blind=True))
+    stage = Stage(
+        survey=unseen, manifest=ground.manifest, protocols=ground.protocols, asker=ground.asker
+    )
+    return Panel(
+        stage=stage,
+        planner=planner,
+        blind=blind,
+        rules=Rules(ground.protocols),
+        backbone_ms=_backbone_ms(ground, unseen),
+    )
+
+
+def _load(folder: Path, backbones: Backbones) -> LlavaChooser:
+    return load_planner(folder, Placement(device="cpu"), backbones)
+
+
+class SurveyedBackbone:
+    """The cells of surveyed pictures given as the backbone's levels, so that no picture is encoded again.
+
+    With `blind` every picture has the mean cells of all real ones.
+    """
+
+    def __init__(self, ground: Ground, surveyed: Survey, *, blind: bool = False) -> None:
+        self._ground = ground
+        self._features = surveyed.features
+        self._places = {row.info.sha256: index for index, row in enumerate(surveyed.rows)}
+        real = surveyed.of("val", Kind.REAL)
+        self._mean = surveyed.features[real].float().mean(0) if blind else None
+
+    def backbone_sha256(self, model_id: str) -> str | None:
+        """The content of the backbone that the survey looked with."""
+        tower = self._ground.eyes.tower
+        return tower.backbone_sha256 if model_id == tower.model else None
+
+    def features(self, image: Image, model_id: str) -> Features:
+        """The image's levels, as coarse as the planner's grid."""
+        if self._mean is not None:
+            return self._levels(self._mean)
+        return self._levels(self._features[self._places[image.key]].float())
+
+    def _levels(self, cells: Tensor) -> Features:
+        """(g², C) cells as levels (1, C, g, g), which pooling to the same grid leaves as they are."""
+        tower = self._ground.eyes.tower
+        sizes = cast("list[int]", self._ground.manifest.models[tower.model].config["widths"])
+        widths = dict(zip(STRIDES, sizes, strict=True))
+        grid = cells.T.reshape(1, -1, tower.grid, tower.grid)
+        parts = torch.split(grid, [widths[level] for level in tower.levels], dim=1)
+        return dict(zip(tower.levels, parts, strict=True))
+
+
+def _backbone_ms(ground: Ground, unseen: Survey) -> float:
+    """The median time of one pass of the backbone on this machine."""
+    engine = load_engine(ground.manifest, "cpu")
+    model = engine.manifest.models[ground.eyes.tower.model]
+    times = []
+    for row in unseen.rows[:TIMED_PASSES]:
+        image = image_of(pixels_of(row.wanted))
+        started = time.perf_counter()
+        engine.encode(image, model)
+        times.append((time.perf_counter() - started) * 1000)
+    return float(np.median(times))
+
+
+def _write_run(data: Path, out: Path, config: PlannerConfig, evaluation: Evaluation) -> None:
+    """Writes what was run, on what, and how it came out, beside the weights."""
+    said = {
+        "command": f"ustri train planner --data {data.name} --out {out.name}",
+        "config": asdict(config),
+        "git_commit": git_commit(),
+        "data_sha256": {
+            path.name: sha256_of(path) for path in sorted((data / "csv_files").glob("*.csv"))
+        },
+    }
+    (out / "run.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+    (out / "evaluation.json").write_text(evaluation.as_json(), encoding="utf-8")

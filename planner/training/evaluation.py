@@ -1,0 +1,219 @@
+"""A planner's whole evaluation: every group of scenes by every agent, what it looks at, its margin, its time."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from planner.case import Case
+from planner.choose import Action, Choice
+from planner.llava import LlavaChooser
+from planner.rules import Rules
+from planner.training.judge import (
+    PLANNER,
+    RULES,
+    Sizes,
+    agents,
+    decision_figures,
+    figures,
+    order_agreement,
+    play_all,
+)
+from planner.training.looks import FOREIGN, OTHER_EXAM, SAME_RESULTS, looks
+from planner.training.scenes import BARE, REQUESTED, Scene, Stage
+from planner.training.teacher import teach
+from specialists.image import Image
+from specialists.manifest import Metric, Threshold
+from specialists.result import ClassifyResult
+
+LEAST_SHARE = 0.85
+"""Unforced steps that the planner has to decide itself, when its margin is chosen."""
+LOOKS_FROM = 0.95
+"""Share of plans that another image must change before the planner is said to look."""
+MARGINS = np.linspace(0.0, 0.95, 96)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """A planner on a stage, its twin that sees no image, the rules, and the time of a backbone pass."""
+
+    stage: Stage
+    planner: LlavaChooser
+    blind: LlavaChooser
+    rules: Rules
+    backbone_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Figures by group of scenes and by agent, of single decisions, and of the test whether the planner looks."""
+
+    groups: dict[str, dict[str, list[Metric]]]
+    decisions: list[Metric]
+    looks: list[Metric]
+    margin: Threshold
+
+    def value(self, group: str, agent: str, name: str) -> float:
+        """One figure of a group."""
+        return next(metric.value for metric in self.groups[group][agent] if metric.name == name)
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether noise and another exam's image change or withhold its plans, with everything else the same."""
+        found = [
+            metric
+            for metric in self.looks
+            if SAME_RESULTS in metric.name and (FOREIGN in metric.name or OTHER_EXAM in metric.name)
+        ]
+        return len(found) == 2 and all(m.n > 0 and m.value >= LOOKS_FROM for m in found)
+
+    @property
+    def not_worse_than_rules(self) -> bool:
+        """Whether it may be the default: plans as right as the rules', with and without a request, and it looks."""
+        name = "plan accuracy"
+        return self.looks_at_images and all(
+            self.value(group, PLANNER, name) >= self.value(group, RULES, name)
+            for group in (REQUESTED, BARE)
+        )
+
+    @property
+    def headline(self) -> tuple[Metric, ...]:
+        """The figures that stand in the planner's card."""
+        found = [
+            metric.model_copy(update={"name": f"plan accuracy {group} ({agent})"})
+            for group, by_agent in self.groups.items()
+            for agent in (PLANNER, RULES)
+            for metric in by_agent[agent]
+            if metric.name == "plan accuracy"
+        ]
+        return (*found, *self.decisions, *self.looks)
+
+    def as_json(self) -> str:
+        """Everything, as JSON."""
+        said = {
+            "groups": {
+                group: {agent: [m.model_dump() for m in found] for agent, found in by.items()}
+                for group, by in self.groups.items()
+            },
+            "decisions": [metric.model_dump() for metric in self.decisions],
+            "looks": [metric.model_dump() for metric in self.looks],
+            "margin": self.margin.model_dump(),
+            "looks_at_images": self.looks_at_images,
+            "not_worse_than_rules": self.not_worse_than_rules,
+        }
+        return json.dumps(said, indent=1)
+
+
+def evaluate(panel: Panel, sizes: Sizes, seed: int = 11) -> Evaluation:
+    """The evaluation of the panel's planner; the same scenes for every agent."""
+    stage = panel.stage
+    rng = np.random.default_rng(seed)
+    scenes = {group: stage.draw(group, count, rng) for group, count in sizes.counts.items()}
+    entrants = agents(panel.planner, panel.blind, panel.rules)
+    progress = tqdm(total=len(scenes) * len(entrants), desc="judging", disable=None)
+    groups: dict[str, dict[str, list[Metric]]] = {}
+    own = []
+    owing = {group: [(s, stage.owed(s)) for s in drawn] for group, drawn in scenes.items()}
+    for group in scenes:
+        groups[group] = {}
+        for name, factory in entrants.items():
+            played = play_all(stage, owing[group], factory)
+            groups[group][name] = figures(played, stage.split)
+            own += played if name == PLANNER else []
+            progress.update()
+    decisions = decision_figures(own, stage.split)
+    some = scenes[REQUESTED][: sizes.looks]
+    agreement = order_agreement(panel.planner, stage, some)
+    decisions += [
+        _plain("agreement over orders of the actions", agreement, len(some), stage.split),
+        _plain("median ms of a backbone pass", panel.backbone_ms, 1, stage.split),
+    ]
+    return Evaluation(
+        groups=groups,
+        decisions=decisions,
+        looks=looks(stage, panel.planner, stage.draw(REQUESTED, sizes.looks, rng), seed),
+        margin=Threshold(value=panel.planner.least_margin, source="the planner's card"),
+    )
+
+
+@dataclass(kw_only=True)
+class Weighed:
+    """A planner whose choices are compared with the rules' at every decision of a scene."""
+
+    planner: LlavaChooser
+    rules: Rules
+    scene: Scene
+    found: list[tuple[float, bool, bool]]
+    """Margin, whether the planner is right, whether the rules would be."""
+    sees: bool = True
+
+    def __post_init__(self) -> None:
+        self.ref = self.planner.ref
+
+    def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
+        """The planner's choice."""
+        choice = self.planner.choose(image, case, legal)
+        right = teach(case, legal, self.scene.wish, self.scene.shown).acceptable
+        ruled = legal.index(self.rules.choose(image, case, legal).action) in right
+        if legal[0].slot == case.protocols.router.slot:
+            ruled = _router_is_right(case, self.scene)
+        self.found.append((choice.margin or 0.0, legal.index(choice.action) in right, ruled))
+        return choice
+
+
+def calibrated(panel: Panel, sizes: Sizes, seed: int = 29) -> Threshold:
+    """The margin below which the rules had better decide: of all, the one with most right decisions on val.
+
+    The planner's own margin must be 0, so that it decides everything here; the scenes are others than those that it
+    is judged on, from the same images.
+    """
+    rng = np.random.default_rng(seed)
+    scenes = [
+        scene
+        for group in (REQUESTED, BARE)
+        for scene in panel.stage.draw(group, sizes.counts[group], rng)
+    ]
+    found: list[tuple[float, bool, bool]] = []
+    panel.planner.least_margin = 0.0
+    for scene in tqdm(scenes, desc="margin", disable=None):
+        chooser = Weighed(planner=panel.planner, rules=panel.rules, scene=scene, found=found)
+        panel.stage.play(scene, chooser)
+    return best_margin(found, panel.stage.split)
+
+
+def best_margin(found: Sequence[tuple[float, bool, bool]], split: str) -> Threshold:
+    """The least margin that gives the most right decisions, of those that leave the planner its share."""
+    margins, planned, ruled = (np.array(values, dtype=float) for values in zip(*found, strict=True))
+    right, share = _by_margin(margins, planned, ruled)
+    allowed = share >= LEAST_SHARE
+    best = int(np.flatnonzero(allowed & (right >= right[allowed].max() - 1e-9))[0])
+    source = (
+        f"of {len(margins)} unforced decisions on {split}, {right[best]:.1%} are right with it and {right[0]:.1%} "
+        f"without; the planner decides {share[best]:.0%} of them itself"
+    )
+    return Threshold(value=round(float(MARGINS[best]), 4), source=source)
+
+
+def _by_margin(
+    margins: npt.NDArray[np.float64],
+    planned: npt.NDArray[np.float64],
+    ruled: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Share of right decisions, and share decided by the planner, at each of `MARGINS`."""
+    own = margins[None, :] >= MARGINS[:, None]
+    right = np.where(own, planned[None, :], ruled[None, :]).mean(1)
+    return right, own.mean(1)
+
+
+def _router_is_right(case: Case, scene: Scene) -> bool:
+    result = scene.row.results.get(case.protocols.router.specialist)
+    if not isinstance(result, ClassifyResult) or scene.shown is None:
+        return scene.shown is None
+    return max(result.scores, key=lambda label: result.scores[label]) == scene.shown.value
+
+
+def _plain(name: str, value: float, n: int, split: str) -> Metric:
+    return Metric(name=name, value=round(value, 4), n=n, split=split)

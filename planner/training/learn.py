@@ -1,0 +1,295 @@
+"""Trains the small planner: cross-entropy over the legal labels at the place of the answer, in any order of the labels."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import LlavaForConditionalGeneration
+
+from planner.prompt import Turn, render_prefix, render_state
+from planner.training.examples import Example
+from planner.training.network import IMAGE, PAD, label_ids, token_of
+from planner.training.requests import Asker, Want
+from specialists.training.state import Average, load_state, save_state
+
+PIECES_DROPPED = 0.08
+"""BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
+NOISE = 0.2
+"""Deviation of the noise on standardised features."""
+NAMED_AT = 3
+"""Layer after which the name of the action must be known at the place of the answer; the layers above find its letter."""
+NAMED_WEIGHT = 0.5
+"""Of the losses in that layer: which action it is, at the place of the answer, and each name's own letter, at its place."""
+SORTED_BATCHES = 8
+"""Batches whose examples are sorted by length together, so that little is padded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnConfig:
+    """A training; everything else follows from the seed."""
+
+    steps: int = 2500
+    batch: int = 64
+    rate: float = 1e-3
+    decay: float = 0.05
+    warmup: int = 100
+    seed: int = 0
+    save_every: int = 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pictures:
+    """(N, g², C) features of all pictures and the mean and deviation (C,) of those that are trained on."""
+
+    features: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+    def of(self, rows: Sequence[int]) -> Tensor:
+        """(B, g², C) float32 standardised features of those rows."""
+        return (self.features[list(rows)].float() - self.mean) / self.deviation
+
+
+def standardised(features: Tensor, trained_on: Sequence[int]) -> Pictures:
+    """The pictures with the statistics of those rows."""
+    chosen = features[list(trained_on)].float().flatten(0, 1)
+    return Pictures(features=features, mean=chosen.mean(0), deviation=chosen.std(0).clamp_min(1e-3))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Prompts, pictures and answers of B decisions.
+
+    Padded (B, L) tokens with their mask, (B, C, g, g) cells, (B, A) whether a letter is legal and the token of the
+    name that it stands for, (B, A) the place of that token in the prompt, and (B,) answers.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    cells: Tensor
+    legal: Tensor
+    names: Tensor
+    places: Tensor
+    answers: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """One prompt; `names` are the tokens of the actions in the order of their letters, `places` where they stand."""
+
+    tokens: list[int]
+    names: list[int]
+    places: list[int]
+    answer: int
+    picture: int
+
+
+class Composer:
+    """Turns examples into batches: with the labels in any order, and requests worded anew."""
+
+    def __init__(self, tokenizer: Tokenizer, pictures: Pictures, asker: Asker) -> None:
+        self.tokenizer, self.pictures, self.asker = tokenizer, pictures, asker
+        self.cells_per_picture = pictures.features.shape[1]
+        self.labels = label_ids(tokenizer)
+        self._slipping = Tokenizer.from_str(tokenizer.to_str())
+        self._slipping.model.dropout = PIECES_DROPPED
+        self._start = [token_of(tokenizer, IMAGE)] * self.cells_per_picture
+        self._pad = token_of(tokenizer, PAD)
+        self._actions = token_of(tokenizer, "\nactions:\n")
+
+    def prompt(self, turn: Turn, order: Sequence[int], *, slip: bool = False) -> list[int]:
+        """The tokens of one prompt, from the image to the cue."""
+        first = (self._slipping if slip else self.tokenizer).encode(f"\n{render_prefix(turn)}")
+        second = self.tokenizer.encode(render_state(turn, order))
+        return [*self._start, *first.ids, *second.ids]
+
+    def batches(
+        self, examples: Sequence[Example], size: int, rng: np.random.Generator
+    ) -> Iterator[Batch]:
+        """Batches without end."""
+        while True:
+            drawn = rng.integers(0, len(examples), size * SORTED_BATCHES)
+            made = [self._drawn(examples[int(index)], rng) for index in drawn]
+            made.sort(key=lambda item: len(item.tokens))
+            for start in rng.permutation(SORTED_BATCHES) * size:
+                batch = self.collate(made[int(start) : int(start) + size])
+                noise = rng.normal(0, NOISE, batch.cells.shape).astype(np.float32)
+                yield replace(batch, cells=batch.cells + torch.from_numpy(noise))
+
+    def _drawn(self, example: Example, rng: np.random.Generator) -> Drawn:
+        turn = example.turn
+        if example.wish.want is not Want.NONE:
+            turn = replace(turn, question=self.asker.word(rng, example.wish))
+        order = [int(index) for index in rng.permutation(len(turn.legal))]
+        return self.drawn(turn, order, example.target, example.picture, slip=True)
+
+    def drawn(
+        self, turn: Turn, order: Sequence[int], target: int, picture: int, *, slip: bool = False
+    ) -> Drawn:
+        """The prompt of a turn with its actions in that order; `target` is an index into `turn.legal`."""
+        tokens = self.prompt(turn, order, slip=slip)
+        at = len(tokens) - 1 - tokens[::-1].index(self._actions)
+        places = []
+        for letter in self.labels[: len(order)]:
+            at = tokens.index(letter, at) + 1
+            places.append(at)
+        return Drawn(
+            tokens=tokens,
+            names=[tokens[place] for place in places],
+            places=places,
+            answer=list(order).index(target),
+            picture=picture,
+        )
+
+    def collate(self, made: Sequence[Drawn]) -> Batch:
+        """The batch of those prompts."""
+        longest = max(len(item.tokens) for item in made)
+        most = max(len(item.names) for item in made)
+        tokens = torch.full((len(made), longest), self._pad)
+        mask = torch.zeros(len(made), longest, dtype=torch.long)
+        legal = torch.zeros(len(made), most, dtype=torch.bool)
+        names, places = torch.zeros(2, len(made), most, dtype=torch.long)
+        for row, item in enumerate(made):
+            tokens[row, : len(item.tokens)] = torch.tensor(item.tokens)
+            mask[row, : len(item.tokens)] = 1
+            legal[row, : len(item.names)] = True
+            names[row, : len(item.names)] = torch.tensor(item.names)
+            places[row, : len(item.names)] = torch.tensor(item.places)
+        features = self.pictures.of([item.picture for item in made])  # (B, g², C)
+        side = round(features.shape[1] ** 0.5)
+        return Batch(
+            tokens=tokens,
+            mask=mask,
+            cells=features.transpose(1, 2).reshape(len(made), -1, side, side),
+            legal=legal,
+            names=names,
+            places=places,
+            answers=torch.tensor([item.answer for item in made]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal.
+
+    `own` are (B, A, A) scores of the letters in that layer at the place of each name.
+    """
+
+    letters: Tensor
+    names: Tensor
+    own: Tensor
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the answer, of its name, and of each name's own letter."""
+        own = torch.arange(batch.legal.shape[1]).expand_as(batch.legal)
+        return (
+            F.cross_entropy(self.letters, batch.answers),
+            F.cross_entropy(self.names, batch.answers),
+            F.cross_entropy(self.own[batch.legal], own[batch.legal]),
+        )
+
+
+def score(network: LlavaForConditionalGeneration, batch: Batch, labels: Sequence[int]) -> Scored:
+    """The scores at the place of the answer."""
+    out = network.model(
+        input_ids=batch.tokens,
+        pixel_values=batch.cells,
+        attention_mask=batch.mask,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    rows, last = torch.arange(len(batch.answers)), batch.mask.sum(1) - 1
+    weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
+    letters = (out.last_hidden_state[rows, last] @ weights.T).float()
+    middle = F.layer_norm(out.hidden_states[NAMED_AT], weights.shape[1:])
+    words = cast(nn.Embedding, network.get_input_embeddings())
+    table = words(batch.names)  # (B, A, width)
+    names = torch.einsum("bw,baw->ba", middle[rows, last].float(), table.float())
+    own = middle[rows[:, None], batch.places] @ weights.T
+    return Scored(
+        letters=letters.masked_fill(~batch.legal, -torch.inf),
+        names=names.masked_fill(~batch.legal, -torch.inf),
+        own=own.float().masked_fill(~batch.legal[:, None], -torch.inf),
+    )
+
+
+def train(
+    network: LlavaForConditionalGeneration,
+    composer: Composer,
+    examples: Sequence[Example],
+    config: LearnConfig,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    """Leaves the moving average of the weights in `network`; the state and `log.jsonl` lie in `out`.
+
+    Raises:
+        TrainingError: there is nothing to resume.
+    """
+    average = Average(network)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
+    )
+    start = load_state(out, network, average, optimizer) if resume else 0
+    batches = composer.batches(examples, config.batch, np.random.default_rng([config.seed, start]))
+    recent: list[float] = []
+    began = time.perf_counter()
+    network.train()
+    steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * _schedule(step, config)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            batch = next(batches)
+            scored = score(network, batch, composer.labels)
+        loss, named, own = scored.loss(batch)
+        optimizer.zero_grad()
+        (loss + NAMED_WEIGHT * (named + own)).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        average.update(network, step)
+        right = float((scored.letters.argmax(1) == batch.answers).float().mean())
+        recent = [*recent[-49:], right]
+        steps.set_postfix(loss=f"{float(loss.detach()):.3f}", right=f"{np.mean(recent):.3f}")
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            save_state(out, step + 1, network, average, optimizer)
+            line = {
+                "step": step + 1,
+                "losses": [round(float(part.detach()), 4) for part in (loss, named, own)],
+                "right": round(float(np.mean(recent)), 4),
+                "s": round(time.perf_counter() - began, 1),
+            }
+            _log(out, line)
+    network.load_state_dict(average.tensors)
+    network.eval()  # type: ignore[no-untyped-call]
+
+
+def _log(out: Path, line: dict[str, object]) -> None:
+    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _schedule(step: int, config: LearnConfig) -> float:
+    """Linear warm-up, then a cosine to nearly nothing."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def fold_statistics(network: LlavaForConditionalGeneration, pictures: Pictures) -> None:
+    """Writes the standardisation of the features into the projector, which then reads them as they are."""
+    layer = network.model.multi_modal_projector.linear_1
+    with torch.no_grad():
+        layer.weight /= pictures.deviation
+        layer.bias -= layer.weight @ pictures.mean

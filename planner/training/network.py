@@ -1,0 +1,130 @@
+"""The small planner's parts: its tokenizer, learnt from its own prompts, and a LLaVA of its size with random weights."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from planner.case import STOP
+from planner.prompt import INSTRUCTIONS, LABELS
+from planner.protocols import Protocols
+from planner.tower import UsgenTowerConfig
+from reports.model import ExamCode
+from specialists.errors import TrainingError
+from specialists.manifest import ModelEntry
+
+IMAGE, PAD = "<image>", "<pad>"
+
+VOCABULARY = 1600
+
+FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest: ", "state: ", "\nactions:\n", "\nanswer:")
+"""Parts of every prompt that are one token each; no request holds a line break (`planner.prompt.plain`)."""
+
+GRID = 4
+LEVELS = ("vit", "c8", "stem", "c2")
+
+
+def action_names(protocols: Protocols) -> list[str]:
+    """Every action's label and every slot: one token each, however long they are."""
+    router = protocols.router
+    names = {STOP, router.slot, router.specialist}
+    names |= {f"{router.specialist}@{exam.value}" for exam in ExamCode}
+    for protocol in protocols.exams.values():
+        for step in protocol.steps:
+            names |= {step.slot, *step.specialists}
+            if step.roi is not None:
+                names |= {f"{specialist}@{step.roi}" for specialist in step.specialists}
+    return sorted(names)
+
+
+def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
+    """A byte-level tokenizer of those prompts; any text can be written with it, names of actions in one token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, IMAGE],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(prompts, trainer)
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
+    tokenizer.add_tokens(
+        [
+            AddedToken(name, lstrip=True, normalized=False, single_word=True)
+            for name in action_names(protocols)
+            if name != STOP
+        ]
+    )
+    return tokenizer
+
+
+def tower_of(model: ModelEntry) -> UsgenTowerConfig:
+    """What the planner reads of that backbone: the mean of every level in each cell of a coarse grid."""
+    widths = cast("list[int]", model.config["widths"])
+    return UsgenTowerConfig(
+        model=model.id,
+        backbone_sha256=str(model.sha256),
+        levels=LEVELS,
+        grid=GRID,
+        hidden_size=sum(widths),
+    )
+
+
+def token_of(tokenizer: Tokenizer, text: str) -> int:
+    """The token that stands for exactly that text.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    found = tokenizer.token_to_id(text)
+    if found is None:
+        raise TrainingError(f"The tokenizer has no token for {text!r}.")
+    return int(found)
+
+
+def label_ids(tokenizer: Tokenizer) -> list[int]:
+    """The token of each letter that stands for an action."""
+    return [token_of(tokenizer, label) for label in LABELS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large the language model is."""
+
+    width: int = 192
+    layers: int = 5
+    heads: int = 6
+
+
+def build_network(
+    tokenizer: Tokenizer, tower: UsgenTowerConfig, size: Size | None = None
+) -> LlavaForConditionalGeneration:
+    """A LLaVA of that size, else of the small planner's, with random weights."""
+    size = size or Size()
+    text = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=size.width,
+        intermediate_size=size.width * 8 // 3,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=False,
+        pad_token_id=token_of(tokenizer, PAD),
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    config = LlavaConfig(
+        vision_config=tower,
+        text_config=text,
+        image_token_index=token_of(tokenizer, IMAGE),
+        image_seq_length=tower.grid**2,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
+    )
+    return LlavaForConditionalGeneration(config)

@@ -1,0 +1,309 @@
+"""Requests as clinicians write them, each with what it asks for: drawn from `requests.toml` by a seed."""
+
+import enum
+import string
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from planner.errors import ProtocolInvalid
+from planner.protocols import Answer, Protocols, read_protocols
+from reports.model import ExamCode
+
+PACKAGE_REQUESTS = Path(__file__).with_name("requests.toml")
+
+TYPO_SHARE = 0.25
+"""Requests with one or two slips of the keyboard."""
+
+T = TypeVar("T")
+
+KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+
+
+class Want(enum.StrEnum):
+    """What kind of request it is."""
+
+    NONE = "none"
+    WHOLE = "whole exam"
+    ITEMS = "single items"
+    EXCEPT = "all but one item"
+    UNSERVED = "not served"
+    IRRELEVANT = "irrelevant"
+
+
+class Phrasing(enum.StrEnum):
+    """From which part of the grammar a text comes; only `seen` is trained on."""
+
+    SEEN = "seen"
+    HELD = "unseen phrasing"
+    HELD_INTENT = "unseen intent"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Item(_Table):
+    """How one question of the protocols is asked."""
+
+    id: str
+    names: tuple[str, ...]
+    held: tuple[str, ...]
+    phrases: tuple[str, ...]
+    phrases_held: tuple[str, ...]
+
+
+class HeldOut(_Table):
+    """Questions, and pairs of them, that training never asks for."""
+
+    items: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+
+class Frames(_Table):
+    """Sentences with {x} for an item's name, by the kind of question that they fit."""
+
+    any: tuple[str, ...]
+    any_held: tuple[str, ...]
+    finding: tuple[str, ...]
+    finding_held: tuple[str, ...]
+    measurement: tuple[str, ...]
+    measurement_held: tuple[str, ...]
+
+
+class Texts(_Table):
+    """Texts or sentences, seen and held out."""
+
+    any: tuple[str, ...]
+    held: tuple[str, ...]
+
+
+class Unserved(_Table):
+    """What no protocol answers, and how it is asked for."""
+
+    topics: tuple[str, ...]
+    held: tuple[str, ...]
+    any: tuple[str, ...]
+    any_held: tuple[str, ...]
+
+
+class Grammar(_Table):
+    """The whole table."""
+
+    held_out: HeldOut
+    item: tuple[Item, ...]
+    frames: Frames
+    joined: Texts
+    whole: Texts
+    exam_names: dict[ExamCode, tuple[str, ...]]
+    exam_names_held: dict[ExamCode, tuple[str, ...]]
+    unserved: Unserved
+    irrelevant: Texts
+    except_: Texts
+
+    def items_of(self, exam: ExamCode, phrasing: Phrasing, protocols: Protocols) -> list[Item]:
+        """The exam's items that such a text may ask for."""
+        own = {question.id for question in protocols.exams[exam].questions}
+        held = set(self.held_out.items)
+        return [
+            item
+            for item in self.item
+            if item.id in own and (phrasing is Phrasing.HELD_INTENT) == (item.id in held)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is meant by a request; it can be worded in many ways.
+
+    `about` is the exam that its words come from, `exam` the one that they name, `items` the questions asked for (with
+    `Want.EXCEPT`: excluded).
+    """
+
+    want: Want
+    about: ExamCode
+    phrasing: Phrasing = Phrasing.SEEN
+    items: tuple[str, ...] = ()
+    exam: ExamCode | None = None
+
+
+@cache
+def read_grammar(path: Path = PACKAGE_REQUESTS) -> Grammar:
+    """The grammar of that file.
+
+    Raises:
+        ProtocolInvalid: it cannot be read, or names a question that no protocol has.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        grammar = Grammar(**{("except_" if key == "except" else key): table[key] for key in table})
+    except (OSError, ValueError, TypeError, ValidationError) as error:
+        raise ProtocolInvalid(f"The requests {path} cannot be used: {error}") from error
+    known = {q.id for exam in read_protocols().exams.values() for q in exam.questions}
+    named = {item.id for item in grammar.item} | set(grammar.held_out.items)
+    if unknown := sorted(named - known):
+        raise ProtocolInvalid(f"The requests {path} name no known question: {', '.join(unknown)}.")
+    return grammar
+
+
+class Asker:
+    """Draws requests, the same for the same generator."""
+
+    def __init__(self, grammar: Grammar, protocols: Protocols) -> None:
+        self.grammar, self.protocols = grammar, protocols
+        self._by_id = {item.id: item for item in grammar.item}
+        self._kinds = {q.id: q.kind for exam in protocols.exams.values() for q in exam.questions}
+
+    def wish(
+        self, rng: np.random.Generator, want: Want, exam: ExamCode, phrasing: Phrasing
+    ) -> Wish:
+        """A request of that kind about that exam, not yet worded."""
+        items: tuple[str, ...] = ()
+        if want is Want.ITEMS:
+            items = self._items(rng, exam, phrasing)
+        elif want is Want.EXCEPT:
+            items = (_pick(rng, self._askable(exam, phrasing)).id,)
+        named = want is Want.WHOLE and rng.random() < 0.5
+        return Wish(
+            want=want, about=exam, phrasing=phrasing, items=items, exam=exam if named else None
+        )
+
+    def word(self, rng: np.random.Generator, wish: Wish) -> str | None:
+        """A text for that wish, another one each time; None where nothing is asked."""
+        items = [self._by_id[name] for name in wish.items]
+        match wish.want:
+            case Want.NONE:
+                return None
+            case Want.WHOLE:
+                text = self._whole(rng, wish)
+            case Want.ITEMS if len(items) == 1:
+                text = self._one(rng, items[0], wish.phrasing)
+            case Want.ITEMS:
+                text = self._several(rng, items, wish.phrasing)
+            case Want.EXCEPT:
+                frames = self.grammar.except_
+                frame = _pick(rng, frames.held if wish.phrasing is Phrasing.HELD else frames.any)
+                text = frame.format(x=_pick(rng, items[0].names))
+            case Want.UNSERVED:
+                text = self._unserved(rng, wish.phrasing)
+            case Want.IRRELEVANT:
+                texts = self.grammar.irrelevant
+                text = _pick(rng, texts.any if wish.phrasing is Phrasing.SEEN else texts.held)
+        return _as_typed(text, rng)
+
+    def _whole(self, rng: np.random.Generator, wish: Wish) -> str:
+        held = wish.phrasing is not Phrasing.SEEN
+        texts = self.grammar.whole.held if held else self.grammar.whole.any
+        frame = _pick(rng, [t for t in texts if ("{exam}" in t) == (wish.exam is not None)])
+        names = self.grammar.exam_names_held if held else self.grammar.exam_names
+        return frame.format(exam=_pick(rng, names[wish.about]))
+
+    def _items(
+        self, rng: np.random.Generator, exam: ExamCode, phrasing: Phrasing
+    ) -> tuple[str, ...]:
+        if phrasing is Phrasing.HELD_INTENT:
+            return self._held_intent(rng, exam)
+        askable = self._askable(exam, phrasing)
+        count = int(rng.choice([1, 1, 1, 1, 2, 2, 3]))
+        chosen = [askable[i].id for i in rng.permutation(len(askable))[:count]]
+        return tuple(chosen[:1] if self._is_held_pair(chosen) else chosen)
+
+    def _held_intent(self, rng: np.random.Generator, exam: ExamCode) -> tuple[str, ...]:
+        """A question, or a pair of questions, that training never asks for."""
+        alone = self.grammar.items_of(exam, Phrasing.HELD_INTENT, self.protocols)
+        known = {item.id for item in self._askable(exam, Phrasing.SEEN)}
+        pairs = [pair for pair in self.grammar.held_out.pairs if known.issuperset(pair)]
+        if alone and (not pairs or rng.random() < 0.5):
+            return (_pick(rng, alone).id,)
+        return _pick(rng, pairs)
+
+    def _askable(self, exam: ExamCode, phrasing: Phrasing) -> list[Item]:
+        return self.grammar.items_of(
+            exam, Phrasing.SEEN if phrasing is Phrasing.HELD_INTENT else phrasing, self.protocols
+        )
+
+    def _is_held_pair(self, ids: Sequence[str]) -> bool:
+        return any({a, b} <= set(ids) for a, b in self.grammar.held_out.pairs)
+
+    def _one(self, rng: np.random.Generator, item: Item, phrasing: Phrasing) -> str:
+        """One item: a phrase of its own, or its name in a frame; held out by phrase, by name or by frame."""
+        held = phrasing is Phrasing.HELD
+        if rng.random() < 0.35:
+            return _pick(rng, item.phrases_held if held else item.phrases)
+        by_name = held and rng.random() < 0.5
+        by_frame = held and (not by_name or rng.random() < 0.3)
+        name = _pick(rng, item.held if by_name else item.names)
+        frames = self._frames(item, held=by_frame)
+        return _pick(rng, frames).format(x=name)
+
+    def _frames(self, item: Item, *, held: bool) -> tuple[str, ...]:
+        frames = self.grammar.frames
+        finding = self._kinds[item.id] is Answer.FINDING
+        if held:
+            own = frames.finding_held if finding else frames.measurement_held
+            return frames.any_held + own
+        return frames.any + (frames.finding if finding else frames.measurement)
+
+    def _several(self, rng: np.random.Generator, items: Sequence[Item], phrasing: Phrasing) -> str:
+        held = phrasing is Phrasing.HELD
+        joined = self.grammar.joined
+        frame = _pick(rng, joined.held if held and rng.random() < 0.5 else joined.any)
+        names = [_pick(rng, item.held if held else item.names) for item in items]
+        return frame.format(x=", ".join(names[:-1]), y=names[-1])
+
+    def _unserved(self, rng: np.random.Generator, phrasing: Phrasing) -> str:
+        unserved = self.grammar.unserved
+        seen = phrasing is Phrasing.SEEN
+        topic = _pick(rng, unserved.topics if seen else unserved.held)
+        held_frame = phrasing is Phrasing.HELD and rng.random() < 0.5
+        return _pick(rng, unserved.any_held if held_frame else unserved.any).format(x=topic)
+
+
+def _as_typed(text: str, rng: np.random.Generator) -> str:
+    """The text with another case in some, and slips of the keyboard in `TYPO_SHARE`."""
+    draw = rng.random()
+    if draw < 0.2:
+        text = text.lower()
+    elif draw < 0.25:
+        text = text.upper()
+    elif draw < 0.4:
+        text = text[:1].upper() + text[1:]
+    if rng.random() < TYPO_SHARE and len(text) >= 8:
+        for _ in range(1 + int(rng.random() < 0.3)):
+            text = with_slip(text, rng)
+    return text
+
+
+def with_slip(text: str, rng: np.random.Generator) -> str:
+    """The text with one letter dropped, doubled, swapped with the next, or hit beside its key."""
+    places = [i for i, letter in enumerate(text) if letter in string.ascii_letters]
+    if not places:
+        return text
+    at = int(_pick(rng, places))
+    match int(rng.integers(4)):
+        case 0:
+            return text[:at] + text[at + 1 :]
+        case 1:
+            return text[:at] + text[at] + text[at:]
+        case 2 if at + 1 < len(text):
+            return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+        case _:
+            return text[:at] + _neighbour(text[at], rng) + text[at + 1 :]
+
+
+def _neighbour(letter: str, rng: np.random.Generator) -> str:
+    row = next(row for row in KEYBOARD if letter.lower() in row)
+    at = row.index(letter.lower())
+    near = row[max(0, at - 1) : at + 2].replace(letter.lower(), "")
+    found: str = _pick(rng, near)
+    return found.upper() if letter.isupper() else found
+
+
+def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
+    return values[int(rng.integers(len(values)))]

@@ -1,0 +1,220 @@
+"""The model card of a manifest entry: what a specialist is for, on what it was trained, and how good it is."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from reports.model import ExamCode
+from specialists.manifest import (
+    DataSource,
+    Kind,
+    Manifest,
+    Metric,
+    SpecialistEntry,
+    Threshold,
+)
+
+WORDS = Path(__file__).with_name("cards.toml")
+UNNAMED = ("class ", "class_", "point ", "point_")
+"""How names begin that nobody gave."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CommonWords(_Table):
+    """What every card says."""
+
+    users: str
+    not_for: tuple[str, ...]
+    limits: tuple[str, ...]
+    licence: str
+    unnamed: str
+    not_measured: str
+
+
+class KindWords(_Table):
+    """What a card says of its kind; `absence` of a detector that learned it, `no_absence` of another."""
+
+    answers: str
+    absence: str | None = None
+    no_absence: str | None = None
+
+
+class Words(_Table):
+    """The words of all cards."""
+
+    common: CommonWords
+    kind: dict[Kind, KindWords]
+    exam: dict[str, str]
+    data: dict[str, tuple[str, ...]]
+    specialist: dict[str, tuple[str, ...]]
+
+
+class Making(BaseModel):
+    """How the weights were made: what a training writes beside them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sha256: str
+    command: str
+    config: dict[str, JsonValue]
+    git_commit: str | None
+    data_sha256: dict[str, str]
+
+
+class Card(BaseModel):
+    """A specialist for those who decide whether to use it; every number is the manifest's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    title: str
+    kind: Kind
+    installed: bool
+    not_installed: str | None
+    intended_use: str
+    users: str
+    not_for: tuple[str, ...]
+    answers: str
+    exams: tuple[ExamCode, ...]
+    training_data: tuple[DataSource, ...]
+    licence: str
+    metrics: tuple[Metric, ...]
+    temperature: float | None
+    thresholds: dict[str, Threshold]
+    further: dict[str, JsonValue] = Field(
+        description="Everything else that its calibration wrote into the manifest, by the field's name."
+    )
+    limits: tuple[str, ...]
+    model: str
+    sha256: str | None
+    backbone_sha256: str | None
+    making: Making | None
+
+
+SHOWN_ELSEWHERE = frozenset(
+    {
+        *(
+            "id",
+            "kind",
+            "title",
+            "model",
+            "backbone_sha256",
+            "exams",
+            "task_id",
+            "labels",
+            "landmarks",
+        ),
+        *(
+            "units",
+            "requires",
+            "provides",
+            "features",
+            "roi",
+            "roi_slot",
+            "geometry",
+            "absence_known",
+        ),
+        *(
+            "temperature",
+            "thresholds",
+            "training_data",
+            "metrics",
+            "not_installed",
+            "weights",
+            "sha256",
+        ),
+        "line_ends",
+    }
+)
+"""Fields of an entry that a card shows in their own place, or that say nothing to its reader."""
+
+
+def card_of(entry: SpecialistEntry) -> Card:
+    """The card of that entry; `making` is null where no file beside the weights tells of these weights."""
+    words = read_words()
+    dumped: Mapping[str, JsonValue] = entry.model_dump(mode="json", exclude_defaults=True)
+    return Card(
+        id=entry.id,
+        title=entry.title,
+        kind=entry.kind,
+        installed=entry.installed,
+        not_installed=entry.not_installed,
+        intended_use=_intended_use(entry, words),
+        users=words.common.users,
+        not_for=words.common.not_for,
+        answers=_answers(entry, words),
+        exams=entry.exams,
+        training_data=entry.training_data,
+        licence=words.common.licence,
+        metrics=entry.metrics,
+        temperature=entry.temperature,
+        thresholds=entry.thresholds,
+        further={k: v for k, v in dumped.items() if k not in SHOWN_ELSEWHERE},
+        limits=_limits(entry, words),
+        model=entry.model,
+        sha256=entry.sha256,
+        backbone_sha256=entry.backbone_sha256,
+        making=_making(entry),
+    )
+
+
+def cards_of(manifest: Manifest) -> tuple[Card, ...]:
+    """The card of every specialist of the manifest, in its order."""
+    return tuple(card_of(entry) for entry in manifest.specialists.values())
+
+
+@cache
+def read_words() -> Words:
+    """The words of the cards."""
+    return Words.model_validate(tomllib.loads(WORDS.read_text(encoding="utf-8")))
+
+
+def _intended_use(entry: SpecialistEntry, words: Words) -> str:
+    match entry.exams:
+        case ():
+            key = "none"
+        case (exam,):
+            key = exam.value
+        case _:
+            key = "several"
+    return words.exam[key].format(title=entry.title)
+
+
+def _answers(entry: SpecialistEntry, words: Words) -> str:
+    names = entry.landmarks or entry.labels
+    if entry.kind is Kind.SEGMENT:
+        names = names[1:]  # the background has no outline
+    known = words.kind[entry.kind]
+    sentences = [known.answers.format(names=", ".join(names))]
+    absence = known.absence if entry.absence_known else known.no_absence
+    if absence is not None:
+        sentences.append(absence)
+    return " ".join(sentences)
+
+
+def _limits(entry: SpecialistEntry, words: Words) -> tuple[str, ...]:
+    found = list(words.specialist.get(entry.id, ()))
+    for source in entry.training_data:
+        found += words.data.get(source.name, ())
+    if any(name.startswith(UNNAMED) for name in (*entry.labels, *entry.landmarks)):
+        found.append(words.common.unnamed)
+    found += words.common.limits if entry.installed else [words.common.not_measured]
+    return tuple(dict.fromkeys(found))
+
+
+def _making(entry: SpecialistEntry) -> Making | None:
+    if not entry.installed:
+        return None
+    try:
+        text = (entry.directory / f"{entry.id}.json").read_text(encoding="utf-8")
+        making = Making.model_validate(json.loads(text))
+    except (OSError, ValueError, ValidationError):
+        return None
+    return making if making.sha256 == entry.sha256 else None

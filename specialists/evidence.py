@@ -1,0 +1,30 @@
+"""A result as the evidence that a report rests on: what formulas read, in use and in calibration alike."""
+
+from reports.model import BoxEvidence, Evidence, MaskEvidence, PointsEvidence, ScoresEvidence
+from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
+
+
+def evidence_of_result(result: Result | None, *, step: int, first: int) -> list[Evidence]:
+    """A box, a mask per component, points or scores, from `e{first}` on; none where nothing was shown."""
+    name = f"e{first}"
+    match result:
+        case DetectResult(box=box, score=score, specialist=specialist) if box is not None:
+            return [BoxEvidence(id=name, specialist=specialist, step=step, score=score, box=box)]
+        case SegmentResult(components=components, specialist=specialist):
+            return [
+                MaskEvidence(
+                    id=f"e{first + index}",
+                    specialist=specialist,
+                    step=step,
+                    score=component.score,
+                    label=component.label,
+                    polygons=component.polygons,
+                )
+                for index, component in enumerate(components)
+            ]
+        case ClassifyResult(scores=scores, specialist=specialist):
+            return [ScoresEvidence(id=name, specialist=specialist, step=step, scores=scores)]
+        case RegressResult(points=points, specialist=specialist) if points:
+            return [PointsEvidence(id=name, specialist=specialist, step=step, points=points)]
+        case _:
+            return []

@@ -1,0 +1,163 @@
+"""Which planner the settings load, on what terms, and what its reports say."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from app.doctor import examine
+from app.errors import SettingsError
+from app.planning import load_planning
+from app.settings import Settings
+from planner.case import Request
+from planner.conclude import conclude
+from planner.llava import LlavaChooser
+from planner.run import run
+from reports.model import Box, Report
+from specialists.backbones.transunet import Features
+from specialists.image import Image
+from specialists.result import Result
+from tests.builders import an_image
+from tests.one_by_one import OneByOne
+from tests.planner.stand_ins import MemoryJournal, StandInTools, an_identity
+from tests.planner.tiny_llava import Backbone, write_original, write_ours
+
+
+class Tools(OneByOne, Backbone):
+    """Specialists that answer from a table, and a backbone for the planner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stand_in = StandInTools()
+        self.manifest = self.stand_in.manifest
+        self.runtime = "stand-in"
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        return self.stand_in.run(specialist_id, image, roi)
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        return self.stand_in.screen(specialist_id, images)
+
+
+class OtherBackbone(Tools):
+    def backbone_sha256(self, model_id: str) -> str | None:
+        return "c" * 64
+
+    def features(self, image: Image, model_id: str) -> Features:
+        raise AssertionError("another backbone must not be asked")
+
+
+def settings_of(folder: Path, **changes: object) -> Settings:
+    return Settings(data_dir=folder / "data", **changes)  # type: ignore[arg-type]
+
+
+def report_by(settings: Settings, tools: Tools) -> Report:
+    planning = load_planning(settings, tools)
+    case = run(an_image(), Request(), tools, planning.chooser, MemoryJournal())
+    return conclude(case, an_identity())
+
+
+def test_the_rules_plan_when_asked_or_when_nothing_else_is_installed(tmp_path: Path) -> None:
+    for planner in ("rules", "auto"):
+        planning = load_planning(settings_of(tmp_path, planner=planner), Tools(), tmp_path)
+        assert planning.chooser.ref.id == "rules"
+        assert planning.why_rules
+
+
+def test_the_shipped_planner_plans_only_when_it_is_not_worse_than_the_rules_and_fits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(tmp_path, planner_blind=True)
+    worse = write_ours(tmp_path / "worse")
+    assert "worse than the rules" in str(load_planning(settings, Tools(), worse).why_rules)
+    good = write_ours(tmp_path / "good", not_worse_than_rules=True)
+    assert load_planning(settings, Tools(), good).chooser.ref.id == "tiny"
+    blind_tools = load_planning(settings, StandInTools(), good)
+    assert "no backbone" in str(blind_tools.why_rules)
+    other = load_planning(settings, OtherBackbone(), good)
+    assert other.chooser.ref.id == "rules"
+    assert "train the planner again" in caplog.text
+
+
+def test_a_planner_that_does_not_look_is_used_only_if_told_so_and_the_report_says_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_ours(tmp_path / "mine", margin=0.5)  # Random weights are never that sure.
+    with pytest.raises(SettingsError, match="USTRI_PLANNER_BLIND=true"):
+        load_planning(settings_of(tmp_path, planner=str(folder)), Tools())
+    report = report_by(settings_of(tmp_path, planner=str(folder), planner_blind=True), Tools())
+    assert report.provenance.planner.blind
+    assert any("the image did not inform the plan" in line for line in report.limitations)
+
+
+def test_the_verdict_is_kept_for_the_next_start_and_not_for_another_margin(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_ours(tmp_path / "mine")
+    settings = settings_of(tmp_path, planner=str(folder), planner_blind=True)
+    first, second, third = Tools(), Tools(), Tools()
+    one, two = load_planning(settings, first), load_planning(settings, second)
+    assert one.verdict == two.verdict
+    assert first.passes > 0
+    assert second.passes == 0
+    load_planning(settings.model_copy(update={"planner_margin": 0.4}), third)
+    assert third.passes > 0
+
+
+def test_a_research_licence_is_shown_and_must_be_accepted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_original(tmp_path / "llava-med-v1.5-mistral-7b")
+    settings = settings_of(tmp_path, planner=str(folder), planner_blind=True)
+    with pytest.raises(SettingsError, match="USTRI_ACCEPT_RESEARCH_LICENCE"):
+        load_planning(settings, Tools())
+    assert "research only" in caplog.text
+
+
+@pytest.mark.parametrize(("accepted", "held"), [("plan", True), ("release", False)])
+def test_reports_under_a_research_licence_say_so_and_stay_unless_released(
+    tmp_path: Path, accepted: str, held: bool
+) -> None:
+    logging.getLogger("app.planning").setLevel(logging.ERROR)
+    folder = write_original(tmp_path / "llava-med-v1.5-mistral-7b")
+    settings = settings_of(
+        tmp_path, planner=str(folder), planner_blind=True, accept_research_licence=accepted
+    )
+    report = report_by(settings, Tools())
+    made_by = report.provenance
+    assert made_by.planner.id == "llava-med-v1.5-mistral-7b"
+    assert made_by.planner.research_only
+    assert (made_by.research_only is not None) == held
+    assert any("may be used for research" in line for line in report.limitations)
+    assert any("lets its reports become final" in line for line in report.limitations) != held
+
+
+def test_time_and_margin_of_the_planner_are_set(tmp_path: Path) -> None:
+    folder = write_ours(tmp_path / "mine")
+    settings = settings_of(
+        tmp_path, planner=str(folder), planner_blind=True, planner_margin=0.3, planner_step_s=7.0
+    )
+    chooser = load_planning(settings, Tools()).chooser
+    assert isinstance(chooser, LlavaChooser)
+    assert (chooser.least_margin, chooser.budget.step_s) == (0.3, 7.0)
+
+
+def test_the_doctor_says_who_plans_and_why(tmp_path: Path) -> None:
+    lines = {line.name: line for line in examine(settings_of(tmp_path, planner="rules"), Tools())}
+    assert lines["planner"].says == "rules: the settings ask for the rules"
+    assert lines["specialists"].right
+
+
+@pytest.mark.parametrize(
+    ("blind", "then"), [(True, "every report says so"), (False, "does not start with it")]
+)
+def test_the_doctor_tests_the_planner_that_is_configured(
+    tmp_path: Path, blind: bool, then: str
+) -> None:
+    folder = write_ours(tmp_path / "mine", margin=0.5)
+    settings = settings_of(tmp_path, planner=str(folder), planner_blind=blind)
+    line = next(line for line in examine(settings, Tools()) if line.name == "does it see")
+    assert not line.right
+    assert "does not follow the image" in line.says
+    assert then in line.says

@@ -1,0 +1,88 @@
+"""A small survey with made-up answers, and what the planner's school and stage need on it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PILImage
+
+from planner.protocols import read_protocols
+from planner.tower import UsgenTowerConfig
+from planner.training.pictures import Kind
+from planner.training.requests import Asker, read_grammar
+from planner.training.scenes import Stage
+from planner.training.survey import Survey, Surveyed, Wanted
+from reports.model import ExamCode
+from specialists.image import image_of
+from specialists.result import Result
+from tests.builders import an_image
+from tests.planner.stand_ins import a_manifest, breast_answers, routed_to
+
+GRID = 2
+WIDTH = 12
+TOWER = UsgenTowerConfig(levels=("vit",), grid=GRID, hidden_size=WIDTH, backbone_sha256="b")
+ALL_TOOLS = (
+    "exam_cls",
+    *tuple(
+        name
+        for exam in read_protocols().exams.values()
+        for step in exam.steps
+        for name in step.specialists
+    ),
+)
+
+
+def an_asker() -> Asker:
+    return Asker(read_grammar(), read_protocols())
+
+
+def a_survey(
+    folder: Path, split: str = "val", exams: tuple[ExamCode, ...] = (ExamCode.BREAST,)
+) -> Survey:
+    """Three real pictures and a view of each exam, and two foreign ones; each exam has its own features."""
+    rows: list[Surveyed] = []
+    features = []
+    for place, exam in enumerate((*exams, None)):
+        for number in range(3 if exam else 2):
+            kinds = (Kind.REAL, Kind.VIEW) if exam else (Kind.FOREIGN,)
+            for kind in kinds:
+                rows.append(_row(folder, split, exam, kind, seed=10 * place + number))
+                cells = torch.randn(
+                    GRID**2, WIDTH, generator=torch.Generator().manual_seed(len(rows))
+                )
+                cells[:, place] += 6
+                features.append(cells.half())
+    return Survey(rows=rows, features=torch.stack(features))
+
+
+def _row(folder: Path, split: str, exam: ExamCode | None, kind: Kind, seed: int) -> Surveyed:
+    pixels = an_image(60, 80, seed=seed).pixels
+    path = folder / f"{seed}.png"
+    PILImage.fromarray(pixels).save(path)
+    results: dict[str, Result] = {}
+    if exam is not None and kind is Kind.REAL:
+        results = {name: a for name, a in breast_answers().items() if not isinstance(a, Exception)}
+        results["exam_cls"] = routed_to(exam)
+    wanted = Wanted(
+        path=path,
+        kind=kind,
+        split=split,
+        exam=exam,
+        foreign=None if exam else "white noise",
+        seed=seed,
+    )
+    info = image_of(pixels).info
+    return Surveyed(wanted=wanted, info=info, results=results, declined={})
+
+
+def a_stage(folder: Path) -> Stage:
+    return Stage(
+        survey=a_survey(folder, exams=(ExamCode.BREAST, ExamCode.INTRAPARTUM)),
+        manifest=a_manifest(ALL_TOOLS),
+        protocols=read_protocols(),
+        asker=an_asker(),
+    )
+
+
+def a_generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)

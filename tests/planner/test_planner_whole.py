@@ -1,0 +1,64 @@
+"""From drawn images to a planner that is loaded and judged: the whole command, at the smallest size."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.card import read_card
+from planner.training.commands import PlannerConfig, evaluate_planner, train_planner
+from planner.training.judge import PLANNER, RULES, TAUGHT
+from planner.training.learn import LearnConfig
+from planner.training.scenes import BARE, REQUESTED
+from planner.training.survey import Extent
+from specialists.manifest import Threshold
+from specialists.training.registry import write_entries
+from tests.specialists.dataset import read_csv, write_csv, write_dataset
+from tests.specialists.nets import KINDS, installed
+
+CONFIG = PlannerConfig(
+    learn=LearnConfig(steps=2, batch=4, save_every=1),
+    extent=Extent(train=4, val=4, foreign_train=2, foreign_val=2, drawn=1),
+    episodes=6,
+    judged=0.01,
+)
+
+
+@pytest.fixture
+def user_dir(tmp_path: Path) -> Path:
+    """The router and specialists of every kind, tiny and with random weights."""
+    folder = tmp_path / "specialists"
+    manifest = installed(folder, ("exam_cls", "breast_3cls", *KINDS.values()))
+    router = manifest.specialists["exam_cls"]
+    limits = {
+        name: Threshold(value=0.05, source="this test") for name in ("accept", "contradiction")
+    }
+    entries = manifest.specialists | {"exam_cls": router.model_copy(update={"thresholds": limits})}
+    write_entries(folder / "manifest.toml", list(manifest.models.values()), list(entries.values()))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = write_dataset(tmp_path / "drawn")
+    rows: list[dict[str, object]] = []
+    for task, label in (("breast_lesion_det", 0), ("intrapartum_head_det", 2)):
+        kept = ("image_path", "dataset", "group_id", "split")
+        rows += [{**{k: row[k] for k in kept}, "mask": label} for row in read_csv(root, task)]
+    write_csv(root, "exam_cls", rows)
+    return root
+
+
+def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
+    data: Path, user_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    card, evaluation = train_planner(data, out, CONFIG, resume=False, user_dir=user_dir)
+    assert read_card(out) == card
+    assert set(evaluation.groups) >= {REQUESTED, BARE}
+    assert set(evaluation.groups[BARE]) >= {PLANNER, RULES, TAUGHT}
+    assert (out / "evaluation.json").is_file()
+    before = sorted(path.name for path in (out / "survey").iterdir())
+    again = evaluate_planner(data, out, out / "survey", CONFIG, user_dir)
+    assert sorted(path.name for path in (out / "survey").iterdir()) == before
+    assert again.groups == evaluation.groups
+    assert again.looks == evaluation.looks
