@@ -204,6 +204,7 @@ class OpenVinoRunner:
         compiled = self._core.compile_model(self._exported(plan), "CPU", self._config)
         network = _Network(compiled)
         self._check(plan, network)
+        log.info("The %s was exported to OpenVINO.", plan.id)
         if self._cache is not None:
             self._cache.write(plan.key, compiled.export_model().getvalue())
         return network
