@@ -4,13 +4,14 @@ import json as jsons
 import os
 import platform
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from app.settings import Settings
 from app.terminal import DataDir, Exit, errors_as_exits, out, settings_with
 
 BENCH_EXAMPLE = "[bold]Example[/]  ustri bench --json bench.json"
@@ -72,51 +73,68 @@ def precision(
     A difference counts in either direction. Bias, which lies about zero, is printed and not judged.
     """
     with errors_as_exits():
-        from specialists.load import load_engine
-        from specialists.manifest import Metric, read_manifest
-        from specialists.runtime import Precision, RuntimeOptions
-        from specialists.training.predict import answering, predict_folder
-        from specialists.training.scores import Asked, evaluate
-
         settings = settings_with(data_dir)
-        manifest = read_manifest(settings.specialists_dir)
-        arms: tuple[Precision, Precision] = ("fp32", "bf16")
-        scores: dict[str, dict[tuple[str, str], Metric]] = {}
-        names = []
-        for arm in arms:
-            options = RuntimeOptions(
-                runtime=settings.runtime,
-                precision=arm,
-                threads=settings.threads,
-                cache_dir=settings.cache_dir,
-            )
-            engine = load_engine(answering(manifest), settings.device, options)
-            names.append(engine.runtime)
-            with tempfile.TemporaryDirectory() as folder:
-                predict_folder(engine, data_root, Path(folder), tasks=task, split=split)
-                asked = Asked(
-                    predictions=Path(folder), data_root=data_root, split=split, tasks=task
-                )
-                scores[arm] = {
-                    (name, metric.name): metric
-                    for name, score in evaluate(manifest, asked).scores.items()
-                    for metric in score.metrics
-                }
-    out.print(f"{names[0]} against {names[1]}, {split}")
-    table = Table("task", "metric", *arms, "difference", box=None, pad_edge=False)
+        asked = _Asked(data_root=data_root, split=split, tasks=task)
+        plain = _scored(settings, "fp32", asked)
+        half = _scored(settings, "bf16", asked)
+    out.print(f"{plain.runtime} against {half.runtime}, {split}")
+    table = Table("task", "metric", "fp32", "bf16", "difference", box=None, pad_edge=False)
     lost = 0
-    for (name, metric), plain in scores["fp32"].items():
-        half = scores["bf16"][name, metric]
-        share = abs(half.value - plain.value) / max(abs(plain.value), 1e-9)
-        judged = "bias" not in metric
-        lost += judged and share > LOSS_MAX
-        values = (f"{plain.value:.4f}", f"{half.value:.4f}", f"{100 * share:.2f} %")
-        table.add_row(name, metric, *values)
+    for (name, metric), value in plain.values.items():
+        other = half.values[name, metric]
+        share = abs(other - value) / max(abs(value), 1e-9)
+        lost += "bias" not in metric and share > LOSS_MAX
+        table.add_row(name, metric, f"{value:.4f}", f"{other:.4f}", f"{100 * share:.2f} %")
     out.print(table)
     if lost:
         out.print(f"{lost} metrics differ by more than {100 * LOSS_MAX} %: keep fp32.")
         raise typer.Exit(Exit.INCOMPLETE)
     out.print(f"No metric differs by more than {100 * LOSS_MAX} %.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Whose rows are predicted and scored."""
+
+    data_root: Path
+    split: str
+    tasks: list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Scored:
+    """The metrics by task and name, and what ran."""
+
+    runtime: str
+    values: dict[tuple[str, str], float]
+
+
+def _scored(settings: Settings, precision: Literal["fp32", "bf16"], asked: _Asked) -> _Scored:
+    """The metrics with that precision and the runtime of the settings."""
+    from specialists.load import load_engine
+    from specialists.manifest import read_manifest
+    from specialists.runtime import RuntimeOptions
+    from specialists.training import scores
+    from specialists.training.predict import answering, predict_folder
+
+    options = RuntimeOptions(
+        runtime=settings.runtime,
+        precision=precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )
+    manifest = read_manifest(settings.specialists_dir)
+    engine = load_engine(answering(manifest), settings.device, options)
+    rows = {"data_root": asked.data_root, "split": asked.split, "tasks": asked.tasks}
+    with tempfile.TemporaryDirectory() as name:
+        predict_folder(engine, asked.data_root, Path(name), tasks=asked.tasks, split=asked.split)
+        found = scores.evaluate(manifest, scores.Asked(predictions=Path(name), **rows))  # type: ignore[arg-type]
+    values = {
+        (task, metric.name): metric.value
+        for task, score in found.scores.items()
+        for metric in score.metrics
+    }
+    return _Scored(runtime=engine.runtime, values=values)
 
 
 def _cpu() -> str:
