@@ -137,8 +137,11 @@ class Forgetting:
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
         """As the engine's, from the pixels on."""
-        self._engine.cache = FeatureCache()
-        return self._engine.run(specialist_id, image, roi)
+        kept, self._engine.cache = self._engine.cache, FeatureCache()
+        try:
+            return self._engine.run(specialist_id, image, roi)
+        finally:
+            self._engine.cache = kept
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """As the engine's, which keeps no features anyway."""

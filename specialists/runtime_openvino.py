@@ -213,7 +213,7 @@ class OpenVinoRunner:
         """The module as OpenVINO's graph, any number of images at a time."""
         with self._tracing, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Tracing warns of every size that it takes as fixed.
-            traced = torch.jit.trace(plan.module, plan.inputs, check_trace=False)
+            traced = torch.jit.trace(plan.module, plan.inputs, check_trace=False)  # type: ignore[no-untyped-call]
             decoder = ts_decoder.TorchScriptPythonDecoder(traced)
             torch_frontend = frontend.FrontEndManager().load_by_framework("pytorch")
             model = torch_frontend.convert(torch_frontend.load(decoder))
