@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.cli_bench import BENCH_EXAMPLE, PRECISION_EXAMPLE, bench, precision
 from app.cli_experiments import judge
 from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
 from app.cli_planner import evaluate_planner
@@ -47,6 +48,8 @@ judge.command("planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
 app.add_typer(judge, name="evaluate")
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)
+app.command(epilog=BENCH_EXAMPLE)(bench)
+app.command(epilog=PRECISION_EXAMPLE)(precision)
 
 
 def main() -> None:

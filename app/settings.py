@@ -49,7 +49,15 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where networks run."
     )
-    runtime: Literal["auto", "torch"] = Field(default="auto", description="What runs networks.")
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        default="auto", description="What runs networks; `auto`: OpenVINO on the CPU, else torch."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Arithmetic of networks; `auto`: `fp32`."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="Cores that one network pass takes; unset: all."
+    )
     planner: str = Field(
         default="auto",
         description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules), "
@@ -148,6 +156,14 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _openvino_on_the_cpu(self) -> Self:
+        if self.runtime == "openvino" and self.device == "cuda":
+            raise ValueError(
+                "USTRI_RUNTIME is 'openvino', which runs on the CPU, and USTRI_DEVICE is 'cuda'."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _encrypted_destination(self) -> Self:
         if self.dicomweb_url is not None:
             try:
@@ -180,6 +196,11 @@ class Settings(BaseSettings):
     def specialists_dir(self) -> Path:
         """The folder of the user's own manifest and weights."""
         return self.data_dir / "specialists"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder of compiled networks; it may be deleted at any time."""
+        return self.data_dir / "cache"
 
     @property
     def key_digest(self) -> bytes | None:

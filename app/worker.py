@@ -3,7 +3,6 @@
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
 from functools import partial
 
 from app.cine import KeptFrame, chosen, screen
@@ -19,7 +18,7 @@ from planner.protocols import read_protocols
 from planner.run import Tools, run
 from reports.model import Box, Report
 from specialists.image import Image
-from specialists.manifest import Manifest, read_manifest
+from specialists.manifest import read_manifest
 from specialists.result import Result
 
 log = logging.getLogger(__name__)
@@ -35,8 +34,15 @@ def load_tools(settings: Settings) -> Tools:
         WeightsError: a manifest or a weights file is missing, truncated or altered.
     """
     from specialists.load import load_engine  # Here, so that the web process never loads torch.
+    from specialists.runtime import RuntimeOptions
 
-    return load_engine(read_manifest(settings.specialists_dir), settings.device)
+    options = RuntimeOptions(
+        runtime=settings.runtime,
+        precision=settings.precision,
+        threads=settings.threads,
+        cache_dir=settings.cache_dir,
+    )
+    return load_engine(read_manifest(settings.specialists_dir), settings.device, options)
 
 
 class Worker(threading.Thread):
@@ -45,7 +51,7 @@ class Worker(threading.Thread):
     def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
         super().__init__(name="worker", daemon=True)
         self._store = store
-        self._tools = _Shared(tools)
+        self._tools = tools
         self._chooser = load_planning(settings, tools).chooser
         self._router = read_protocols().router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
@@ -60,7 +66,7 @@ class Worker(threading.Thread):
         self._bell.set()
 
     def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
-        """One specialist's answer, between two steps of the running analysis.
+        """One specialist's answer, beside the running analysis; where both wait, they share a pass.
 
         Raises:
             Declined: it cannot answer for this image.
@@ -215,30 +221,6 @@ class Worker(threading.Thread):
                 log.warning("%s", error)
             if self._stopping.wait(self._pulse_s):
                 return
-
-
-class _Shared:
-    """Tools that two threads may use: one pass at a time, for networks and their caches are not made for two."""
-
-    def __init__(self, tools: Tools) -> None:
-        self._tools = tools
-        self._lock = threading.Lock()
-
-    @property
-    def manifest(self) -> Manifest:
-        return self._tools.manifest
-
-    @property
-    def runtime(self) -> str:
-        return self._tools.runtime
-
-    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
-        with self._lock:
-            return self._tools.run(specialist_id, image, roi)
-
-    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
-        with self._lock:
-            return self._tools.screen(specialist_id, images)
 
 
 class _LeasedJournal:

@@ -141,11 +141,21 @@ def _box_area(box: Box) -> float:
 
 def convex_hull(points: _Points) -> _Points:
     """(N, 2) corners of the convex hull in order (Andrew's monotone chain)."""
-    ordered = sorted({(float(x), float(y)) for x, y in points})
+    ordered = _outermost(points)
     hull = _half_hull(ordered)[:-1] + _half_hull(ordered[::-1])[:-1]
     if len(hull) < 3:
         raise OutlineDegenerate("The outline has no area, so that it has no axes.")
     return np.array(hull)
+
+
+def _outermost(points: _Points) -> list[Point]:
+    """The lowest and the highest of the points at each x, in order: no other can be a corner."""
+    if not len(points):
+        return []
+    x, y = np.unique(points, axis=0).T
+    another = x[1:] != x[:-1]
+    kept = np.append(another, True) | np.insert(another, 0, True)
+    return list(zip(x[kept].tolist(), y[kept].tolist(), strict=True))
 
 
 def _half_hull(ordered: list[Point]) -> list[Point]:

@@ -24,7 +24,7 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     hull" does not prove "scanned" there. It is right to within one step of the thinned raster.
     """
     step = -(-max(pixels.shape) // FINE_PX)
-    shown = ndimage.median_filter(pixels[::step, ::step], size=3) > DARK
+    shown = _mostly(pixels[::step, ::step] > DARK)
     reach = max(1, round(max(shown.shape) / 100))  # bridges shadows and the gaps between echoes
     padded = np.pad(shown, 2 * reach, mode="edge")
     padded = ndimage.binary_closing(padded, iterations=reach)
@@ -45,6 +45,15 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     height, width = pixels.shape
     hull = np.minimum(convex_hull(np.concatenate(corners)) * step, (width, height))
     return tuple(_point(corner) for corner in hull)
+
+
+def _mostly(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether most of each pixel's 3 × 3 neighbours are set: the median of what was compared, compared."""
+    height, width = shown.shape
+    padded = np.pad(shown, 1, mode="symmetric").astype(np.uint8)
+    rows = padded[:height] + padded[1 : height + 1] + padded[2:]
+    count = rows[:, :width] + rows[:, 1 : width + 1] + rows[:, 2:]
+    return np.asarray(count > 4)
 
 
 def edge_distance(point: Point, outline: Ring) -> float:

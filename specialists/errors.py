@@ -4,6 +4,9 @@ SpecialistError
 ├── Declined      the specialist cannot answer for this image: say "not assessed", with the reason
 ├── Rejected      the caller asked for something that is not there or does not fit
 ├── Unavailable   the specialist cannot run now: not installed, or trained on another backbone
+│   ├── Overloaded  too many questions wait: ask again later
+│   ├── Overdue     the answer did not come in the time that was given for it
+│   └── Cancelled   the question was withdrawn
 ├── WeightsError  a weights file is missing, truncated or altered: the service must not start
 └── TrainingError the data or the configuration of a training cannot be used
 """
@@ -23,6 +26,18 @@ class Rejected(SpecialistError):
 
 class Unavailable(SpecialistError):
     """The specialist is listed but cannot run; the message says what is missing."""
+
+
+class Overloaded(Unavailable):
+    """Too many questions wait for the network."""
+
+
+class Overdue(Unavailable):
+    """The time that was given for the answer is over."""
+
+
+class Cancelled(Unavailable):
+    """Whoever asked no longer wants the answer."""
 
 
 class WeightsError(SpecialistError):

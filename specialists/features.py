@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from specialists.backbones.transunet import Features
+from specialists.batching import Patience
 from specialists.letterbox import Letterbox
 from specialists.quality import Quality
 
@@ -44,17 +45,39 @@ class FeatureCache:
         self.passes = 0
         """How often features had to be computed."""
         self._kept: OrderedDict[FeatureKey, Encoded] = OrderedDict()
+        self._coming: dict[FeatureKey, threading.Event] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: FeatureKey, encode: Callable[[], Encoded]) -> Encoded:
-        """The kept features, or those of `encode`, which then runs once however many ask."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+    def get(
+        self, key: FeatureKey, encode: Callable[[], Encoded], patience: Patience | None = None
+    ) -> Encoded:
+        """The kept features, or those of `encode`, which runs once however many ask; other images do not wait.
+
+        Raises:
+            Overdue: another thread computes them, and `patience` ended first.
+            Cancelled: they are no longer wanted.
+        """
+        patience = patience or Patience()
+        while True:
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key]
+                others = self._coming.get(key)
+                if others is None:
+                    mine = self._coming[key] = threading.Event()
+                    break
+            others.wait(patience.remaining_s)
+            patience.check()
+        try:
             encoded = encode()
-            self.passes += 1
-            self._kept[key] = encoded
-            while len(self._kept) > self.limit:
-                self._kept.popitem(last=False)
+            with self._lock:
+                self.passes += 1
+                self._kept[key] = encoded
+                while len(self._kept) > self.limit:
+                    self._kept.popitem(last=False)
             return encoded
+        finally:
+            with self._lock:
+                del self._coming[key]
+            mine.set()
