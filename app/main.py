@@ -8,6 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app import pages, routes, routes_push, viewer
+from app.bench import LocalBench, RemoteBench, limits_of
+from app.crew import Crew
 from app.destination import Destination
 from app.errors import NotReady, SettingsError
 from app.filing import Filing
@@ -16,11 +18,13 @@ from app.outbox import outbox_of
 from app.responses import install_handlers
 from app.security import Guard
 from app.sender import SenderThread
-from app.services import Services
+from app.services import Bench, Services
 from app.settings import Settings, code_version
 from app.store import Store
-from app.worker import Worker, load_tools
+from app.wake import Doorbell, doorbell_of
+from app.worker import load_tools
 from planner.run import Tools
+from specialists.manifest import read_manifest
 
 BACKLOG = 2048
 """Connections that may wait to be taken; uvicorn's own number."""
@@ -38,21 +42,26 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         StoreUnavailable: the store cannot be opened.
         SettingsError: a file of keys or credentials cannot be read.
     """
-    tools = tools or load_tools(settings)
+    if tools is None and settings.worker_threads:
+        tools = load_tools(settings)
     store = Store.open(settings)
     store.sweep()
-    worker = Worker(settings, store, tools)
+    doorbell = doorbell_of(settings)
+    crew = Crew(settings, store, tools) if tools is not None and settings.worker_threads else None
     link_keys = link_keys_of(settings)
     post = _post(settings, store, link_keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        worker.start()
+        if crew is not None:
+            crew.start(asker=True)
         try:
             with _sending(post):
                 yield
         finally:
-            worker.stop(DRAIN_S)
+            if crew is not None:
+                crew.stop(DRAIN_S)
+            doorbell.close()
             store.close()
 
     app = FastAPI(
@@ -66,8 +75,9 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     app.state.services = Services(
         settings=settings,
         store=store,
-        manifest=tools.manifest,
-        bench=worker,
+        manifest=read_manifest(settings.specialists_dir) if tools is None else tools.manifest,
+        bench=_bench(settings, store, crew, doorbell),
+        doorbell=doorbell,
         link_keys=link_keys,
         post=post,
     )
@@ -78,6 +88,13 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     app.include_router(pages.router)
     viewer.install(app)
     return app
+
+
+def _bench(settings: Settings, store: Store, crew: Crew | None, doorbell: Doorbell) -> Bench:
+    """The workers of this process, else those elsewhere."""
+    if crew is None:
+        return RemoteBench(settings, store, doorbell)
+    return LocalBench(crew.ask, crew.wake, limits_of(settings))
 
 
 def _post(settings: Settings, store: Store, link_keys: LinkKeys | None) -> SenderThread | None:

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
         default=None,
         description="SQLAlchemy address of the store; unset: `ustri.db` in the data folder.",
     )
+    redis_url: str | None = Field(
+        default=None,
+        description="Redis that wakes workers and viewers at once; unset: they look into the store.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
     api_key: SecretStr | None = Field(
@@ -90,6 +94,20 @@ class Settings(BaseSettings):
     attempts_limit: int = Field(
         default=3, ge=1, description="Attempts at one step before an analysis is given up."
     )
+    worker_threads: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Analyses that one process works on at once; 0: `ustri serve` leaves all to `ustri worker`.",
+    )
+    asks_limit: int = Field(
+        default=32,
+        ge=1,
+        description="Direct questions to specialists that may wait; more are answered with 429.",
+    )
+    ask_s: float = Field(
+        default=60.0, gt=0.0, description="Time within which such a question must be answered."
+    )
     lease_s: float = Field(
         default=30.0, gt=0.0, description="Time after which a silent worker's job is taken over."
     )
@@ -130,7 +148,7 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        *("api_key", "link_key_file", "dicomweb_url", "dicomweb_user"),
+        *("api_key", "database_url", "redis_url", "link_key_file", "dicomweb_url", "dicomweb_user"),
         *("dicomweb_token_file", "dicomweb_password_file"),
         mode="before",
     )

@@ -2,14 +2,16 @@
 
 import logging
 import threading
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from app.cine import KeptFrame, chosen, screen
-from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
+from app.errors import DeadlinePassed, Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
-from app.jobs import Jobs, Lease, new_owner
+from app.jobs import EXPIRED, Jobs, Lease, new_owner
 from app.planning import load_planning
 from app.settings import Settings, code_version
 from app.store import Analysis, Store, utc_now
@@ -40,12 +42,15 @@ def load_tools(settings: Settings) -> Tools:
 
 
 class Worker(threading.Thread):
-    """A thread that works through the queue; `ustri worker` calls `run` in its main thread."""
+    """A thread that works through the queue; those of one process share `tools` and `gate` (`app.crew`)."""
 
-    def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, tools: Tools, gate: "Gate | None" = None
+    ) -> None:
         super().__init__(name="worker", daemon=True)
         self._store = store
-        self._tools = _Shared(tools)
+        self._tools = tools
+        self._gate = gate or Gate()
         self._chooser = load_planning(settings, tools).chooser
         self._router = read_protocols().router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
@@ -53,21 +58,17 @@ class Worker(threading.Thread):
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self._lease: Lease | None = None
+        self._left: Lease | None = None
         self._residue = True
 
     def wake(self) -> None:
         """Nothing; the worker looks for jobs now."""
         self._bell.set()
 
-    def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
-        """One specialist's answer, between two steps of the running analysis.
-
-        Raises:
-            Declined: it cannot answer for this image.
-            Rejected: the specialist or the region does not exist or does not fit.
-            Unavailable: it is not installed.
-        """
-        return self._tools.run(specialist_id, image, roi)
+    def ask_to_stop(self) -> None:
+        """Nothing; the running analysis goes back to the queue after its step, and the thread ends."""
+        self._stopping.set()
+        self._bell.set()
 
     def stop(self, wait_s: float | None = None) -> None:
         """Nothing; the running analysis goes back to the queue after its step, and the thread ends.
@@ -75,8 +76,7 @@ class Worker(threading.Thread):
         Raises:
             NotReady: the step did not end within `wait_s`; its lease ends by itself.
         """
-        self._stopping.set()
-        self._bell.set()
+        self.ask_to_stop()
         if self.ident is not None and self is not threading.current_thread():
             self.join(wait_s)
             if self.is_alive():
@@ -121,18 +121,44 @@ class Worker(threading.Thread):
                 log.info("%d analyses of an ended process are taken over.", ended)
 
     def _work_once(self) -> bool:
-        """Whether there was a job."""
+        """Whether there was a job.
+
+        One that an attempt before did not end may be what ended it: it has the process for itself, so that
+        it takes no other analysis along, and none is blamed for it.
+        """
         try:
-            self._lease = self._jobs.claim()
-            if self._lease is None:
-                return False
-            self._work(self._lease)
-        except LeaseLost as error:
-            log.warning("%s", error)
+            self._give_back()
+            if self._jobs.waiting(suspect=True):
+                with self._gate.exclusive():
+                    if self._claimed(suspect=True):
+                        return True
+            with self._gate.shared():
+                return self._claimed(suspect=False)
         except StoreUnavailable as error:
-            # Nothing can be written, not even that; the lease runs out, and that counts as an attempt.
             log.warning("%s", error)
             return False
+
+    def _give_back(self) -> None:
+        """Hands back what was left open when the store went away; the absence was not the job's fault."""
+        if (lease := self._left) is not None:
+            try:
+                self._jobs.hand_back(lease, attempted=False)
+            except LeaseLost as error:
+                log.info("%s", error)
+            self._left = None
+
+    def _claimed(self, *, suspect: bool) -> bool:
+        """Whether there was such a job; it is worked on before this returns."""
+        lease = self._lease = self._jobs.claim(suspect)
+        if lease is None:
+            return False
+        try:
+            self._work(lease)
+        except LeaseLost as error:
+            log.warning("%s", error)
+        except StoreUnavailable:
+            self._left = lease
+            raise
         finally:
             self._lease = None
         return True
@@ -143,6 +169,8 @@ class Worker(threading.Thread):
             log.info("Analysis %s is done.", lease.analysis_id)
         except Draining:
             self._jobs.hand_back(lease, attempted=False)
+        except DeadlinePassed as error:
+            self._jobs.fail(lease, str(error))
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception:
@@ -217,7 +245,36 @@ class Worker(threading.Thread):
                 return
 
 
-class _Shared:
+class Gate:
+    """Lets many in, or one alone; who waits to be alone is let in before those who come after."""
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._alone = threading.Lock()
+        self._inside = 0
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Nothing; nobody is alone meanwhile."""
+        with self._alone, self._free:
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._inside -= 1
+                self._free.notify_all()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Nothing; nobody else is inside meanwhile."""
+        with self._alone:
+            with self._free:
+                self._free.wait_for(lambda: self._inside == 0)
+            yield
+
+
+class Shared:
     """Tools that two threads may use: one pass at a time, for networks and their caches are not made for two."""
 
     def __init__(self, tools: Tools) -> None:
@@ -226,17 +283,21 @@ class _Shared:
 
     @property
     def manifest(self) -> Manifest:
+        """The registry of the tools."""
         return self._tools.manifest
 
     @property
     def runtime(self) -> str:
+        """What the networks run on."""
         return self._tools.runtime
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """That specialist's answer."""
         with self._lock:
             return self._tools.run(specialist_id, image, roi)
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """That specialist's answer for each image."""
         with self._lock:
             return self._tools.screen(specialist_id, images)
 
@@ -251,5 +312,8 @@ class _LeasedJournal:
 
     def append(self, record: Record) -> None:
         self._jobs.append(self._lease, record)
+        deadline_at = self._lease.deadline_at
+        if deadline_at is not None and time.time() > deadline_at and record.step.action != STOP:
+            raise DeadlinePassed(EXPIRED)
         if self._stopping.is_set() and record.step.action != STOP:
             raise Draining("The worker is stopping.")

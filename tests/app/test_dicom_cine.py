@@ -17,7 +17,7 @@ from app.ingest import ingest
 from app.offline import analyze
 from app.settings import Settings
 from app.store import NewAnalysis, Store
-from app.worker import Worker
+from app.worker import Shared, Worker
 from planner.case import Request
 from reports.model import Box, ExamCode
 from specialists.errors import Declined, Unavailable
@@ -141,7 +141,7 @@ def test_a_screening_that_was_cut_off_goes_on_where_it_was(settings: Settings) -
     kept = store.cine.frames(accepted.analysis_id)
     for frame, score in zip(kept[:2], (0.7, 0.99), strict=True):
         store.cine.note(accepted.analysis_id, {frame.key: {"breast": score}})
-    worker = Worker(settings, store, tools)
+    worker = Worker(settings, store, Shared(tools))
     worker.start()
     while not store.analysis(accepted.analysis_id).ended:
         time.sleep(0.02)

@@ -1,0 +1,31 @@
+"""`ustri worker`: takes analyses and questions from the store that it shares with `ustri serve`, without serving HTTP."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from app.terminal import DataDir, errors_as_exits, out, settings_with
+
+WORKER_EXAMPLE = (
+    "[bold]Example[/]  USTRI_DATABASE_URL=postgresql+psycopg://ustri@db/ustri "
+    "USTRI_REDIS_URL=redis://queue ustri worker"
+)
+
+
+def worker(
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Analyses at once; over USTRI_WORKER_THREADS.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Work on what waits in the store until SIGTERM or Ctrl-C."""
+    with errors_as_exits():
+        from app.worker import load_tools
+        from app.working import work
+
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
+        settings = settings_with(data_dir, worker_threads=threads)
+        tools = load_tools(settings)
+        out.print("USTri works on what waits — Ctrl-C stops it.", soft_wrap=True)
+        work(settings, tools)
