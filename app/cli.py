@@ -1,4 +1,4 @@
-"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `push`."""
+"""The command line: `ustri serve`, `worker`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `push`."""
 
 import json
 from enum import StrEnum

@@ -6,9 +6,11 @@ import time
 
 from app.asks import Asks, Question, Reply
 from app.errors import ImageUnreadable, NotReady, StoreUnavailable
+from app.news import News
+from app.planning import load_planning
 from app.settings import Settings
 from app.store import Store
-from app.worker import Gate, Shared, Worker
+from app.worker import Gate, Shared, Shop, Worker
 from planner.run import Tools
 from reports.model import Box
 from specialists.errors import Declined, Rejected, Unavailable
@@ -24,11 +26,13 @@ ASK_POLL_S = 0.05
 class Crew:
     """`settings.worker_threads` workers, at least one."""
 
-    def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
+    def __init__(self, settings: Settings, store: Store, tools: Tools, news: News) -> None:
         self._tools = Shared(tools)
         self._gate = Gate()
+        chooser = self._tools.planned_by(load_planning(settings, tools).chooser)
+        shop = Shop(gate=self._gate, news=news, chooser=chooser)
         self._workers = tuple(
-            Worker(settings, store, self._tools, self._gate)
+            Worker(settings, store, self._tools, shop)
             for _ in range(max(settings.worker_threads, 1))
         )
         self._asker = Asker(Asks(store, settings.lease_s), self._tools, self._gate)

@@ -12,13 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.dicom import is_dicom, read_original
-from app.dicom_privacy import UidMap
 from app.errors import ImageUnsupported, RequestRejected
 from app.frames import ingest_frames
 from app.ingest import Ingested, ingest
 from app.link import LinkKeys, SealedLink
 from app.services import services
 from app.store import Accepted, NewAnalysis
+from app.uid_key import uid_map
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
 
@@ -134,9 +134,11 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
         ImageRejected: it cannot be analysed.
         RequestRejected: the frame is not a number, not there, or not chosen where there are several.
     """
-    settings = services(request).settings
+    served = services(request)
+    settings, uids = served.settings, None
     frame = _frame(form.fields.get("frame"))
-    uids = UidMap.of(settings.data_dir) if is_dicom(form.image) else None
+    if is_dicom(form.image):
+        uids = await run_in_threadpool(uid_map, settings, served.store)
     if cine and frame is None:
         return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
     return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)

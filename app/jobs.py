@@ -261,6 +261,14 @@ def cancel(store: Store, analysis_id: str) -> None:
         _end(job, JobState.FAILED, CANCELLED)
 
 
+def alive_here(store: Store, within_s: float) -> bool:
+    """Whether a worker on this machine, or in this container, gave a heartbeat within that time."""
+    since, here = time.time() - within_s, this_process().host
+    with store.read() as session:
+        owners = session.scalars(select(WorkerRow.owner).where(WorkerRow.heartbeat_at >= since))
+        return any(owner_process(owner).host == here for owner in owners)
+
+
 def _open_jobs(now: float) -> Select[JobRow]:
     return (
         select(JobRow)

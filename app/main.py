@@ -14,6 +14,7 @@ from app.destination import Destination
 from app.errors import NotReady, SettingsError
 from app.filing import Filing
 from app.link import LinkKeys, link_keys_of
+from app.news import news_of
 from app.outbox import outbox_of
 from app.responses import install_handlers
 from app.security import Guard
@@ -47,7 +48,10 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     store = Store.open(settings)
     store.sweep()
     doorbell = doorbell_of(settings)
-    crew = Crew(settings, store, tools) if tools is not None and settings.worker_threads else None
+    news = news_of(settings, hear=True)
+    crew = None
+    if tools is not None and settings.worker_threads:
+        crew = Crew(settings, store, tools, news)
     link_keys = link_keys_of(settings)
     post = _post(settings, store, link_keys)
 
@@ -62,6 +66,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
             if crew is not None:
                 crew.stop(DRAIN_S)
             doorbell.close()
+            news.close()
             store.close()
 
     app = FastAPI(
@@ -78,6 +83,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         manifest=read_manifest(settings.specialists_dir) if tools is None else tools.manifest,
         bench=_bench(settings, store, crew, doorbell),
         doorbell=doorbell,
+        news=news,
         link_keys=link_keys,
         post=post,
     )

@@ -93,7 +93,7 @@ async def analyze(
     respond_async = "respond-async" in (part.strip().lower() for part in prefer.split(","))
     if not respond_async:
         analysis = await progress.wait_for_end(
-            served.store, accepted.analysis_id, served.settings.wait_s
+            served.store, served.news, accepted.analysis_id, served.settings.wait_s
         )
         if analysis.ended:
             return await run_in_threadpool(_report, served, accepted.analysis_id, form)
@@ -114,6 +114,7 @@ def show(analysis_id: str, served: Served) -> Standing:
 def stop(analysis_id: str, served: Served) -> Standing:
     """Gives that analysis up: no further step of it is begun, and it gets no report."""
     cancel(served.store, analysis_id)
+    served.news.tell(analysis_id)
     return standing(served.store, analysis_id)
 
 
@@ -134,7 +135,7 @@ async def follow(
         return Response(status_code=NO_CONTENT)
     closing = anyio.Event()
     return EventSourceResponse(
-        progress.events(served.store, analysis_id, seen, closing),
+        progress.events(served.store, served.news, analysis_id, seen, closing),
         shutdown_event=closing,
         shutdown_grace_period=progress.CLOSE_S,
     )

@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 
 from app.ingest import Ingested
 from app.link import LinkKeys
+from app.news import LocalNews
 from app.outbox import Item, Wish
 from app.settings import Settings
 from app.store import Store
@@ -59,6 +60,7 @@ class Services:
     manifest: Manifest
     bench: Bench
     doorbell: Doorbell
+    news: LocalNews
     link_keys: LinkKeys | None = None
     post: Post | None = None
 

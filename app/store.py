@@ -113,6 +113,11 @@ class Store:
         migrate(engine)
         return cls(engine, settings.images_dir)
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use it too."""
+        return shared(self._reader)
+
     def close(self) -> None:
         """Nothing; gives every connection back."""
         self._reader.dispose()

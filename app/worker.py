@@ -6,20 +6,23 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from app.cine import KeptFrame, chosen, screen
 from app.errors import DeadlinePassed, Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
 from app.jobs import EXPIRED, Jobs, Lease, new_owner
+from app.news import LocalNews, News
 from app.planning import load_planning
 from app.settings import Settings, code_version
 from app.store import Analysis, Store, utc_now
-from planner.case import STOP, Record, Request
+from planner.case import STOP, Case, Record, Request
+from planner.choose import Action, Choice, Chooser
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
 from planner.run import Tools, run
-from reports.model import Box, Report
+from reports.model import Box, PlannerRef, Report
 from specialists.image import Image
 from specialists.manifest import Manifest, read_manifest
 from specialists.result import Result
@@ -42,16 +45,20 @@ def load_tools(settings: Settings) -> Tools:
 
 
 class Worker(threading.Thread):
-    """A thread that works through the queue; those of one process share `tools` and `gate` (`app.crew`)."""
+    """A thread that works through the queue; those of one process share `tools` and `shop` (`app.crew`)."""
 
     def __init__(
-        self, settings: Settings, store: Store, tools: Tools, gate: "Gate | None" = None
+        self, settings: Settings, store: Store, tools: Tools, shop: "Shop | None" = None
     ) -> None:
         super().__init__(name="worker", daemon=True)
         self._store = store
         self._tools = tools
-        self._gate = gate or Gate()
-        self._chooser = load_planning(settings, tools).chooser
+        shop = shop or Shop(
+            gate=Gate(), news=LocalNews(), chooser=load_planning(settings, tools).chooser
+        )
+        self._gate = shop.gate
+        self._news = shop.news
+        self._chooser = shop.chooser
         self._router = read_protocols().router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
         self._pulse_s = settings.lease_s / 3
@@ -153,7 +160,9 @@ class Worker(threading.Thread):
         if lease is None:
             return False
         try:
+            self._news.tell(lease.analysis_id)
             self._work(lease)
+            self._news.tell(lease.analysis_id)
         except LeaseLost as error:
             log.warning("%s", error)
         except StoreUnavailable:
@@ -185,7 +194,7 @@ class Worker(threading.Thread):
             Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
             self._tools,
             self._chooser,
-            _LeasedJournal(self._jobs, lease, self._stopping),
+            _LeasedJournal(self._jobs, lease, self._stopping, self._news),
             self._store.records(lease.analysis_id, lease.version),
         )
         return conclude(
@@ -274,12 +283,48 @@ class Gate:
             yield
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """What the workers of one process share beside their tools."""
+
+    gate: Gate
+    news: News
+    chooser: Chooser
+
+
+class SharedChooser:
+    """A planner that several threads may ask, one at a time and while no specialist of theirs runs."""
+
+    def __init__(self, chooser: Chooser, lock: threading.Lock) -> None:
+        self._chooser = chooser
+        self._lock = lock
+
+    @property
+    def ref(self) -> PlannerRef:
+        """What the report's provenance says of it."""
+        return self._chooser.ref
+
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at the image."""
+        return self._chooser.sees
+
+    def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
+        """One of the legal actions."""
+        with self._lock:
+            return self._chooser.choose(image, case, legal)
+
+
 class Shared:
     """Tools that two threads may use: one pass at a time, for networks and their caches are not made for two."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._lock = threading.Lock()
+
+    def planned_by(self, chooser: Chooser) -> SharedChooser:
+        """That planner, which may use the same networks, never at the same time as these tools."""
+        return SharedChooser(chooser, self._lock)
 
     @property
     def manifest(self) -> Manifest:
@@ -305,13 +350,15 @@ class Shared:
 class _LeasedJournal:
     """A journal whose records are kept under a lease; it ends the run when the worker is stopping."""
 
-    def __init__(self, jobs: Jobs, lease: Lease, stopping: threading.Event) -> None:
+    def __init__(self, jobs: Jobs, lease: Lease, stopping: threading.Event, news: News) -> None:
         self._jobs = jobs
+        self._news = news
         self._lease = lease
         self._stopping = stopping
 
     def append(self, record: Record) -> None:
         self._jobs.append(self._lease, record)
+        self._news.tell(self._lease.analysis_id)
         deadline_at = self._lease.deadline_at
         if deadline_at is not None and time.time() > deadline_at and record.step.action != STOP:
             raise DeadlinePassed(EXPIRED)

@@ -6,6 +6,7 @@ import threading
 from types import FrameType
 
 from app.crew import Crew
+from app.news import news_of
 from app.settings import Settings
 from app.store import Store
 from app.wake import listening
@@ -32,7 +33,8 @@ def work(settings: Settings, tools: Tools) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     store = Store.open(settings)
-    crew = Crew(settings, store, tools)
+    news = news_of(settings, hear=False)
+    crew = Crew(settings, store, tools, news)
     try:
         with listening(settings, crew.wake):
             crew.start(asker=True)
@@ -43,4 +45,5 @@ def work(settings: Settings, tools: Tools) -> None:
         try:
             crew.stop(DRAIN_S)
         finally:
+            news.close()
             store.close()
