@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,8 +30,11 @@ from specialists.manifest import read_manifest
 BACKLOG = 2048
 """Connections that may wait to be taken; uvicorn's own number."""
 
-DRAIN_S = 30.0
-"""How long requests that wait for a report, then the step that runs, may take after SIGTERM."""
+REQUESTS_S = 16
+"""How long requests that wait for a report may take after SIGTERM."""
+
+STEP_S = 12.0
+"""How long the step that runs may take after them; together less than the 30 s of an impatient supervisor."""
 
 
 def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
@@ -45,29 +48,18 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     """
     if tools is None and settings.worker_threads:
         tools = load_tools(settings)
-    store = Store.open(settings)
-    store.sweep()
-    doorbell = doorbell_of(settings)
-    news = news_of(settings, hear=True)
-    crew = None
-    if tools is not None and settings.worker_threads:
-        crew = Crew(settings, store, tools, news)
-    link_keys = link_keys_of(settings)
-    post = _post(settings, store, link_keys)
+    served, crew, post = _parts(settings, tools)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if crew is not None:
-            crew.start(asker=True)
-        try:
-            with _sending(post):
-                yield
-        finally:
+        with ExitStack() as ending:
+            for part in (served.store, served.news, served.doorbell):
+                ending.callback(part.close)
             if crew is not None:
-                crew.stop(DRAIN_S)
-            doorbell.close()
-            news.close()
-            store.close()
+                ending.callback(crew.stop, STEP_S)
+                crew.start(asker=True)
+            ending.enter_context(_sending(post))
+            yield
 
     app = FastAPI(
         title="USTri",
@@ -77,7 +69,29 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.services = Services(
+    app.state.services = served
+    app.add_middleware(Guard, settings=settings)
+    install_handlers(app)
+    app.include_router(routes.router)
+    app.include_router(routes_push.router)
+    app.include_router(pages.router)
+    viewer.install(app)
+    return app
+
+
+def _parts(
+    settings: Settings, tools: Tools | None
+) -> tuple[Services, Crew | None, SenderThread | None]:
+    """What routes work with, and the threads beside them; without workers where the settings leave these elsewhere."""
+    store = Store.open(settings)
+    store.sweep()
+    doorbell, news = doorbell_of(settings), news_of(settings, hear=True)
+    link_keys = link_keys_of(settings)
+    post = _post(settings, store, link_keys)
+    crew = None
+    if tools is not None and settings.worker_threads:
+        crew = Crew(settings, store, tools, news)
+    served = Services(
         settings=settings,
         store=store,
         manifest=read_manifest(settings.specialists_dir) if tools is None else tools.manifest,
@@ -87,13 +101,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         link_keys=link_keys,
         post=post,
     )
-    app.add_middleware(Guard, settings=settings)
-    install_handlers(app)
-    app.include_router(routes.router)
-    app.include_router(routes_push.router)
-    app.include_router(pages.router)
-    viewer.install(app)
-    return app
+    return served, crew, post
 
 
 def _bench(settings: Settings, store: Store, crew: Crew | None, doorbell: Doorbell) -> Bench:
@@ -158,7 +166,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         NotReady: the service did not start; its log says why.
     """
     config = uvicorn.Config(
-        app, log_level="info", server_header=False, timeout_graceful_shutdown=int(DRAIN_S)
+        app, log_level="info", server_header=False, timeout_graceful_shutdown=REQUESTS_S
     )
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
+from app.settings import Settings
 from tests.app.conftest import a_png
 from tests.app.deployment import Deployment, deployed
-from tests.app.stacks import Postgres, Redis, a_redis
+from tests.app.stacks import Postgres, Redis, a_redis, until
 from tests.app.stand_in_process import POISON_PX
 
 ANALYSES = 3
@@ -107,12 +109,47 @@ def test_postgresql_restarted_at_any_moment_loses_and_doubles_nothing(
         survive(deployment, moment_s(seed, "postgres"), strike, THREADS)
 
 
+def hold_lock(url: str, held_s: float) -> None:
+    """Nothing; for that long nobody else can write, as while somebody repairs or copies the database."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        else:
+            connection.exec_driver_sql("LOCK TABLE jobs, records IN ACCESS EXCLUSIVE MODE")
+        time.sleep(held_s)
+        connection.rollback()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("seed", MOMENTS)
+def test_a_database_locked_at_any_moment_only_delays(
+    tmp_path: Path, either: Settings, seed: int
+) -> None:
+    urls = {"USTRI_DATABASE_URL": either.database_url, "USTRI_REDIS_URL": either.redis_url}
+    given = {name: url for name, url in urls.items() if url}
+    with deployed(tmp_path, USTRI_BUSY_S="0.3", **given) as deployment:
+        deployment.start_web()
+        deployment.start("worker", "work")
+        held_s = random.Random(f"lock {seed}").uniform(0.5, 2.5)
+        survive(
+            deployment,
+            moment_s(seed, "lock"),
+            lambda: hold_lock(deployment.database_url, held_s),
+            THREADS,
+        )
+
+
 @pytest.mark.parametrize("seed", MOMENTS)
 def test_a_full_disk_refuses_and_what_was_accepted_is_reported_later(
     tmp_path: Path, seed: int
 ) -> None:
-    limit_bytes = random.Random(f"disk {seed}").randrange(200_000, 400_000)
     with deployed(tmp_path, delay_s=0.0) as deployment:
+        deployment.start("both", "both")
+        until(deployment.answers, "The service does not start.")
+        deployment.kill("both")
+        largest = max(path.stat().st_size for path in (tmp_path / "data").glob("ustri.db*"))
+        limit_bytes = largest + random.Random(f"disk {seed}").randrange(60_000, 200_000)
         deployment.start("both", "both", FILE_LIMIT_BYTES=str(limit_bytes))
         accepted: dict[str, str] = {}
         for number in range(100):
@@ -123,6 +160,7 @@ def test_a_full_disk_refuses_and_what_was_accepted_is_reported_later(
                 break
         else:
             pytest.fail("The disk never got full.")
+        assert accepted
         deployment.kill("both")
         deployment.start("both", "both")
         for key, here in accepted.items():
