@@ -1,5 +1,6 @@
 # Three images of one code: `web` serves without PyTorch; `worker` and `worker-gpu` run the networks; `single` is both, over SQLite.
-# Not built where it was written (there is no Docker daemon and no registry there); a build that fails is a bug, please report it.
+# Not built where it was written (there is no Docker daemon and no registry there); a build that fails is a bug, please report it. Linted with
+# dockerfilelint, which only misses a tag at the names of earlier stages.
 FROM python:3.11-slim AS base
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends make \

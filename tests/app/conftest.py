@@ -89,13 +89,25 @@ async def client_of(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncCl
         yield client
 
 
-@pytest.fixture
-def serve(settings: Settings, tools: StandInTools) -> Serve:
+def starting(settings: Settings, tools: StandInTools) -> Serve:
+    """Starts the service with those settings, or with some of them changed."""
+
     def start(**changes: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
         changed = Settings.model_validate(settings.model_dump() | changes)
         return client_of(create_app(changed, tools))
 
     return start
+
+
+@pytest.fixture
+def serve(settings: Settings, tools: StandInTools) -> Serve:
+    return starting(settings, tools)
+
+
+@pytest.fixture
+def serve_either(either: Settings, tools: StandInTools) -> Serve:
+    """The service over SQLite and memory, then over PostgreSQL and Redis."""
+    return starting(either, tools)
 
 
 @pytest.fixture

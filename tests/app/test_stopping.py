@@ -27,10 +27,10 @@ async def ended(client: httpx.AsyncClient, here: str) -> dict[str, object]:
 
 
 async def test_a_cancelled_analysis_begins_no_further_step_and_says_so(
-    serve: Serve, tools: StandInTools
+    serve_either: Serve, tools: StandInTools
 ) -> None:
     tools.gate.clear()
-    async with serve() as client:
+    async with serve_either() as client:
         here = (await send(client)).headers["location"]
         while not tools.calls:
             await asyncio.sleep(0.01)
@@ -46,10 +46,10 @@ async def test_a_cancelled_analysis_begins_no_further_step_and_says_so(
 
 
 async def test_an_analysis_that_is_late_is_given_up_between_two_steps(
-    serve: Serve, tools: StandInTools
+    serve_either: Serve, tools: StandInTools
 ) -> None:
     tools.delay_s = 0.6
-    async with serve() as client:
+    async with serve_either() as client:
         here = (await send(client, deadline_s="0.9")).headers["location"]
         standing = await ended(client, here)
         assert (standing["state"], standing["problem"]) == ("failed", EXPIRED)
@@ -71,10 +71,10 @@ async def test_a_zero_byte_in_a_field_is_refused(client: httpx.AsyncClient) -> N
 
 
 async def test_direct_questions_beyond_the_limit_are_answered_with_429(
-    serve: Serve, tools: StandInTools
+    serve_either: Serve, tools: StandInTools
 ) -> None:
     tools.gate.clear()
-    async with serve(asks_limit=1) as client:
+    async with serve_either(asks_limit=1) as client:
         files = {"image": ("scan.png", a_png(), "image/png")}
         first = asyncio.create_task(client.post("/specialists/exam_cls", files=files))
         while not tools.calls:
