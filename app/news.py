@@ -129,7 +129,8 @@ class RedisNews(LocalNews):
 
         while not self._closing.is_set():
             try:
-                with self._redis.pubsub(ignore_subscribe_messages=True) as heard:
+                listener = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+                with listener as heard:
                     heard.subscribe(CHANNEL)
                     while not self._closing.is_set():
                         message = heard.get_message(timeout=TIMEOUT_S)

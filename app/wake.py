@@ -60,7 +60,7 @@ class RedisBell:
         from dramatiq.brokers.redis import RedisBroker  # Here, for it needs the extra `queue`.
 
         quiet_dramatiq()
-        self._broker = RedisBroker(
+        self._broker = RedisBroker(  # type: ignore[no-untyped-call]
             url=url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, middleware=[]
         )
         self._away_until = 0.0
@@ -120,12 +120,14 @@ def listening(settings: Settings, wake: Callable[[], None]) -> Iterator[None]:
     from dramatiq.middleware import AgeLimit
 
     quiet_dramatiq()
-    broker = RedisBroker(url=settings.redis_url, middleware=[AgeLimit(max_age=MESSAGE_MS)])
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
+        url=settings.redis_url, middleware=[AgeLimit(max_age=MESSAGE_MS)]
+    )
 
+    @dramatiq.actor(actor_name=ACTOR, queue_name=QUEUE, broker=broker)
     def heard(_item_id: str) -> None:
         wake()
 
-    dramatiq.actor(heard, actor_name=ACTOR, queue_name=QUEUE, broker=broker)
     listener = dramatiq.Worker(broker, worker_threads=1)
     listener.start()
     try:
