@@ -1,4 +1,4 @@
-"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `push`, and so on."""
+"""The command line: `ustri serve`, `worker`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `push`, and so on."""
 
 import json
 from enum import StrEnum
@@ -15,6 +15,7 @@ from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
 from app.cli_planner import evaluate_planner
 from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
+from app.cli_worker import WORKER_EXAMPLE, worker
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
 from reports.content import to_json
 from reports.model import ExamCode, Outcome
@@ -50,6 +51,7 @@ app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)
 app.command(epilog=BENCH_EXAMPLE)(bench)
 app.command(epilog=PRECISION_EXAMPLE)(precision)
+app.command(epilog=WORKER_EXAMPLE)(worker)
 
 
 def main() -> None:

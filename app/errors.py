@@ -12,6 +12,7 @@ ServiceError
 ├── Conflict            the idempotency key was used for another request
 ├── QueueFull           too many analyses are waiting
 ├── AnalysisFailed      an analysis was given up; the message is its problem
+│   └── AnalysisStopped     it was cancelled, or not done within its deadline
 ├── NotReady            the service cannot answer now
 │   └── StoreUnavailable    the database or the image folder cannot be read or written
 ├── PushRefused         a report may not leave, or cannot be sent as it was asked
@@ -23,6 +24,7 @@ ServiceError
 ├── OriginRefused       a page of another site sent the request
 ├── KeyRequired         the API key is missing or wrong
 ├── LeaseLost           another worker took the job over: stop, write nothing
+├── DeadlinePassed      the request asked for an answer before now: do no more for it
 ├── Draining            the worker is stopping: hand the job back
 └── SettingsError       the service must not start with these settings
 """
@@ -76,6 +78,10 @@ class AnalysisFailed(ServiceError):
     """An analysis was given up; the message is its problem."""
 
 
+class AnalysisStopped(AnalysisFailed):
+    """An analysis was cancelled, or not done within its deadline: what its sender asked for."""
+
+
 class NotReady(ServiceError):
     """The service cannot answer now; try again later."""
 
@@ -118,6 +124,10 @@ class KeyRequired(ServiceError):
 
 class LeaseLost(ServiceError):
     """Another worker holds the job now; nothing more may be written for it."""
+
+
+class DeadlinePassed(ServiceError):
+    """The request asked for an answer before now; nothing more is done for it."""
 
 
 class Draining(ServiceError):

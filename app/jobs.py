@@ -15,12 +15,18 @@ from pathlib import Path
 from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.errors import LeaseLost
+from app.errors import Conflict, LeaseLost
 from app.store import Store, utc_now
 from app.tables import JobRow, JobState, RecordRow, ReportRow, WorkerRow
 from planner.case import Record
 from reports.content import to_json
 from reports.model import Report
+
+CANCELLED = "The analysis was cancelled at your request."
+EXPIRED = (
+    "The analysis was not done within the deadline_s of its request; ask for more time, or again "
+    "when fewer wait."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,7 @@ class Lease:
     version: int
     token: int
     question: str | None
+    deadline_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +118,27 @@ class Jobs:
         ended = 0
         with self._store.write() as session:
             running = select(JobRow).where(JobRow.state == JobState.RUNNING)
-            for job in session.scalars(running):
+            for job in session.scalars(running.with_for_update(skip_locked=True)):
                 if job.lease_owner and owner_process(job.lease_owner).known_dead:
                     job.lease_expires_at = 0.0
                     ended += 1
         return ended
 
-    def claim(self) -> Lease | None:
+    def claim(self, suspect: bool | None = None) -> Lease | None:
         """The oldest job that waits or was abandoned, now this worker's; None when there is none.
 
-        A job whose attempts at one step are used up is given up here, with the reason as its problem.
+        `suspect` asks for a job that an attempt before this one did not end, or for one that had none. A job whose
+        attempts at one step are used up, or whose deadline is over, is given up here, with the reason as its problem.
         """
         now = time.time()
-        if not self._waiting(now):
+        if not self.waiting(suspect):
             return None  # Looking takes no write lock.
         with self._store.write() as session:
-            while (job := session.scalar(_open_jobs(now).limit(1))) is not None:
-                if job.attempts >= self._attempts_limit:
-                    _end(job, JobState.FAILED, _given_up(job))
+            # Of workers that look at once, each gets another job: a row that one of them holds is skipped.
+            oldest = self._open(now, suspect).limit(1).with_for_update(skip_locked=True)
+            while (job := session.scalar(oldest)) is not None:
+                if (problem := self._hopeless(job, now)) is not None:
+                    _end(job, JobState.FAILED, problem)
                     session.flush()
                     continue
                 job.state = JobState.RUNNING
@@ -143,8 +153,14 @@ class Jobs:
                     version=job.version,
                     token=job.fencing_token,
                     question=job.question,
+                    deadline_at=job.deadline_at,
                 )
         return None
+
+    def waiting(self, suspect: bool | None = None) -> bool:
+        """Whether `claim` may find something."""
+        with self._store.read() as session:
+            return session.scalar(self._open(time.time(), suspect).limit(1)) is not None
 
     def renew(self, lease: Lease) -> None:
         """Nothing; the lease lasts for its full time again."""
@@ -197,9 +213,17 @@ class Jobs:
             if not attempted:
                 job.attempts -= 1
 
-    def _waiting(self, now: float) -> bool:
-        with self._store.read() as session:
-            return session.scalar(_open_jobs(now).limit(1)) is not None
+    def _hopeless(self, job: JobRow, now: float) -> str | None:
+        """Why that job is not begun again; None when it is."""
+        if job.deadline_at is not None and job.deadline_at < now:
+            return EXPIRED
+        return _given_up(job) if job.attempts >= self._attempts_limit else None
+
+    def _open(self, now: float, suspect: bool | None) -> Select[JobRow]:
+        jobs = _open_jobs(now)
+        if suspect is None:
+            return jobs
+        return jobs.where(JobRow.attempts > 0 if suspect else JobRow.attempts == 0)
 
     def _hold(self, session: Session, lease: Lease) -> JobRow:
         now = time.time()
@@ -216,6 +240,33 @@ class Jobs:
         if held is None:
             raise LeaseLost(f"Another worker took over analysis {lease.analysis_id}.")
         return session.get_one(JobRow, lease.job_id)
+
+
+def cancel(store: Store, analysis_id: str) -> None:
+    """Nothing; no worker begins another step of that analysis, and none reports it. One that failed stays so.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+        Conflict: it is done already.
+    """
+    store.analysis(analysis_id)
+    with store.write() as session:
+        newest = select(JobRow).where(JobRow.analysis_id == analysis_id)
+        job = session.scalars(newest.order_by(JobRow.version.desc()).with_for_update()).first()
+        if job is None or job.state == JobState.FAILED:
+            return
+        if job.state == JobState.DONE:
+            raise Conflict("The analysis is done; there is nothing to cancel.")
+        job.fencing_token += 1  # Who works on it cannot write any more.
+        _end(job, JobState.FAILED, CANCELLED)
+
+
+def alive_here(store: Store, within_s: float) -> bool:
+    """Whether a worker on this machine, or in this container, gave a heartbeat within that time."""
+    since, here = time.time() - within_s, this_process().host
+    with store.read() as session:
+        owners = session.scalars(select(WorkerRow.owner).where(WorkerRow.heartbeat_at >= since))
+        return any(owner_process(owner).host == here for owner in owners)
 
 
 def _open_jobs(now: float) -> Select[JobRow]:

@@ -37,6 +37,8 @@ _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
     (errors.StoreUnavailable, HTTPStatus(503), "Store not available"),
     (errors.NotReady, HTTPStatus(503), "Not ready"),
     (errors.PushRefused, HTTPStatus(409), "Report not sent"),
+    (errors.AnalysisStopped, HTTPStatus(409), "Analysis stopped"),
+    (errors.DeadlinePassed, HTTPStatus(504), "Deadline passed"),
     (errors.AnalysisFailed, HTTPStatus(500), "Analysis given up"),
     (errors.HostRefused, HTTPStatus(421), "Unknown host name"),
     (errors.OriginRefused, HTTPStatus(403), "Cross-origin request refused"),

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
 
+_SECRETS = ("api_key", "database_url", "redis_url")
+"""Settings that a file may hold instead, for containers and service managers that hand secrets out so."""
+
 ADDRESS_MAX = 500
 """Characters of a DICOMweb address; the outbox keeps no longer one."""
 
@@ -36,11 +39,24 @@ class Settings(BaseSettings):
         default=None,
         description="SQLAlchemy address of the store; unset: `ustri.db` in the data folder.",
     )
+    database_url_file: Path | None = Field(
+        default=None, description="File whose first line is that address, with its password."
+    )
+    redis_url: str | None = Field(
+        default=None,
+        description="Redis that wakes workers and viewers at once; unset: they look into the store.",
+    )
+    redis_url_file: Path | None = Field(
+        default=None, description="File whose first line is that address, with its password."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
     api_key: SecretStr | None = Field(
         default=None,
         description="Key that every request must carry; required unless the host is loopback.",
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="File whose first line is that key."
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
@@ -98,6 +114,20 @@ class Settings(BaseSettings):
     attempts_limit: int = Field(
         default=3, ge=1, description="Attempts at one step before an analysis is given up."
     )
+    worker_threads: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Analyses that one process works on at once; 0: `ustri serve` leaves all to `ustri worker`.",
+    )
+    asks_limit: int = Field(
+        default=32,
+        ge=1,
+        description="Direct questions to specialists that may wait; more are answered with 429.",
+    )
+    ask_s: float = Field(
+        default=60.0, gt=0.0, description="Time within which such a question must be answered."
+    )
     lease_s: float = Field(
         default=30.0, gt=0.0, description="Time after which a silent worker's job is taken over."
     )
@@ -137,9 +167,16 @@ class Settings(BaseSettings):
         description="Wait after the first failed attempt; doubled after each, up to an hour.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_from_files(cls, given: dict[str, object]) -> dict[str, object]:
+        read = {name: _first_line(given, name) for name in _SECRETS if given.get(f"{name}_file")}
+        return given | read
+
     @field_validator(
-        *("api_key", "link_key_file", "dicomweb_url", "dicomweb_user"),
+        *("api_key", "database_url", "redis_url", "link_key_file", "dicomweb_url", "dicomweb_user"),
         *("dicomweb_token_file", "dicomweb_password_file"),
+        *("api_key_file", "database_url_file", "redis_url_file"),
         mode="before",
     )
     @classmethod
@@ -208,6 +245,21 @@ class Settings(BaseSettings):
         if self.api_key is None:
             return None
         return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
+
+
+def _first_line(given: dict[str, object], name: str) -> str:
+    """The secret in the file that `<name>_file` names, which is then the only place that it stands in."""
+    variable = f"USTRI_{name.upper()}"
+    if given.get(name):
+        raise ValueError(f"Set {variable} or {variable}_FILE, not both.")
+    try:
+        text = Path(str(given[f"{name}_file"])).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{variable}_FILE names no file that can be read.") from None
+    line = text.strip().partition("\n")[0].strip()
+    if not line:
+        raise ValueError(f"{variable}_FILE names an empty file.")
+    return line
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -2,24 +2,26 @@
 
 import logging
 import threading
+import time
 import uuid
 from functools import partial
 
 from app.cine import KeptFrame, chosen, screen
-from app.errors import Draining, LeaseLost, NotReady, StoreUnavailable
+from app.errors import DeadlinePassed, Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
-from app.jobs import Jobs, Lease, new_owner
+from app.jobs import EXPIRED, Jobs, Lease, new_owner
+from app.news import LocalNews, News
 from app.planning import load_planning
 from app.settings import Settings, code_version
+from app.shop import Gate, Shop
 from app.store import Analysis, Store, utc_now
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
 from planner.run import Tools, run
-from reports.model import Box, Report
+from reports.model import Report
 from specialists.image import Image
 from specialists.manifest import read_manifest
-from specialists.result import Result
 
 log = logging.getLogger(__name__)
 
@@ -46,34 +48,37 @@ def load_tools(settings: Settings) -> Tools:
 
 
 class Worker(threading.Thread):
-    """A thread that works through the queue; `ustri worker` calls `run` in its main thread."""
+    """A thread that works through the queue; those of one process share `tools` and `shop` (`app.crew`)."""
 
-    def __init__(self, settings: Settings, store: Store, tools: Tools) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, tools: Tools, shop: Shop | None = None
+    ) -> None:
         super().__init__(name="worker", daemon=True)
         self._store = store
         self._tools = tools
-        self._chooser = load_planning(settings, tools).chooser
+        shop = shop or Shop(
+            gate=Gate(), news=LocalNews(), chooser=load_planning(settings, tools).chooser
+        )
+        self._gate = shop.gate
+        self._news = shop.news
+        self._chooser = shop.chooser
         self._router = read_protocols().router.specialist
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
         self._pulse_s = settings.lease_s / 3
         self._bell = threading.Event()
         self._stopping = threading.Event()
         self._lease: Lease | None = None
+        self._left: Lease | None = None
         self._residue = True
 
     def wake(self) -> None:
         """Nothing; the worker looks for jobs now."""
         self._bell.set()
 
-    def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
-        """One specialist's answer, beside the running analysis; where both wait, they share a pass.
-
-        Raises:
-            Declined: it cannot answer for this image.
-            Rejected: the specialist or the region does not exist or does not fit.
-            Unavailable: it is not installed.
-        """
-        return self._tools.run(specialist_id, image, roi)
+    def ask_to_stop(self) -> None:
+        """Nothing; the running analysis goes back to the queue after its step, and the thread ends."""
+        self._stopping.set()
+        self._bell.set()
 
     def stop(self, wait_s: float | None = None) -> None:
         """Nothing; the running analysis goes back to the queue after its step, and the thread ends.
@@ -81,8 +86,7 @@ class Worker(threading.Thread):
         Raises:
             NotReady: the step did not end within `wait_s`; its lease ends by itself.
         """
-        self._stopping.set()
-        self._bell.set()
+        self.ask_to_stop()
         if self.ident is not None and self is not threading.current_thread():
             self.join(wait_s)
             if self.is_alive():
@@ -127,18 +131,46 @@ class Worker(threading.Thread):
                 log.info("%d analyses of an ended process are taken over.", ended)
 
     def _work_once(self) -> bool:
-        """Whether there was a job."""
+        """Whether there was a job.
+
+        One that an attempt before did not end may be what ended it: it has the process for itself, so that
+        it takes no other analysis along, and none is blamed for it.
+        """
         try:
-            self._lease = self._jobs.claim()
-            if self._lease is None:
-                return False
-            self._work(self._lease)
-        except LeaseLost as error:
-            log.warning("%s", error)
+            self._give_back()
+            if self._jobs.waiting(suspect=True):
+                with self._gate.exclusive():
+                    if self._claimed(suspect=True):
+                        return True
+            with self._gate.shared():
+                return self._claimed(suspect=False)
         except StoreUnavailable as error:
-            # Nothing can be written, not even that; the lease runs out, and that counts as an attempt.
             log.warning("%s", error)
             return False
+
+    def _give_back(self) -> None:
+        """Hands back what was left open when the store went away; the absence was not the job's fault."""
+        if (lease := self._left) is not None:
+            try:
+                self._jobs.hand_back(lease, attempted=False)
+            except LeaseLost as error:
+                log.info("%s", error)
+            self._left = None
+
+    def _claimed(self, *, suspect: bool) -> bool:
+        """Whether there was such a job; it is worked on before this returns."""
+        lease = self._lease = self._jobs.claim(suspect)
+        if lease is None:
+            return False
+        try:
+            self._news.tell(lease.analysis_id)
+            self._work(lease)
+            self._news.tell(lease.analysis_id)
+        except LeaseLost as error:
+            log.warning("%s", error)
+        except StoreUnavailable:
+            self._left = lease
+            raise
         finally:
             self._lease = None
         return True
@@ -149,6 +181,8 @@ class Worker(threading.Thread):
             log.info("Analysis %s is done.", lease.analysis_id)
         except Draining:
             self._jobs.hand_back(lease, attempted=False)
+        except DeadlinePassed as error:
+            self._jobs.fail(lease, str(error))
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception:
@@ -163,7 +197,7 @@ class Worker(threading.Thread):
             Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
             self._tools,
             self._chooser,
-            _LeasedJournal(self._jobs, lease, self._stopping),
+            _LeasedJournal(self._jobs, lease, self._stopping, self._news),
             self._store.records(lease.analysis_id, lease.version),
         )
         return conclude(
@@ -226,12 +260,17 @@ class Worker(threading.Thread):
 class _LeasedJournal:
     """A journal whose records are kept under a lease; it ends the run when the worker is stopping."""
 
-    def __init__(self, jobs: Jobs, lease: Lease, stopping: threading.Event) -> None:
+    def __init__(self, jobs: Jobs, lease: Lease, stopping: threading.Event, news: News) -> None:
         self._jobs = jobs
+        self._news = news
         self._lease = lease
         self._stopping = stopping
 
     def append(self, record: Record) -> None:
         self._jobs.append(self._lease, record)
+        self._news.tell(self._lease.analysis_id)
+        deadline_at = self._lease.deadline_at
+        if deadline_at is not None and time.time() > deadline_at and record.step.action != STOP:
+            raise DeadlinePassed(EXPIRED)
         if self._stopping.is_set() and record.step.action != STOP:
             raise Draining("The worker is stopping.")

@@ -25,7 +25,7 @@ class RuntimeOptions:
     """What is asked for; `auto` is OpenVINO on the CPU and torch on CUDA, both in fp32.
 
     bf16 becomes the automatic precision where `ustri precision` shows that no metric loses by it
-    (docs/decisions/0011-runtime.md).
+    (docs/decisions/0013-runtime.md).
     """
 
     runtime: Runtime = "torch"
