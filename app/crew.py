@@ -57,7 +57,7 @@ class Crew:
         Raises:
             Declined: it cannot answer for this image.
             Rejected: the specialist or the region does not exist or does not fit.
-            Unavailable: it is not installed.
+            Unavailable: it is not installed, or too many questions wait for its network.
         """
         return self._tools.run(specialist_id, image, roi)
 
@@ -77,7 +77,7 @@ class Crew:
             NotReady: a step did not end within `wait_s`; its lease ends by itself.
         """
         until = time.monotonic() + wait_s
-        threads = (*self._workers, self._asker)
+        threads: tuple[Worker | Asker, ...] = (*self._workers, self._asker)
         for thread in threads:
             thread.ask_to_stop()
         late = False

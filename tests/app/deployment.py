@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def free_port() -> int:
 class Deployment:
     """Web and worker processes over one store; `diary` notes every specialist that answered."""
 
-    def __init__(self, folder: Path, *, delay_s: float = 0.1, **environment: str) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str], delay_s: float) -> None:
         self.folder = folder
         self.port = free_port()
         self.diary = folder / "diary.txt"
@@ -49,7 +49,7 @@ class Deployment:
             "USTRI_BUSY_S": "5",
             "USTRI_WORKER_THREADS": "2",
             "PYTHONPATH": str(ROOT),
-        } | environment
+        } | dict(environment)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
@@ -164,9 +164,11 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, *, delay_s: float = 0.1, **environment: str) -> Iterator[Deployment]:
+def deployed(
+    folder: Path, environment: Mapping[str, str] | None = None, *, delay_s: float = 0.1
+) -> Iterator[Deployment]:
     """A deployment of which nothing runs yet; everything that was started is gone at the end."""
-    deployment = Deployment(folder, delay_s=delay_s, **environment)
+    deployment = Deployment(folder, environment or {}, delay_s)
     try:
         yield deployment
     finally:

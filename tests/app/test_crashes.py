@@ -47,7 +47,7 @@ def test_a_process_killed_at_any_moment_loses_and_doubles_nothing(
     tmp_path: Path, postgres: Postgres, redis: Redis, victim: str, seed: int
 ) -> None:
     urls = {"USTRI_DATABASE_URL": postgres.new_database(), "USTRI_REDIS_URL": redis.url}
-    with deployed(tmp_path, **urls) as deployment:
+    with deployed(tmp_path, urls) as deployment:
         deployment.start_web()
         deployment.start("worker", "work")
 
@@ -83,7 +83,7 @@ def test_redis_killed_at_any_moment_changes_nothing(
 ) -> None:
     with a_redis() as own:
         urls = {"USTRI_DATABASE_URL": postgres.new_database(), "USTRI_REDIS_URL": own.url}
-        with deployed(tmp_path, **urls) as deployment:
+        with deployed(tmp_path, urls) as deployment:
             deployment.start_web()
             deployment.start("worker", "work")
             survive(deployment, moment_s(seed, "redis"), own.kill, 0)
@@ -98,7 +98,7 @@ def test_postgresql_restarted_at_any_moment_loses_and_doubles_nothing(
     tmp_path: Path, postgres: Postgres, redis: Redis, seed: int
 ) -> None:
     urls = {"USTRI_DATABASE_URL": postgres.new_database(), "USTRI_REDIS_URL": redis.url}
-    with deployed(tmp_path, **urls) as deployment:
+    with deployed(tmp_path, urls) as deployment:
         deployment.start_web()
         deployment.start("worker", "work")
 
@@ -128,7 +128,7 @@ def test_a_database_locked_at_any_moment_only_delays(
 ) -> None:
     urls = {"USTRI_DATABASE_URL": either.database_url, "USTRI_REDIS_URL": either.redis_url}
     given = {name: url for name, url in urls.items() if url}
-    with deployed(tmp_path, USTRI_BUSY_S="1", **given) as deployment:
+    with deployed(tmp_path, {"USTRI_BUSY_S": "1"} | given) as deployment:
         deployment.start_web()
         deployment.start("worker", "work")
         held_s = random.Random(f"lock {seed}").uniform(0.5, 3.5)
@@ -181,7 +181,7 @@ def test_an_image_that_kills_the_worker_is_given_up_and_takes_no_other_along(
     tmp_path: Path, postgres: Postgres, redis: Redis, seed: int
 ) -> None:
     urls = {"USTRI_DATABASE_URL": postgres.new_database(), "USTRI_REDIS_URL": redis.url}
-    with deployed(tmp_path, delay_s=0.05, **urls) as deployment:
+    with deployed(tmp_path, urls, delay_s=0.05) as deployment:
         deployment.start_web()
         images = [a_png()] * ANALYSES + [a_png(POISON_PX + 3, POISON_PX)]
         order = random.Random(f"poison {seed}").sample(range(len(images)), len(images))

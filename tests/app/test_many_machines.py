@@ -43,9 +43,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {f"USTRI_{name.upper()}": value for name, value in names.items() if value}
 
 
-def ask(deployment: Deployment, **options: float) -> httpx.Response:
+def ask(deployment: Deployment, timeout_s: float = 30) -> httpx.Response:
     return deployment.client.post(
-        "/specialists/exam_cls", files={"image": ("scan.png", a_png())}, **options
+        "/specialists/exam_cls", files={"image": ("scan.png", a_png())}, timeout=timeout_s
     )
 
 
@@ -73,7 +73,7 @@ def test_a_web_process_answers_and_never_loads_a_network(tmp_path: Path) -> None
 def test_analyses_and_direct_questions_are_answered_by_a_worker_elsewhere(
     tmp_path: Path, either: Settings
 ) -> None:
-    with deployed(tmp_path, delay_s=0.0, **environment_of(either)) as deployment:
+    with deployed(tmp_path, environment_of(either), delay_s=0.0) as deployment:
         deployment.start_web()
         nobody = ask(deployment)
         assert (nobody.status_code, "retry-after" in nobody.headers) == (503, True)
@@ -92,7 +92,7 @@ def test_questions_that_wait_are_bounded_and_erased_when_nobody_waits_for_them(
     tmp_path: Path, either: Settings
 ) -> None:
     limits = {"USTRI_ASKS_LIMIT": "1", "USTRI_ASK_S": "20"}
-    with deployed(tmp_path, delay_s=1.5, **environment_of(either), **limits) as deployment:
+    with deployed(tmp_path, environment_of(either) | limits, delay_s=1.5) as deployment:
         deployment.start_web()
         deployment.start("worker", "work")
         until(lambda: ready(deployment), "No worker comes up.")
@@ -106,7 +106,7 @@ def test_questions_that_wait_are_bounded_and_erased_when_nobody_waits_for_them(
         first.join(60)
         assert answers == [200]
         with pytest.raises(httpx.ReadTimeout):
-            ask(deployment, timeout=0.5)
+            ask(deployment, timeout_s=0.5)
         until(
             lambda: deployment.rows("SELECT count(*) FROM asks") == [(0,)],
             "The question of a client that went away stays.",
@@ -116,7 +116,7 @@ def test_questions_that_wait_are_bounded_and_erased_when_nobody_waits_for_them(
 def test_a_worker_that_is_told_to_stop_ends_in_time_and_hands_its_work_back(
     tmp_path: Path, either: Settings
 ) -> None:
-    with deployed(tmp_path, delay_s=0.4, **environment_of(either)) as deployment:
+    with deployed(tmp_path, environment_of(either), delay_s=0.4) as deployment:
         deployment.start_web()
         process = deployment.start("worker", "work")
         here = deployment.send("key")
