@@ -4,7 +4,7 @@ import resource
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from specialists.letterbox import letterbox, resize
@@ -62,6 +62,7 @@ def test_a_drawn_dot_lands_where_the_map_says(
 
 
 @settings(max_examples=40, deadline=None)
+@example(height_px=20, width_px=492, share=0.5, nearest=False)
 @given(st.integers(20, 900), st.integers(20, 900), st.floats(0.2, 0.8), st.booleans())
 def test_a_drawn_edge_lands_where_the_map_says(
     height_px: int, width_px: int, share: float, nearest: bool
@@ -71,7 +72,9 @@ def test_a_drawn_edge_lands_where_the_map_says(
     pixels = np.zeros((height_px, width_px), np.uint8)
     pixels[:, edge:] = 200
     middle = resize(pixels, box, nearest=nearest)[32].astype(float)
-    lit = middle.sum() / 200
+    lit = (
+        middle.sum() / middle.max()
+    )  # of a thin strip even the middle row is darkened by the border
     expected = box.field()[2] - box.to_network(np.array([edge, 0.0]))[0]
     assert lit == pytest.approx(expected, abs=1.0 if nearest else 0.5)
 
