@@ -29,9 +29,11 @@ def worker(
         if check:
             _check(settings_with(data_dir))
             return
+        from app.patience import end_when_told
         from app.worker import load_tools
         from app.working import work
 
+        end_when_told()
         logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
         settings = settings_with(data_dir, worker_threads=threads)
         tools = load_tools(settings)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
-from sqlite3 import OperationalError
+from sqlite3 import OperationalError as SqliteError
 
 from alembic import command
 from alembic.config import Config
@@ -13,11 +13,17 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from app.errors import StoreUnavailable
+from app.errors import StoreAway, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 MIGRATION_S = 120
@@ -28,6 +34,10 @@ STATEMENT_S = 60
 
 POOL_SIZE, POOL_OVERFLOW = 8, 24
 """Connections that a process keeps, and may open beside them; more than the threads that it answers from."""
+
+
+_REFUSALS = ("authentication", "does not exist", "pg_hba.conf", "permission denied", "certificate")
+"""What is in the words of a server that is there and will refuse again: user, password, name or address are wrong."""
 
 
 class Alone(IntEnum):
@@ -136,7 +146,7 @@ def flush_log(engine: Engine) -> bool:
         connection = engine.raw_connection()
         try:
             busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except OperationalError:
+        except SqliteError:
             return False
         finally:
             connection.close()
@@ -147,6 +157,7 @@ def migrate(engine: Engine) -> None:
     """Nothing; the tables have the newest form, all of it or none.
 
     Raises:
+        StoreAway: the database's server is not there.
         StoreUnavailable: the database cannot be read or written.
     """
     config = Config()
@@ -165,6 +176,21 @@ def migrate(engine: Engine) -> None:
             command.upgrade(config, "head")
 
 
+def _away(error: DBAPIError) -> bool:
+    """Whether the server cannot be reached or is about to start or stop, so that waiting may help.
+
+    PostgreSQL's codes: class 08 is a connection that failed, 57P01 to 57P03 are a server that stops or starts. A
+    connection that is not made has no code; then only the server's own words tell a refusal.
+    """
+    if error.connection_invalidated:
+        return True
+    code = getattr(error.orig, "sqlstate", "")
+    if code is not None:
+        return code.startswith("08") or code in ("57P01", "57P02", "57P03")
+    cause = str(error.orig).lower()
+    return isinstance(error, OperationalError) and not any(word in cause for word in _REFUSALS)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Nothing; errors of the database and the disk become StoreUnavailable."""
@@ -175,6 +201,10 @@ def translated() -> Iterator[None]:
     except PoolTimeout as error:
         raise StoreUnavailable("Every connection to the database is in use; try again.") from error
     except DBAPIError as error:
+        if _away(error):
+            raise StoreAway(
+                "The database server is not there; check that it runs, and USTRI_DATABASE_URL."
+            ) from error
         cause = str(error.orig).lower()
         if any(word in cause for word in ("locked", "busy", "lock timeout")):
             sentence = "The database is locked by another process; try again."

@@ -15,6 +15,7 @@ ServiceError
 │   └── AnalysisStopped     it was cancelled, or not done within its deadline
 ├── NotReady            the service cannot answer now
 │   └── StoreUnavailable    the database or the image folder cannot be read or written
+│       └── StoreAway           its server is not there: it starts, stops or cannot be reached
 ├── PushRefused         a report may not leave, or cannot be sent as it was asked
 │   └── LinkClosed          the link to the original is encrypted with a key that is not here
 ├── DestinationError    a DICOMweb server took nothing of what was sent to it
@@ -88,6 +89,10 @@ class NotReady(ServiceError):
 
 class StoreUnavailable(NotReady):
     """The database or the image folder cannot be read or written now."""
+
+
+class StoreAway(StoreUnavailable):
+    """The database's server is not there: it starts, stops or cannot be reached; it may be there soon."""
 
 
 class PushRefused(ServiceError):

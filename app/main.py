@@ -15,6 +15,7 @@ from app.filing import Filing
 from app.link import LinkKeys, link_keys_of
 from app.news import news_of
 from app.outbox import outbox_of
+from app.patience import open_store
 from app.reach import LocalReach, RemoteReach, limits_of
 from app.responses import install_handlers
 from app.security import Guard
@@ -83,7 +84,7 @@ def _parts(
     settings: Settings, tools: Tools | None
 ) -> tuple[Services, Crew | None, SenderThread | None]:
     """What routes work with, and the threads beside them; without workers where the settings leave these elsewhere."""
-    store = Store.open(settings)
+    store = open_store(settings)
     store.sweep()
     doorbell, news = doorbell_of(settings), news_of(settings, hear=True)
     link_keys = link_keys_of(settings)

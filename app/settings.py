@@ -134,6 +134,11 @@ class Settings(BaseSettings):
     busy_s: float = Field(
         default=5.0, ge=0.0, description="Time to wait for a locked database before a 503."
     )
+    start_wait_s: float = Field(
+        default=60.0,
+        ge=0.0,
+        description="Time that a start waits for a database server that is not there yet.",
+    )
     wait_s: float = Field(
         default=120.0,
         ge=0.0,

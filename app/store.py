@@ -100,6 +100,7 @@ class Store:
         """The store of these settings, its tables brought to the newest form.
 
         Raises:
+            StoreAway: the database's server is not there.
             StoreUnavailable: a folder or the database cannot be made, read or migrated.
         """
         try:
@@ -110,7 +111,11 @@ class Store:
                 f"The folder {settings.images_dir} cannot be made: {error.strerror}."
             ) from error
         engine = open_engine(settings.store_url, settings.busy_s)
-        migrate(engine)
+        try:
+            migrate(engine)
+        except StoreUnavailable:
+            engine.dispose()
+            raise
         return cls(engine, settings.images_dir)
 
     @property

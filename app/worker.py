@@ -112,8 +112,12 @@ class Worker(threading.Thread):
 
     def _forget(self) -> None:
         """Lets erased questions go from the database's log as well, once there is nothing to do."""
-        if self._residue:
+        if not self._residue:
+            return
+        try:
             self._residue = not self._store.forget_erased()
+        except StoreUnavailable as error:
+            log.warning("%s", error)
 
     def _leave(self) -> None:
         try:

@@ -7,8 +7,8 @@ from types import FrameType
 
 from app.crew import Crew
 from app.news import news_of
+from app.patience import end_when_told, open_store
 from app.settings import Settings
-from app.store import Store
 from app.wake import listening
 from planner.run import Tools
 
@@ -25,6 +25,8 @@ def work(settings: Settings, tools: Tools) -> None:
         StoreUnavailable: the store cannot be opened.
         NotReady: a worker broke, or a step did not end in time; its lease ends by itself.
     """
+    end_when_told()
+    store = open_store(settings)
     stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -32,7 +34,6 @@ def work(settings: Settings, tools: Tools) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    store = Store.open(settings)
     news = news_of(settings, hear=False)
     crew = Crew(settings, store, tools, news)
     try:
