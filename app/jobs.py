@@ -40,6 +40,11 @@ class Lease:
     question: str | None
     deadline_at: float | None = None
 
+    @property
+    def late(self) -> bool:
+        """Whether its deadline is over."""
+        return self.deadline_at is not None and time.time() > self.deadline_at
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -102,11 +107,17 @@ class Jobs:
         self._attempts_limit = attempts_limit
 
     def beat(self) -> None:
-        """Nothing; tells the store that this worker is alive, and forgets those long silent."""
+        """Nothing; tells the store that this worker is alive, and forgets those long silent.
+
+        What waits behind others, and is too late by now, is given up here: its sender need not wait for its turn.
+        """
         now = time.time()
         with self._store.write() as session:
             session.merge(WorkerRow(owner=self._owner, heartbeat_at=now))
             session.execute(delete(WorkerRow).where(WorkerRow.heartbeat_at < now - 86_400.0))
+            late = select(JobRow).where(JobRow.state == JobState.QUEUED, JobRow.deadline_at < now)
+            for job in session.scalars(late.with_for_update(skip_locked=True)):
+                _end(job, JobState.FAILED, EXPIRED)
 
     def leave(self) -> None:
         """Nothing; tells the store that this worker has ended."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.cine import Cine
@@ -343,8 +343,10 @@ def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:
 
 
 def _check_queue(session: Session, queue_limit: int) -> None:
+    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at >= time.time())
+    waiting = (JobRow.state == JobState.QUEUED) & in_time
     unfinished = session.scalar(
-        select(func.count()).where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        select(func.count()).where(or_(waiting, JobRow.state == JobState.RUNNING))
     )
     if (unfinished or 0) >= queue_limit:
         raise QueueFull(f"{unfinished} analyses are waiting; try again in a few seconds.")

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 import uuid
 from functools import partial
 
@@ -195,7 +194,7 @@ class Worker(threading.Thread):
             self._jobs.hand_back(lease, attempted=True)
 
     def _report(self, lease: Lease) -> Report:
-        analysis = self._with_a_frame(self._store.analysis(lease.analysis_id))
+        analysis = self._with_a_frame(lease, self._store.analysis(lease.analysis_id))
         case = run(
             self._store.image(analysis),
             Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
@@ -218,10 +217,12 @@ class Worker(threading.Thread):
             ),
         )
 
-    def _with_a_frame(self, analysis: Analysis) -> Analysis:
+    def _with_a_frame(self, lease: Lease, analysis: Analysis) -> Analysis:
         """That analysis once one of its frames is chosen; frames that were scored before are not asked again.
 
         Raises:
+            LeaseLost: another worker took it over, or it was cancelled.
+            DeadlinePassed: it is too late for it.
             Draining: the worker is stopping.
         """
         cine = self._store.cine
@@ -237,8 +238,8 @@ class Worker(threading.Thread):
         ):
             cine.note(analysis.id, found)
             scores |= found
-            if self._stopping.is_set():
-                raise Draining("The worker is stopping.")
+            self._jobs.renew(lease)
+            _go_on(lease, self._stopping)
         infos = [frame.info for frame in frames]
         info = chosen(infos, [scores[frame.key] for frame in frames], analysis.exam)
         key = next(frame.key for frame in frames if frame.index == info.frame)
@@ -261,6 +262,19 @@ class Worker(threading.Thread):
                 return
 
 
+def _go_on(lease: Lease, stopping: threading.Event) -> None:
+    """Nothing, while more may be done under that lease.
+
+    Raises:
+        DeadlinePassed: it is too late for it.
+        Draining: the worker is stopping.
+    """
+    if lease.late:
+        raise DeadlinePassed(EXPIRED)
+    if stopping.is_set():
+        raise Draining("The worker is stopping.")
+
+
 class _LeasedJournal:
     """A journal whose records are kept under a lease; it ends the run when the worker is stopping."""
 
@@ -273,8 +287,5 @@ class _LeasedJournal:
     def append(self, record: Record) -> None:
         self._jobs.append(self._lease, record)
         self._news.tell(self._lease.analysis_id)
-        deadline_at = self._lease.deadline_at
-        if deadline_at is not None and time.time() > deadline_at and record.step.action != STOP:
-            raise DeadlinePassed(EXPIRED)
-        if self._stopping.is_set() and record.step.action != STOP:
-            raise Draining("The worker is stopping.")
+        if record.step.action != STOP:
+            _go_on(self._lease, self._stopping)

@@ -156,7 +156,7 @@ def test_a_full_disk_refuses_and_what_was_accepted_is_reported_later(
         for number in range(100):
             key = f"key {number}"
             try:
-                accepted[key] = deployment.send(key, a_png(100 + number, 120), limit_s=15.0)
+                accepted[key] = deployment.send(key, a_png(100 + number, 120), limit_s=4.0)
             except TimeoutError:
                 break
         else:

@@ -185,6 +185,22 @@ def test_a_job_whose_deadline_is_over_is_not_begun(store: Store) -> None:
     assert store.analysis(late).problem == EXPIRED
 
 
+def test_a_late_analysis_is_given_up_behind_others_and_makes_room_for_new_ones(
+    store: Store,
+) -> None:
+    ingested = ingest(a_png(64, 64), 10_000)
+    first = store.accept(ingested, NewAnalysis(), 2).analysis_id
+    late = store.accept(ingested, NewAnalysis(deadline_s=0.001), 2).analysis_id
+    time.sleep(0.01)
+    third = store.accept(ingested, NewAnalysis(deadline_s=60.0), 2).analysis_id
+    with pytest.raises(QueueFull):
+        store.accept(ingested, NewAnalysis(), 2)
+    a_worker(store).beat()
+    states = {each: store.analysis(each).state for each in (first, late, third)}
+    assert states == {first: JobState.QUEUED, late: JobState.FAILED, third: JobState.QUEUED}
+    assert store.analysis(late).problem == EXPIRED
+
+
 def test_a_cancelled_analysis_is_not_worked_on_any_more(store: Store) -> None:
     waiting, running = an_analysis(store), an_analysis(store)
     cancel(store, waiting)

@@ -57,6 +57,25 @@ async def test_an_analysis_that_is_late_is_given_up_between_two_steps(
         assert (await client.get(f"{here}/report")).status_code == 409
 
 
+async def test_what_waits_and_is_late_or_cancelled_is_never_begun(
+    serve_either: Serve, tools: StandInTools
+) -> None:
+    tools.gate.clear()
+    async with serve_either(worker_threads=1, lease_s=0.6) as client:
+        first = (await send(client)).headers["location"]
+        while not tools.calls:
+            await asyncio.sleep(0.01)
+        late = (await send(client, deadline_s="0.2")).headers["location"]
+        unwanted = (await send(client)).headers["location"]
+        cancelled = (await client.post(f"{unwanted}/cancel")).json()
+        assert (cancelled["state"], cancelled["problem"]) == ("failed", CANCELLED)
+        # Told while all workers are busy, not when its turn has come.
+        assert (await ended(client, late))["problem"] == EXPIRED
+        tools.gate.set()
+        assert (await ended(client, first))["state"] == "done"
+        assert sorted(tools.calls) == sorted(tools.answers)
+
+
 @pytest.mark.parametrize("deadline", ["soon", "0", "-1", "nan", "1e9"])
 async def test_a_deadline_is_a_number_of_seconds(client: httpx.AsyncClient, deadline: str) -> None:
     answer = await send(client, deadline_s=deadline)
