@@ -34,7 +34,9 @@ def free_port() -> int:
 class Deployment:
     """Web and worker processes over one store; `diary` notes every specialist that answered."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], delay_s: float) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], delay_s: float, key: str | None = None
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.diary = folder / "diary.txt"
@@ -51,7 +53,11 @@ class Deployment:
             "PYTHONPATH": str(ROOT),
         } | dict(environment)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.client = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.port}",
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            timeout=30,
+        )
 
     def start(self, name: str, role: str, **environment: str) -> subprocess.Popen[bytes]:
         """That process, begun under that name; it answers or works some time later."""
@@ -165,10 +171,14 @@ class Deployment:
 
 @contextmanager
 def deployed(
-    folder: Path, environment: Mapping[str, str] | None = None, *, delay_s: float = 0.1
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    delay_s: float = 0.1,
+    key: str | None = None,
 ) -> Iterator[Deployment]:
-    """A deployment of which nothing runs yet; everything that was started is gone at the end."""
-    deployment = Deployment(folder, environment or {}, delay_s)
+    """A deployment of which nothing runs yet, and a client with that key; all that was started is gone at the end."""
+    deployment = Deployment(folder, environment or {}, delay_s, key)
     try:
         yield deployment
     finally:

@@ -152,6 +152,7 @@ def test_a_full_disk_refuses_and_what_was_accepted_is_reported_later(
         largest = max(path.stat().st_size for path in (tmp_path / "data").glob("ustri.db*"))
         limit_bytes = largest + random.Random(f"disk {seed}").randrange(60_000, 200_000)
         deployment.start("both", "both", FILE_LIMIT_BYTES=str(limit_bytes))
+        until(deployment.answers, "The service does not start.")
         accepted: dict[str, str] = {}
         for number in range(100):
             key = f"key {number}"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from app.settings import Settings
 from tests.app.conftest import a_png
 from tests.app.deployment import ROOT, Deployment, deployed
-from tests.app.stacks import until
+from tests.app.stacks import Postgres, Redis, until
 
 PROBE = """
 import asyncio, json, sys
@@ -132,3 +133,59 @@ def test_a_worker_that_is_told_to_stop_ends_in_time_and_hands_its_work_back(
         deployment.start("next", "work")
         deployment.wait_for_ends(here)
         deployment.check(1, 0)
+
+
+def test_more_senders_at_once_than_the_queue_holds_are_told_to_come_again(
+    tmp_path: Path, either: Settings
+) -> None:
+    environment = environment_of(either) | {"USTRI_QUEUE_LIMIT": "3"}
+    with deployed(tmp_path, environment, delay_s=0.0) as deployment:
+        deployment.start_web()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: sent(deployment), range(8)))
+        assert sorted(answer.status_code for answer in answers) == [202] * 3 + [429] * 5
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+        assert deployment.rows("SELECT count(*) FROM analyses") == [(3,)]
+        deployment.start("worker", "work")
+        accepted = [a.headers["location"] for a in answers if a.status_code == 202]
+        deployment.wait_for_ends(*accepted)
+        assert sent(deployment).status_code == 202
+
+
+def sent(deployment: Deployment) -> httpx.Response:
+    return deployment.client.post(
+        "/analyze", files={"image": ("scan.png", a_png())}, headers={"Prefer": "respond-async"}
+    )
+
+
+def test_secrets_come_from_files_and_are_shown_to_nobody(
+    tmp_path: Path, postgres: Postgres, redis: Redis
+) -> None:
+    key, url = "a-key-that-only-this-test-knows", postgres.new_database()
+    files = {"API_KEY": key, "DATABASE_URL": url, "REDIS_URL": redis.url}
+    environment = {"USTRI_HOST": "0.0.0.0", "USTRI_WORKER_THREADS": "1"}
+    for name, secret in files.items():
+        path = tmp_path / name.lower()
+        path.write_text(f"{secret}\n", encoding="utf-8")
+        environment[f"USTRI_{name}_FILE"] = str(path)
+    with deployed(tmp_path, environment, delay_s=0.0, key=key) as deployment:
+        deployment.database_url = url
+        deployment.start_web()
+        deployment.start("worker", "work")
+        for wrong in ({}, {"Authorization": "Bearer another"}, {"X-API-Key": f"{key}x"}):
+            answer = httpx.post(f"{deployment.client.base_url}analyze", headers=wrong)
+            assert answer.status_code == 401
+            assert key not in answer.text
+        deployment.wait_for_ends(deployment.send("key"))
+        assert ask(deployment).status_code == 200
+        logs = [path.read_text(encoding="utf-8") for path in tmp_path.glob("*.log")]
+        assert len(logs) == 2
+        assert not any(secret in log for secret in files.values() for log in logs)
+        assert not any(key in str(row) for row in deployment.rows("SELECT * FROM analyses"))
+
+
+def test_a_web_process_that_others_reach_does_not_start_without_a_key(tmp_path: Path) -> None:
+    with deployed(tmp_path, {"USTRI_HOST": "0.0.0.0", "USTRI_WORKER_THREADS": "0"}) as deployment:
+        assert deployment.start("web", "web").wait(60) != 0
+        assert "USTRI_API_KEY" in (tmp_path / "web.log").read_text(encoding="utf-8")
