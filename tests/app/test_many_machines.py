@@ -174,7 +174,7 @@ def test_secrets_come_from_files_and_are_shown_to_nobody(
         deployment.start_web()
         deployment.start("worker", "work")
         for wrong in ({}, {"Authorization": "Bearer another"}, {"X-API-Key": f"{key}x"}):
-            answer = httpx.post(f"{deployment.client.base_url}analyze", headers=wrong)
+            answer = httpx.post(f"http://127.0.0.1:{deployment.port}/analyze", headers=wrong)
             assert answer.status_code == 401
             assert key not in answer.text
         deployment.wait_for_ends(deployment.send("key"))
