@@ -84,7 +84,15 @@ class Deployment:
         self.processes[name].send_signal(signal.SIGKILL)
         self.processes[name].wait(30)
 
+    def check_running(self) -> None:
+        """Nothing; no process has ended by a fault of its own, for then waiting is in vain."""
+        for name, process in self.processes.items():
+            if process.poll() not in (None, 0, -signal.SIGKILL):
+                log = (self.folder / f"{name}.log").read_text(encoding="utf-8")
+                raise ChildProcessError(f"{name} ended with {process.returncode}:\n{log[-3000:]}")
+
     def answers(self) -> bool:
+        self.check_running()
         try:
             return self.client.get("/healthz").status_code == 200
         except httpx.TransportError:
@@ -101,6 +109,7 @@ class Deployment:
                     headers={"Prefer": "respond-async", "Idempotency-Key": key},
                 )
             except httpx.TransportError:
+                self.check_running()
                 time.sleep(0.1)
                 continue
             if response.status_code == 202:
@@ -111,6 +120,7 @@ class Deployment:
 
     def state(self, here: str) -> str:
         """Where that analysis stands; empty while nobody can say."""
+        self.check_running()
         try:
             response = self.client.get(here)
         except httpx.TransportError:
