@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, or_, select, update
 from app.database import Alone, alone
 from app.errors import QueueFull
 from app.ingest import load_image
+from app.logs import this_request
 from app.store import Store
 from app.tables import AskRow
 from reports.model import Box, ImageInfo
@@ -68,6 +69,7 @@ class Question:
     info: ImageInfo
     roi: Box | None
     attempt: int
+    request_id: str | None = None
 
     def image(self) -> Image:
         """The picture, as specialists read it.
@@ -109,6 +111,7 @@ class Asks:
                 attempts=0,
                 deadline_at=now + limits.deadline_s,
                 created_at=now,
+                request_id=this_request(),
             )
             session.add(row)
             return row.id
@@ -152,6 +155,7 @@ class Asks:
                     info=ImageInfo.model_validate_json(row.image_info),
                     roi=_BOX.validate_json(row.roi or "null"),
                     attempt=row.attempts,
+                    request_id=row.request_id,
                 )
         return None
 

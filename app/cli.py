@@ -68,10 +68,12 @@ def serve(
     """Run the service, viewer and worker until Ctrl-C."""
     with errors_as_exits():
         from app import main as service
+        from app.logs import set_up_logs
         from app.patience import end_when_told
 
         end_when_told()
         settings = settings_with(data_dir, host=host, port=port)
+        set_up_logs(settings)
         with service.listening(settings.host, settings.port) as listener:
             application = service.create_app(settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host

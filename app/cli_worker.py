@@ -1,6 +1,5 @@
 """`ustri worker`: takes analyses and questions from the store that it shares with `ustri serve`, without serving HTTP."""
 
-import logging
 from typing import Annotated
 
 import typer
@@ -29,13 +28,14 @@ def worker(
         if check:
             _check(settings_with(data_dir))
             return
+        from app.logs import set_up_logs
         from app.patience import end_when_told
         from app.worker import load_tools
         from app.working import work
 
         end_when_told()
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
         settings = settings_with(data_dir, worker_threads=threads)
+        set_up_logs(settings)
         tools = load_tools(settings)
         out.print("USTri works on what waits — Ctrl-C stops it.", soft_wrap=True)
         work(settings, tools)

@@ -6,11 +6,14 @@ import time
 
 from app.asks import Asks, Question, Reply
 from app.errors import ImageUnreadable, NotReady, StoreUnavailable
+from app.logs import about
+from app.metrics import show_models
 from app.news import News
 from app.planning import load_planning
 from app.settings import Settings
 from app.shop import Gate, SharedChooser, Shop
 from app.store import Store
+from app.watched import WatchedTools, watch_networks
 from app.worker import Worker
 from planner.run import Tools
 from reports.model import Box
@@ -28,9 +31,11 @@ class Crew:
     """`settings.worker_threads` workers, at least one."""
 
     def __init__(self, settings: Settings, store: Store, tools: Tools, news: News) -> None:
+        watch_networks(tools)
         self._tools = tools
         self._gate = Gate()
         chooser = SharedChooser(load_planning(settings, tools).chooser)
+        show_models(tools.manifest, tools.runtime, chooser.ref)
         shop = Shop(gate=self._gate, news=news, chooser=chooser)
         self._workers = tuple(
             Worker(settings, store, self._tools, shop)
@@ -59,7 +64,7 @@ class Crew:
             Rejected: the specialist or the region does not exist or does not fit.
             Unavailable: it is not installed, or too many questions wait for its network.
         """
-        return self._tools.run(specialist_id, image, roi)
+        return WatchedTools(self._tools).run(specialist_id, image, roi)
 
     def check(self) -> None:
         """Nothing; all workers run.
@@ -122,7 +127,8 @@ class Asker(threading.Thread):
                 question = self._asks.claim()
                 if question is None:
                     return False
-                self._asks.answer(question, self._reply(question))
+                with about(request_id=question.request_id):
+                    self._asks.answer(question, self._reply(question))
         except StoreUnavailable as error:
             log.warning("%s", error)
             self._stopping.wait(1.0)
@@ -131,7 +137,8 @@ class Asker(threading.Thread):
 
     def _reply(self, question: Question) -> Reply:
         try:
-            result = self._tools.run(question.specialist, question.image(), question.roi)
+            tools = WatchedTools(self._tools)
+            result = tools.run(question.specialist, question.image(), question.roi)
         except Declined as error:
             return Reply(error="declined", sentence=str(error))
         except (Rejected, ImageUnreadable) as error:

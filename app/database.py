@@ -60,7 +60,7 @@ def open_engine(url: str, busy_s: float) -> Engine:
         address = make_url(url)
         sqlite = address.get_backend_name() == "sqlite"
         if sqlite:
-            engine = create_engine(address, connect_args={"timeout": busy_s})
+            engine = create_engine(address, connect_args={"timeout": busy_s}, hide_parameters=True)
         else:
             engine = _server_engine(address, busy_s)
     except (ArgumentError, ModuleNotFoundError, NoSuchModuleError) as error:
@@ -85,6 +85,7 @@ def _server_engine(address: URL, busy_s: float) -> Engine:
     }
     return create_engine(
         address,
+        hide_parameters=True,  # An error must not quote a question.
         pool_pre_ping=True,  # A server that was restarted costs no request.
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,

@@ -1,5 +1,6 @@
 """A multipart request → the image and parameters it carries, or a sentence about what is wrong with it."""
 
+import logging
 import math
 import re
 from collections.abc import AsyncIterator
@@ -16,11 +17,14 @@ from app.errors import ImageUnsupported, RequestRejected
 from app.frames import ingest_frames
 from app.ingest import Ingested, ingest
 from app.link import LinkKeys, SealedLink
+from app.logs import about
 from app.services import services
 from app.store import Accepted, NewAnalysis
 from app.uid_key import uid_map
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
+
+log = logging.getLogger(__name__)
 
 ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id", "deadline_s")
 ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
@@ -63,6 +67,8 @@ async def accept(request: Request) -> Accepted:
     accepted = await run_in_threadpool(
         served.store.accept, ingested, new, served.settings.queue_limit
     )
+    with about(analysis_id=accepted.analysis_id):
+        log.info("The analysis %s.", "was asked for before" if accepted.replayed else "is accepted")
     await run_in_threadpool(served.reach.wake, accepted.analysis_id)
     return accepted
 

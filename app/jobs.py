@@ -16,6 +16,7 @@ from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, LeaseLost
+from app.metrics import End, count_end
 from app.store import Store, utc_now
 from app.tables import JobRow, JobState, RecordRow, ReportRow, WorkerRow
 from planner.case import Record
@@ -39,6 +40,13 @@ class Lease:
     token: int
     question: str | None
     deadline_at: float | None = None
+    queued_at: float | None = None
+    request_id: str | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether no worker had it before."""
+        return self.token == 1
 
     @property
     def late(self) -> bool:
@@ -144,29 +152,39 @@ class Jobs:
         now = time.time()
         if not self.waiting(suspect):
             return None  # Looking takes no write lock.
+        given_up: list[End] = []
+        lease = None
         with self._store.write() as session:
             # Of workers that look at once, each gets another job: a row that one of them holds is skipped.
             oldest = self._open(now, suspect).limit(1).with_for_update(skip_locked=True)
-            while (job := session.scalar(oldest)) is not None:
+            while lease is None and (job := session.scalar(oldest)) is not None:
                 if (problem := self._hopeless(job, now)) is not None:
                     _end(job, JobState.FAILED, problem)
+                    given_up.append(End.EXPIRED if problem == EXPIRED else End.FAILED)
                     session.flush()
-                    continue
-                job.state = JobState.RUNNING
-                job.lease_owner = self._owner
-                job.lease_expires_at = now + self._lease_s
-                job.heartbeat_at = now
-                job.fencing_token += 1
-                job.attempts += 1
-                return Lease(
-                    job_id=job.id,
-                    analysis_id=job.analysis_id,
-                    version=job.version,
-                    token=job.fencing_token,
-                    question=job.question,
-                    deadline_at=job.deadline_at,
-                )
-        return None
+                else:
+                    lease = self._take(job, now)
+        for end in given_up:  # Kept by now; counted before, they might be counted twice.
+            count_end(end)
+        return lease
+
+    def _take(self, job: JobRow, now: float) -> Lease:
+        job.state = JobState.RUNNING
+        job.lease_owner = self._owner
+        job.lease_expires_at = now + self._lease_s
+        job.heartbeat_at = now
+        job.fencing_token += 1
+        job.attempts += 1
+        return Lease(
+            job_id=job.id,
+            analysis_id=job.analysis_id,
+            version=job.version,
+            token=job.fencing_token,
+            question=job.question,
+            deadline_at=job.deadline_at,
+            queued_at=job.queued_at,
+            request_id=job.request_id,
+        )
 
     def waiting(self, suspect: bool | None = None) -> bool:
         """Whether `claim` may find something."""
@@ -270,6 +288,7 @@ def cancel(store: Store, analysis_id: str) -> None:
             raise Conflict("The analysis is done; there is nothing to cancel.")
         job.fencing_token += 1  # Who works on it cannot write any more.
         _end(job, JobState.FAILED, CANCELLED)
+    count_end(End.CANCELLED)
 
 
 def alive_here(store: Store, within_s: float) -> bool:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 import uvicorn
 from fastapi import FastAPI
 
-from app import pages, routes, routes_push, viewer
+from app import pages, routes, routes_metrics, routes_push, viewer
 from app.crew import Crew
 from app.destination import Destination
 from app.errors import NotReady, SettingsError
@@ -24,6 +24,7 @@ from app.services import Reach, Services
 from app.settings import Settings, code_version
 from app.store import Store
 from app.wake import Doorbell, doorbell_of
+from app.watch import Watch
 from app.worker import load_tools
 from planner.run import Tools
 from specialists.manifest import read_manifest
@@ -72,9 +73,11 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     )
     app.state.services = served
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Watch)
     install_handlers(app)
     app.include_router(routes.router)
     app.include_router(routes_push.router)
+    app.include_router(routes_metrics.router)
     app.include_router(pages.router)
     viewer.install(app)
     return app
@@ -167,7 +170,11 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         NotReady: the service did not start; its log says why.
     """
     config = uvicorn.Config(
-        app, log_level="info", server_header=False, timeout_graceful_shutdown=REQUESTS_S
+        app,
+        log_config=None,  # `app.logs` says how; `app.watch` tells of each request.
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=REQUESTS_S,
     )
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import ServiceError
+from app.metrics import count_refused
 from specialists.errors import Rejected, SpecialistError, Unavailable
 
 PROBLEM_TYPE = "application/problem+json"
@@ -94,7 +95,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def problem_response(error: Exception) -> Response:
-    """That error as application/problem+json."""
+    """That error as application/problem+json; a refusal is counted."""
+    count_refused(error)
     problem = problem_of(error)
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status in (429, 503):

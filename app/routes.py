@@ -17,6 +17,7 @@ from app.errors import AnalysisFailed, AnalysisStopped, NotFound, NotReady
 from app.forms import negotiated, report_response, wants_page
 from app.intake import SPECIALIST_FIELDS, accept, read_form, read_image, region
 from app.jobs import CANCELLED, EXPIRED, cancel
+from app.metrics import REFUSALS, Refusal, question
 from app.progress import Standing, path_of, standing
 from app.rendering import MEDIA, ReportForm
 from app.responses import ACCEPTED, NO_CONTENT, OK, RETRY_AFTER_S
@@ -220,9 +221,11 @@ async def ask_specialist(specialist_id: str, request: Request, served: Served) -
     info, result, reason = ingested.image.info, None, None
     if info.colour is Colour.COLOUR:
         reason = COLOUR_REFUSED
+        REFUSALS.labels(Refusal.COLOUR).inc()
     else:
         try:
-            result = await served.reach.ask(entry.id, ingested, roi, request.is_disconnected)
+            with question(entry.id):
+                result = await served.reach.ask(entry.id, ingested, roi, request.is_disconnected)
         except Declined as error:
             reason = str(error)
     return Answer(specialist=entry.id, image=info, result=result, not_assessed=reason)

@@ -144,6 +144,25 @@ class Settings(BaseSettings):
         ge=0.0,
         description="Time that `POST /analyze` waits for its report before it answers 202.",
     )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="Lines of the log; `auto`: text at a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of lines that are logged."
+    )
+    metrics_open: bool = Field(
+        default=False,
+        description="Whether `GET /metrics` of `ustri serve` is answered without the API key.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address at which `ustri worker` shows its metrics."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port at which `ustri worker` shows its metrics, to anyone who reaches it; unset: nowhere.",
+    )
 
     link_key_file: Path | None = Field(
         default=None,
@@ -181,7 +200,7 @@ class Settings(BaseSettings):
     @field_validator(
         *("api_key", "database_url", "redis_url", "link_key_file", "dicomweb_url", "dicomweb_user"),
         *("dicomweb_token_file", "dicomweb_password_file"),
-        *("api_key_file", "database_url_file", "redis_url_file"),
+        *("api_key_file", "database_url_file", "redis_url_file", "metrics_port"),
         mode="before",
     )
     @classmethod

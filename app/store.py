@@ -17,6 +17,7 @@ from app.cine import Cine
 from app.database import Alone, alone, flush_log, migrate, open_engine, shared, translated, writer
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
 from app.ingest import Ingested, Picture, load_image
+from app.logs import this_request
 from app.pictures import FolderPictures, Pictures, TablePictures
 from app.settings import Settings
 from app.tables import (
@@ -182,6 +183,8 @@ class Store:
                     state=JobState.QUEUED,
                     question=new.question,
                     deadline_at=None if new.deadline_s is None else time.time() + new.deadline_s,
+                    request_id=this_request(),
+                    queued_at=time.time(),
                 )
             )
             session.flush()

@@ -86,6 +86,7 @@ class AskRow(Base):
     deadline_at: Mapped[float] = mapped_column(Float)
     created_at: Mapped[float] = mapped_column(Float, index=True)
     reply: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class AnalysisRow(Base):
@@ -118,7 +119,10 @@ class FrameRow(Base):
 
 
 class JobRow(Base):
-    """The work of one report version; `fencing_token` grows with every claim, and only its holder may write."""
+    """The work of one report version; `fencing_token` grows with every claim, and only its holder may write.
+
+    `queued_at` and `request_id` say when it was asked for, and by which request; null in rows from before they were kept.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -139,6 +143,8 @@ class JobRow(Base):
     deadline_at: Mapped[float | None] = mapped_column(Float)
     problem: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[str | None] = mapped_column(String(32))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    queued_at: Mapped[float | None] = mapped_column(Float)
 
 
 class RecordRow(Base):

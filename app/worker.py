@@ -5,15 +5,18 @@ import threading
 import uuid
 from functools import partial
 
+from app import metrics
 from app.cine import KeptFrame, chosen, screen
 from app.errors import DeadlinePassed, Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
 from app.jobs import EXPIRED, Jobs, Lease, new_owner
+from app.logs import about
 from app.news import LocalNews, News
 from app.planning import load_planning
 from app.settings import Settings, code_version
 from app.shop import Gate, Shop
 from app.store import Analysis, Store, utc_now
+from app.watched import WatchedTools
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
@@ -165,6 +168,13 @@ class Worker(threading.Thread):
         lease = self._lease = self._jobs.claim(suspect)
         if lease is None:
             return False
+        if lease.first:
+            metrics.count_begun(lease.queued_at)
+        with about(request_id=lease.request_id, analysis_id=lease.analysis_id):
+            self._follow(lease)
+        return True
+
+    def _follow(self, lease: Lease) -> None:
         try:
             self._news.tell(lease.analysis_id)
             self._work(lease)
@@ -176,16 +186,19 @@ class Worker(threading.Thread):
             raise
         finally:
             self._lease = None
-        return True
 
     def _work(self, lease: Lease) -> None:
+        tools = WatchedTools(self._tools)
         try:
-            self._jobs.finish(lease, self._report(lease))
-            log.info("Analysis %s is done.", lease.analysis_id)
+            report = self._report(lease, tools)
+            self._jobs.finish(lease, report)
+            metrics.count_report(report, tools.declined, lease.queued_at)
+            log.info("Analysis %s is done: %s.", lease.analysis_id, report.outcome)
         except Draining:
             self._jobs.hand_back(lease, attempted=False)
         except DeadlinePassed as error:
             self._jobs.fail(lease, str(error))
+            metrics.count_end(metrics.End.EXPIRED)
         except (LeaseLost, StoreUnavailable):
             raise
         except Exception:
@@ -193,12 +206,12 @@ class Worker(threading.Thread):
             log.exception("An attempt at analysis %s failed.", lease.analysis_id)
             self._jobs.hand_back(lease, attempted=True)
 
-    def _report(self, lease: Lease) -> Report:
+    def _report(self, lease: Lease, tools: Tools) -> Report:
         analysis = self._with_a_frame(lease, self._store.analysis(lease.analysis_id))
         case = run(
             self._store.image(analysis),
             Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
-            self._tools,
+            tools,
             self._chooser,
             _LeasedJournal(self._jobs, lease, self._stopping, self._news),
             self._store.records(lease.analysis_id, lease.version),
@@ -286,6 +299,7 @@ class _LeasedJournal:
 
     def append(self, record: Record) -> None:
         self._jobs.append(self._lease, record)
+        metrics.count_step(record)
         self._news.tell(self._lease.analysis_id)
         if record.step.action != STOP:
             _go_on(self._lease, self._stopping)

@@ -8,6 +8,7 @@ from types import FrameType
 from app.crew import Crew
 from app.news import news_of
 from app.patience import end_when_told, open_store
+from app.scrape import exposed
 from app.settings import Settings
 from app.wake import listening
 from planner.run import Tools
@@ -37,7 +38,7 @@ def work(settings: Settings, tools: Tools) -> None:
     news = news_of(settings, hear=False)
     crew = Crew(settings, store, tools, news)
     try:
-        with listening(settings, crew.wake):
+        with exposed(settings), listening(settings, crew.wake):
             crew.start(asker=True)
             logging.getLogger(__name__).info("The workers look for what waits.")
             while not stopping.wait(WATCH_S):

@@ -13,7 +13,7 @@ from reports.model import Box
 from specialists.backbones.transunet import Features
 from specialists.batching import TOGETHER, Batcher, Patience
 from specialists.decode import decode
-from specialists.errors import Declined, Rejected, Unavailable
+from specialists.errors import Declined, Foreign, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
 from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
@@ -241,7 +241,7 @@ class Engine:
         limit = self._limit(entry)
         if encoded.novelty is None or encoded.novelty <= limit:
             return
-        raise Declined(
+        raise Foreign(
             "the image is unlike the ultrasound images that the specialist was trained on "
             f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
         )

@@ -2,6 +2,8 @@
 
 SpecialistError
 ├── Declined      the specialist cannot answer for this image: say "not assessed", with the reason
+│   ├── Illegible   no specialist could read it: black, overexposed, a screenshot …
+│   └── Foreign     it is unlike what the specialist was trained on
 ├── Rejected      the caller asked for something that is not there or does not fit
 ├── Unavailable   the specialist cannot run now: not installed, or trained on another backbone
 │   ├── Overloaded  too many questions wait: ask again later
@@ -18,6 +20,14 @@ class SpecialistError(Exception):
 
 class Declined(SpecialistError):
     """The specialist cannot answer for this image; the message is the reason to print."""
+
+
+class Illegible(Declined):
+    """The picture cannot be read at all, whatever it shows."""
+
+
+class Foreign(Declined):
+    """The image is unlike all that the specialist was trained on."""
 
 
 class Rejected(SpecialistError):

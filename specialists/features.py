@@ -43,6 +43,9 @@ class FeatureCache:
     def __init__(self, limit: int = 32) -> None:
         self.limit = limit
         self.passes = 0
+        self.looked: Callable[[bool], None] = _untold
+        """Told of every look, with whether the features were there or on their way."""
+
         """How often features had to be computed."""
         self._kept: OrderedDict[FeatureKey, Encoded] = OrderedDict()
         self._coming: dict[FeatureKey, threading.Event] = {}
@@ -62,10 +65,12 @@ class FeatureCache:
             with self._lock:
                 if key in self._kept:
                     self._kept.move_to_end(key)
+                    self.looked(True)
                     return self._kept[key]
                 others = self._coming.get(key)
                 if others is None:
                     mine = self._coming[key] = threading.Event()
+                    self.looked(False)
                     break
             others.wait(patience.remaining_s)
             patience.check()
@@ -81,3 +86,7 @@ class FeatureCache:
             with self._lock:
                 del self._coming[key]
             mine.set()
+
+
+def _untold(_hit: bool) -> None:
+    """Nothing; nobody counts."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image as PILImage
 from scipy.ndimage import label, uniform_filter
 
-from specialists.errors import Declined
+from specialists.errors import Illegible
 from specialists.manifest import Threshold
 
 Grey = npt.NDArray[np.uint8]
@@ -128,11 +128,11 @@ class Quality:
         """Nothing, where the picture can be read.
 
         Raises:
-            Declined: it cannot; the message says what is wrong and what to do.
+            Illegible: it cannot; the message says what is wrong and what to do.
         """
         if self.refused:
             faults = "; it ".join(RULES[fault].says for fault in self.refused)
-            raise Declined(f"the image {faults}")
+            raise Illegible(f"the image {faults}")
 
 
 def scores_of(pixels: Grey) -> dict[Fault, float]:

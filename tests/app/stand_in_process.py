@@ -28,17 +28,16 @@ class Mortal(StandInTools):
 
 def main() -> None:
     """Run that process until it is stopped: `stand_in_process.py ROLE DELAY_S DIARY`."""
-    import logging
-
+    from app.logs import set_up_logs
     from app.main import create_app, listening, serve
     from app.settings import Settings
     from app.working import work
 
-    logging.basicConfig(level=logging.INFO)
     role, delay_s, diary = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     if limit_bytes := os.environ.get("FILE_LIMIT_BYTES"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit_bytes), int(limit_bytes)))
     settings = Settings()
+    set_up_logs(settings)
     if role == "work":
         work(settings, Mortal(delay_s=delay_s, diary=diary))
         return
