@@ -29,6 +29,12 @@ MARK = "ZQXJV"
 REQUEST_ID = "0f3c-req.7781_a"
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Those of all tests, with time for a database that is slow."""
+    return settings.model_copy(update={"busy_s": 10.0})
+
+
 def files(data: bytes | None = None) -> dict[str, tuple[str, bytes]]:
     return {"image": ("scan.png", a_png() if data is None else data)}
 
@@ -224,6 +230,7 @@ def hostile(client: httpx.Client, key: str) -> str:
     return analysis_id
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_nothing_that_is_sent_to_a_real_process_is_in_its_log_or_metrics(tmp_path: Path) -> None:
     key = f"{MARK}-api-key"
     environment = {
