@@ -124,8 +124,11 @@ class Jobs:
             session.merge(WorkerRow(owner=self._owner, heartbeat_at=now))
             session.execute(delete(WorkerRow).where(WorkerRow.heartbeat_at < now - 86_400.0))
             late = select(JobRow).where(JobRow.state == JobState.QUEUED, JobRow.deadline_at < now)
-            for job in session.scalars(late.with_for_update(skip_locked=True)):
+            given_up = session.scalars(late.with_for_update(skip_locked=True)).all()
+            for job in given_up:
                 _end(job, JobState.FAILED, EXPIRED)
+        for _ in given_up:
+            count_end(End.EXPIRED)
 
     def leave(self) -> None:
         """Nothing; tells the store that this worker has ended."""

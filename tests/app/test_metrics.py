@@ -103,6 +103,21 @@ async def test_the_queue_shows_its_depth_and_the_age_of_the_oldest(
         await scraped_when(client, lambda s: s.value("ustri_queue_analyses") == 0, "all end")
 
 
+async def test_an_analysis_that_is_too_late_before_its_turn_is_counted_too(
+    serve: Serve, tools: StandInTools
+) -> None:
+    tools.gate.clear()
+    async with serve(worker_threads=1) as client:
+        before = await scrape(client)
+        await client.post("/analyze", files=files(), headers=ASYNC)
+        while not tools.calls:
+            await asyncio.sleep(0.01)
+        late = {"deadline_s": "0.1"}
+        await client.post("/analyze", files=files(), headers=ASYNC, data=late)
+        await moved(client, before, "ustri_analyses_total", end="expired")
+        tools.gate.set()
+
+
 @pytest.mark.parametrize("end", [End.CANCELLED, End.EXPIRED, End.FAILED])
 async def test_every_other_end_of_an_analysis_is_counted_once(
     serve: Serve, tools: StandInTools, end: End
