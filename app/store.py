@@ -176,17 +176,7 @@ class Store:
                 )
             )
             session.flush()
-            session.add(
-                JobRow(
-                    analysis_id=analysis_id,
-                    version=1,
-                    state=JobState.QUEUED,
-                    question=new.question,
-                    deadline_at=None if new.deadline_s is None else time.time() + new.deadline_s,
-                    request_id=this_request(),
-                    queued_at=time.time(),
-                )
-            )
+            session.add(_job(analysis_id, new))
             session.flush()
             _add_frames_and_link(session, analysis_id, ingested, now)
             for picture in (ingested.picture, *ingested.frames):
@@ -308,6 +298,19 @@ def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analys
         problem=job.problem,
         report_id=report.id if report else None,
         outcome=Outcome(report.outcome) if report else None,
+    )
+
+
+def _job(analysis_id: str, new: NewAnalysis) -> JobRow:
+    now = time.time()
+    return JobRow(
+        analysis_id=analysis_id,
+        version=1,
+        state=JobState.QUEUED,
+        question=new.question,
+        deadline_at=None if new.deadline_s is None else now + new.deadline_s,
+        request_id=this_request(),
+        queued_at=now,
     )
 
 
