@@ -31,10 +31,10 @@ class Crew:
     """`settings.worker_threads` workers, at least one."""
 
     def __init__(self, settings: Settings, store: Store, tools: Tools, news: News) -> None:
-        watch_networks(tools)
         self._tools = tools
         self._gate = Gate()
         chooser = SharedChooser(load_planning(settings, tools).chooser)
+        watch_networks(tools)  # After the planner's own trial, which is nobody's image.
         show_models(tools.manifest, tools.runtime, chooser.ref)
         shop = Shop(gate=self._gate, news=news, chooser=chooser)
         self._workers = tuple(

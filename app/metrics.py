@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from app import errors
 from planner.case import STOP, Record
@@ -80,6 +80,8 @@ class QuestionEnd(StrEnum):
     LATE = "late"
     FAILED = "failed"
 
+
+disable_created_metrics()  # Prometheus finds resets without them; they would double the series.
 
 REQUESTS = Counter("ustri_http_requests", "Requests answered.", ("method", "route", "status"))
 REQUEST_SECONDS = Histogram(
