@@ -81,7 +81,8 @@ class QuestionEnd(StrEnum):
     FAILED = "failed"
 
 
-disable_created_metrics()  # Prometheus finds resets without them; they would double the series.
+# Prometheus finds resets without them; they would double the series.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 REQUESTS = Counter("ustri_http_requests", "Requests answered.", ("method", "route", "status"))
 REQUEST_SECONDS = Histogram(
