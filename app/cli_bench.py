@@ -1,20 +1,23 @@
 """`ustri bench`: what an analysis costs, as ratios; `ustri precision`: whether bf16 loses anything."""
 
-import json as jsons
-import os
-import platform
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
+from app.bench.figures import Document, read_document
+from app.bench.page import NO_CUDA, rows_of, write_pages
 from app.settings import Settings
 from app.terminal import DataDir, Exit, errors_as_exits, out, settings_with
 
-BENCH_EXAMPLE = "[bold]Example[/]  ustri bench --json bench.json"
+BENCH_EXAMPLE = (
+    "[bold]Examples[/]\n\nustri bench --json bench.json\n\n"
+    "ustri bench --short\n\n"
+    "ustri bench --from docs/performance.json --pages docs"
+)
 PRECISION_EXAMPLE = "[bold]Example[/]  ustri precision --data-root data --split val"
 
 LOSS_MAX = 0.005
@@ -23,41 +26,56 @@ LOSS_MAX = 0.005
 
 def bench(
     json: Annotated[Path | None, typer.Option(help="Where the figures go as JSON.")] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Rounds of every case.")] = 15,
+    short: Annotated[bool, typer.Option("--short", help="Seconds instead of minutes.")] = False,
+    pages: Annotated[
+        Path | None,
+        typer.Option(help="Folder whose performance.md and deployment.md get the figures."),
+    ] = None,
+    known: Annotated[
+        Path | None,
+        typer.Option("--from", help="Figures of an earlier run; nothing is measured."),
+    ] = None,
+    postgresql: Annotated[
+        str | None,
+        typer.Option(help="Address of an empty database to measure over; rows are left in it."),
+    ] = None,
+    redis: Annotated[str | None, typer.Option(help="Address of a Redis beside it.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Measure, in this process, what surrounds the one backbone pass of an analysis.
+    """Measure what an analysis costs, beside one network pass and beside a plain service of the same networks.
 
+    Starts the service, a worker, and the peer as processes of their own on free ports, over a temporary folder.
     Everything is done in turn, round by round, and printed as ratios: the median, and the range that holds
     the middle 80 % of the rounds. Runtime, precision and threads are those of the settings.
     """
     with errors_as_exits():
-        from app.bench import Bench
-        from app.worker import load_tools
-        from specialists.engine import Engine
+        if known is None:
+            from app.bench.conduct import FULL, SHORT, measure
+            from app.bench.served import Over
 
-        tools = load_tools(settings_with(data_dir))
-        if not isinstance(tools, Engine):
-            raise TypeError("The settings gave no engine.")
-        device = "cuda" if "cuda" in tools.runtime else "cpu"
-        found = Bench(tools, device).measure(rounds)
-    machine = {"cpu": _cpu(), "python": platform.python_version(), "system": platform.platform()}
-    document = {"machine": machine, "in_process": asdict(found)}
+            over = Over(database_url=postgresql, redis_url=redis)
+            found = measure(settings_with(data_dir), SHORT if short else FULL, over)
+        else:
+            found = read_document(known)
+        _show(found)
+        if json is not None:
+            json.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            out.print(f"Wrote {json}.", highlight=False, soft_wrap=True)
+        if pages is not None:
+            for path in write_pages(found, pages):
+                out.print(f"Wrote {path}.", highlight=False, soft_wrap=True)
+
+
+def _show(found: Document) -> None:
     table = Table("figure", "median", "low", "high", box=None, pad_edge=False)
-    rows = {
-        **found.ratios,
-        **{f"head {name} / backbone": one for name, one in found.heads_over_backbone.items()},
-        "overhead_ms": found.overhead_ms,
-        "backbone_ms (of this machine, now)": found.backbone_ms,
-    }
-    for name, one in rows.items():
+    for name, one in rows_of(found):
         table.add_row(name, *(f"{value:.3f}" for value in (one.median, one.low, one.high)))
-    out.print(f"{found.runtime}, {found.rounds} rounds, {', '.join(found.specialists)}")
+    out.print(f"{found.run.runtime}, {found.run.rounds} rounds, {found.run.seconds:.0f} s")
     out.print(table)
-    out.print(f"Memory: {found.memory_mb['resident']} MB, at most {found.memory_mb['peak']} MB.")
-    if json is not None:
-        json.write_text(jsons.dumps(document, indent=1) + "\n", encoding="utf-8")
-        out.print(f"Wrote {json}.", highlight=False, soft_wrap=True)
+    for name, memory in found.memory_mb.items():
+        out.print(f"Memory, {name}: {memory.resident:.0f} MB, at most {memory.peak:.0f} MB.")
+    if found.images_over_ceiling is None:
+        out.print(NO_CUDA)
 
 
 def precision(
@@ -135,10 +153,3 @@ def _scored(settings: Settings, precision: Literal["fp32", "bf16"], asked: _Aske
         for metric in score.metrics
     }
     return _Scored(runtime=engine.runtime, values=values)
-
-
-def _cpu() -> str:
-    """The name of this machine's CPU and how many of its cores are here."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} threads"

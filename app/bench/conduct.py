@@ -1,0 +1,124 @@
+"""One run of the bench: everything measured in turn, in one temporary folder, as one document."""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from app.bench.ceiling import ceiling_of
+from app.bench.figures import Document, Run
+from app.bench.machine import this_machine
+from app.bench.passes import Passes
+from app.bench.served import Load, Over, Served
+from app.bench.subject import TOOLS
+from app.planning import load_planning
+from app.settings import Settings
+from app.worker import load_tools
+from specialists.engine import Engine
+
+WARM_UP = 2
+"""Rounds of passes before the first that counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is measured."""
+
+    rounds: int
+    passes: int
+    """Rounds of the cases in this process, within each round."""
+    planned: bool
+    """Whether the planner that sees is measured too, where one ships."""
+    load: Load
+
+
+FULL = Effort(
+    rounds=6,
+    passes=5,
+    planned=True,
+    load=Load(
+        requests={1: 12, 4: 24, 16: 48, 64: 64}, one_by_one=5, core=12, web=64, starts=5
+    ),
+)
+SHORT = Effort(
+    rounds=2,
+    passes=2,
+    planned=False,
+    load=Load(requests={1: 2, 4: 4}, one_by_one=2, core=2, web=4, starts=1),
+)
+
+
+def measure(settings: Settings, effort: Effort, over: Over) -> Document:
+    """Every figure, of the networks that these settings choose; nothing is written but compiled networks.
+
+    Raises:
+        NotReady: a process did not start, or one answered otherwise than it should.
+        WeightsError: a weights file is missing, truncated or altered.
+    """
+    begun, load_before = time.monotonic(), os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="ustri-bench-") as name:
+        here = _here(settings, Path(name))
+        passes = _passes(here, settings if effort.planned else here)
+        for _ in range(WARM_UP):
+            passes.round(counts=False)
+        with Served(passes, here, effort.load, over) as served:
+            for _ in range(effort.rounds):
+                for _ in range(effort.passes):
+                    passes.round(counts=True)
+                served.round()
+            memory, sizing = served.memory(), served.sizing()
+        model = passes.engine.manifest.specialist(TOOLS[0]).model
+        ceiling = ceiling_of(passes.engine, model)
+        around = passes.found()
+    run = Run(
+        runtime=passes.engine.runtime,
+        torch_threads=torch.get_num_threads(),
+        short=effort is SHORT,
+        rounds=effort.rounds,
+        passes_per_round=effort.passes,
+        requests={str(count): images for count, images in effort.load.requests.items()},
+        specialists=passes.subject.specialists,
+        postgresql=over.database_url is not None,
+        redis=over.redis_url is not None,
+        seconds=round(time.monotonic() - begun, 1),
+        load_before=round(load_before, 2),
+    )
+    return Document(
+        machine=this_machine(),
+        run=run,
+        heads_over_backbone=around.heads_over_backbone,
+        images_over_ceiling=None if ceiling is None else ceiling.share,
+        images_per_s=None if ceiling is None else ceiling.images_per_s,
+        memory_mb=memory,
+        sizing=sizing,
+        **around.ratios,
+        **served.ratios(),
+        **served.by_clients(),
+    )
+
+
+def _here(settings: Settings, folder: Path) -> Settings:
+    """The same networks with the shipped specialists and the rules, over a store of their own."""
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    (folder / "cache").symlink_to(settings.cache_dir.resolve())
+    changed = {
+        "data_dir": folder,
+        "database_url": None,
+        "redis_url": None,
+        "planner": "rules",
+        "worker_threads": 1,
+        "dicomweb_url": None,
+        "link_key_file": None,
+    }
+    return settings.model_copy(update=changed)
+
+
+def _passes(here: Settings, planning: Settings) -> Passes:
+    """The cases; the verdict on a planner that sees is the one that `planning` keeps."""
+    tools = load_tools(here)
+    if not isinstance(tools, Engine):
+        raise TypeError("The settings gave no engine.")
+    return Passes(tools, here, load_planning(planning, tools).chooser)
