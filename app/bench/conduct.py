@@ -1,10 +1,16 @@
 """One run of the bench: everything measured in turn, in one temporary folder, as one document."""
 
 import os
+import signal
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -19,15 +25,14 @@ from app.settings import Settings
 from app.worker import load_tools
 from specialists.engine import Engine
 
-WARM_UP = 2
-"""Rounds of passes before the first that counts."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
     """How much is measured."""
 
     rounds: int
+    warm_up: int
+    """Rounds of passes before the first that counts."""
     passes: int
     """Rounds of the cases in this process, within each round."""
     planned: bool
@@ -37,14 +42,14 @@ class Effort:
 
 FULL = Effort(
     rounds=6,
+    warm_up=3,
     passes=5,
     planned=True,
-    load=Load(
-        requests={1: 12, 4: 24, 16: 48, 64: 64}, one_by_one=5, core=12, web=64, starts=5
-    ),
+    load=Load(requests={1: 12, 4: 24, 16: 48, 64: 64}, one_by_one=5, core=12, web=64, starts=5),
 )
 SHORT = Effort(
     rounds=2,
+    warm_up=1,
     passes=2,
     planned=False,
     load=Load(requests={1: 2, 4: 4}, one_by_one=2, core=2, web=4, starts=1),
@@ -59,10 +64,10 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
         WeightsError: a weights file is missing, truncated or altered.
     """
     begun, load_before = time.monotonic(), os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="ustri-bench-") as name:
+    with _ending_on_sigterm(), tempfile.TemporaryDirectory(prefix="ustri-bench-") as name:
         here = _here(settings, Path(name))
         passes = _passes(here, settings if effort.planned else here)
-        for _ in range(WARM_UP):
+        for _ in range(effort.warm_up):
             passes.round(counts=False)
         with Served(passes, here, effort.load, over) as served:
             for _ in range(effort.rounds):
@@ -122,3 +127,20 @@ def _passes(here: Settings, planning: Settings) -> Passes:
     if not isinstance(tools, Engine):
         raise TypeError("The settings gave no engine.")
     return Passes(tools, here, load_planning(planning, tools).chooser)
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """While inside, SIGTERM ends this process as an error would, so that the processes that it started end too."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may set handlers.
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

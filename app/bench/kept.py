@@ -115,4 +115,3 @@ class ServerKept:
             stats = client.info("stats")
         moved = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
         return float(moved), float(stats["total_commands_processed"])
-

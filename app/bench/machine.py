@@ -52,7 +52,9 @@ def processor_s(pid: int) -> float:
         OSError: there is no such process.
     """
     after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    ticks = sum(int(field) for field in after_name[11:15])  # utime, stime, cutime, cstime of proc(5)
+    ticks = sum(
+        int(field) for field in after_name[11:15]
+    )  # utime, stime, cutime, cstime of proc(5)
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

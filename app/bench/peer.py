@@ -50,7 +50,9 @@ def tool(manifest: Manifest, specialist_id: str) -> Tool:
                 (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2))
                 region = box_mask((x_min, y_min, x_max, y_max), model.input_px) * field
         with torch.inference_mode():
-            return decode(entry, net(backbone((pixels - model.mean) / model.std), field, region), box)
+            return decode(
+                entry, net(backbone((pixels - model.mean) / model.std), field, region), box
+            )
 
     return answer
 
@@ -83,9 +85,7 @@ def create_peer(specialist_ids: Sequence[str]) -> FastAPI:
 def main() -> None:
     """Serve at that port of this machine until SIGTERM."""
     port, *specialist_ids = sys.argv[1:]
-    uvicorn.run(
-        create_peer(specialist_ids), host="127.0.0.1", port=int(port), log_level="warning"
-    )
+    uvicorn.run(create_peer(specialist_ids), host="127.0.0.1", port=int(port), log_level="warning")
 
 
 if __name__ == "__main__":

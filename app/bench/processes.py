@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -119,19 +120,16 @@ class Fleet:
             process.wait(STOP_S)
 
 
-class _bound_to:
+@contextmanager
+def _bound_to(core: int | None) -> Iterator[None]:
     """While inside, processes that this thread starts may use that core only."""
-
-    def __init__(self, core: int | None) -> None:
-        self._core = core
-        self._before = os.sched_getaffinity(0)
-
-    def __enter__(self) -> None:
-        if self._core is not None:
-            os.sched_setaffinity(0, {self._core})
-
-    def __exit__(self, *_: object) -> None:
-        os.sched_setaffinity(0, self._before)
+    before = os.sched_getaffinity(0)
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def free_port() -> int:
