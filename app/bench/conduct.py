@@ -41,11 +41,11 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=6,
+    rounds=5,
     warm_up=3,
     passes=5,
     planned=True,
-    load=Load(requests={1: 12, 4: 24, 16: 48, 64: 64}, one_by_one=5, core=12, web=64, starts=5),
+    load=Load(requests={1: 8, 4: 16, 16: 32, 64: 64}, one_by_one=5, core=12, web=64, starts=5),
 )
 SHORT = Effort(
     rounds=2,
@@ -80,6 +80,7 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
         around = passes.found()
     run = Run(
         runtime=passes.engine.runtime,
+        threads=settings.threads,
         torch_threads=torch.get_num_threads(),
         short=effort is SHORT,
         rounds=effort.rounds,
@@ -123,6 +124,8 @@ def _here(settings: Settings, folder: Path) -> Settings:
 
 def _passes(here: Settings, planning: Settings) -> Passes:
     """The cases; the verdict on a planner that sees is the one that `planning` keeps."""
+    if here.threads is not None:
+        torch.set_num_threads(here.threads)  # What is compared has as many.
     tools = load_tools(here)
     if not isinstance(tools, Engine):
         raise TypeError("The settings gave no engine.")

@@ -54,6 +54,9 @@ class Run(_Figures):
     """How it was measured."""
 
     runtime: str
+    """Runtime, device and precision of the networks."""
+    threads: int | None
+    """Cores that one pass may take; None: all."""
     torch_threads: int
     short: bool
     rounds: int

@@ -1,9 +1,9 @@
 """What a store takes for an analysis: bytes of pictures and rows, the write-ahead log, and what goes through Redis."""
 
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,24 +25,19 @@ class Counts:
 
     def per(self, analyses: int) -> Self:
         """Of one analysis, when they moved this far for so many."""
-        return type(self)(
-            **{
-                one.name: None if value is None else round(value / analyses, 1)
-                for one in fields(self)
-                for value in [getattr(self, one.name)]
-            }
-        )
+        mean: dict[str, Any] = {
+            name: None if value is None else round(value / analyses, 1)
+            for name, value in asdict(self).items()
+        }
+        return type(self)(**mean)
 
     def _with(self, other: Self, sign: float) -> Self:
-        pairs = {
-            one.name: (getattr(self, one.name), getattr(other, one.name)) for one in fields(self)
+        theirs = asdict(other)
+        moved: dict[str, Any] = {
+            name: None if value is None or theirs[name] is None else value + sign * theirs[name]
+            for name, value in asdict(self).items()
         }
-        return type(self)(
-            **{
-                name: None if mine is None or theirs is None else mine + sign * theirs
-                for name, (mine, theirs) in pairs.items()
-            }
-        )
+        return type(self)(**moved)
 
 
 class Kept(Protocol):

@@ -83,6 +83,9 @@ LINES = (
     _Line(name="inprocess_ms", means="PNG to report by function call, default analysis, in ms"),
 )
 HEAD_MOST = 0.15
+BUSY = 0.25
+"""Share of the cores that others may have wanted before a run, if it is to say something about the code."""
+
 
 PROCESSES = {
     "service": "`ustri serve`: web and two workers in one process",
@@ -162,12 +165,26 @@ def _verdicts(found: Document) -> str:
     judged = _judged(found)
     met = [name for name, one, most in judged if one.median <= most]
     lines = [f"## Targets\n\n{len(met)} of {len(judged)} targets are met by the median.\n"]
+    if doubts := _doubts(found):
+        lines.append(f"**No verdict on the code: {' and '.join(doubts)}.** Measure again.\n")
     rows = [
         (name, f"≤ {_short(most)}", _spread(one), "met" if one.median <= most else "**missed**")
         for name, one, most in judged
     ]
     lines.append(table(("figure", "target", "measured", ""), rows))
     return "\n".join(lines)
+
+
+def _doubts(found: Document) -> list[str]:
+    """Why these figures say little, whatever they are."""
+    doubts = []
+    if found.run.short:
+        doubts.append("this was a short run")
+    if found.run.load_before > BUSY * found.machine.cores:
+        doubts.append(
+            f"{found.run.load_before:.1f} other processes wanted the {found.machine.cores} cores"
+        )
+    return doubts
 
 
 def _ratios(found: Document) -> str:
@@ -250,7 +267,8 @@ def _machine(found: Document) -> str:
         ("system", machine.system),
         ("Python", machine.python),
         ("packages", ", ".join(f"{name} {one}" for name, one in machine.packages.items())),
-        ("networks run on", found.run.runtime),
+        ("networks run on (runtime, device, precision)", found.run.runtime),
+        ("cores that one pass may take", str(found.run.threads or "all")),
         ("torch threads", str(found.run.torch_threads)),
         (
             "processes that wanted a core in the minute before",
@@ -262,7 +280,10 @@ def _machine(found: Document) -> str:
 
 def _method(found: Document) -> str:
     run = found.run
-    sent = ", ".join(f"{images} by {count}" for count, images in run.requests.items())
+    sent = ", ".join(
+        f"{count} client{'s' * (count != '1')}: {images} images"
+        for count, images in run.requests.items()
+    )
     length = " A short run: its figures show that the bench works, no more." if run.short else ""
     stack = [name for name, was in (("PostgreSQL", run.postgresql), ("Redis", run.redis)) if was]
     over = " and ".join(stack) or "SQLite"

@@ -7,7 +7,7 @@ round: its median over the rounds, and the range that holds the middle 80 % of t
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -123,7 +123,7 @@ class Rounds:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     _turns: int = 0
 
-    def take(self, cases: dict[str, Case_], timed: TimedRunner, *, counts: bool = True) -> None:
+    def take(self, cases: Mapping[str, Case_], timed: TimedRunner, *, counts: bool = True) -> None:
         """Nothing; does every case once, beginning with another one than before, and notes how long it took.
 
         What a case returns names a figure beside its own: the time that its networks did not take.

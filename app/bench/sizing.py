@@ -24,7 +24,7 @@ def sizing_of(found: Document) -> str:
         "",
         f"Machine: {found.machine.cpu}, {found.machine.cores} cores, {found.machine.memory_gb:.0f} GiB; "
         f"{found.run.runtime}; {found.machine.date}. One-megapixel images, the default\nbreast analysis "
-        f"({len(found.run.specialists)} specialists), rules as planner.",
+        f"({len(found.run.specialists)} specialists), rules as planner. Clients, web process, database and worker shared that machine.",
         "",
         "**10 000 an hour** (computed from the table, not run). " + _hour(sizing),
         "",
@@ -42,7 +42,7 @@ def _measured(found: Document) -> Iterator[tuple[str, str]]:
         f"{sizing.per_core.median:.2f} ({sizing.per_core.low:.2f} to {sizing.per_core.high:.2f})",
     )
     yield (
-        f"analyses a second of `ustri serve` with all {found.machine.cores} cores, clients beside it",
+        f"analyses a second of `ustri serve` with all {found.machine.cores} cores",
         f"{sizing.per_machine.median:.2f} ({sizing.per_machine.low:.2f} to {sizing.per_machine.high:.2f})",
     )
     yield "analyses a second and GPU, *g*", gpu
@@ -109,7 +109,9 @@ def _day(sizing: Sizing) -> str:
     return (
         f"{DAY_PER_S:.1f} a second on average, {peak:.0f} in busy hours ({PEAK:.0f} times that): {cores} worker "
         f"cores and {webs} web processes;\n{DAY * sizing.picture_bytes / 1e9:.0f} GB of pictures and "
-        f"{DAY * sizing.row_bytes / 1e9:.0f} GB of rows a day, {log}; {writes}; {redis}."
+        f"{DAY * sizing.row_bytes / 1e9:.0f} GB of rows a day, {log}; {writes}; {redis}.\n"
+        "Not measured: whether several web processes over one database carry that. Accepting is one "
+        "transaction at a time (below), so more of them\nraise *w* only until the database is busy with that alone."
     )
 
 

@@ -81,9 +81,9 @@ def test_time_in_networks_is_added_up_until_it_is_taken() -> None:
 def test_every_round_begins_with_another_case() -> None:
     order: list[str] = []
     rounds, timed = Rounds(), TimedRunner(Counting())
-    cases = {name: lambda name=name: order.append(name) for name in "abc"}  # type: ignore[misc]
+    cases = {name: lambda name=name: order.append(name) for name in "abc"}
     for _ in range(3):
-        rounds.take(dict(cases), timed)
+        rounds.take(cases, timed)
     assert "".join(order) == "abcbcacab"
     assert {name: len(seconds) for name, seconds in rounds.seconds.items()} == dict.fromkeys(
         "abc", 3
