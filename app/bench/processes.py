@@ -61,6 +61,8 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.send_signal(signal.SIGTERM)
         for name in tuple(self._processes):
             self.stop(name)
 

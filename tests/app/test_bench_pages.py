@@ -116,3 +116,21 @@ def test_a_deployment_is_sized_from_what_was_measured(stored: Document) -> None:
         "278 transactions a second that write; Redis: 0.35 MB and 1389 commands a second",
     ):
         assert sentence in text.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        ({"short": True, "load_before": 0.0}, "this was a short run"),
+        ({"short": False, "load_before": 9.0}, "9.0 other processes wanted the 4 cores"),
+        ({"short": False, "load_before": 0.5}, None),
+    ],
+)
+def test_figures_of_a_short_run_or_a_busy_machine_are_called_no_verdict(
+    stored: Document, changes: dict[str, object], doubt: str | None
+) -> None:
+    run = stored.run.model_copy(update=changes)
+    machine = stored.machine.model_copy(update={"cores": 4})
+    page = page_of(stored.model_copy(update={"run": run, "machine": machine}))
+    assert ("No verdict" in page) == (doubt is not None)
+    assert doubt is None or doubt in page
