@@ -16,10 +16,12 @@ import torch
 
 from app.bench.ceiling import ceiling_of
 from app.bench.figures import Document, Run
+from app.bench.kept import ServerKept
 from app.bench.machine import this_machine
 from app.bench.passes import Passes
 from app.bench.served import Load, Over, Served
 from app.bench.subject import TOOLS
+from app.errors import SettingsError
 from app.planning import load_planning
 from app.settings import Settings
 from app.worker import load_tools
@@ -60,9 +62,14 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
     """Every figure, of the networks that these settings choose; nothing is written but compiled networks.
 
     Raises:
+        SettingsError: the database or the Redis that was given holds something, or cannot be reached.
         NotReady: a process did not start, or one answered otherwise than it should.
         WeightsError: a weights file is missing, truncated or altered.
     """
+    if over.database_url is not None:
+        ServerKept(over.database_url, over.redis_url).check_empty()
+    elif over.redis_url is not None:
+        raise SettingsError("--redis is measured beside a database: give --postgresql too.")
     begun, load_before = time.monotonic(), os.getloadavg()[0]
     with _ending_on_sigterm(), tempfile.TemporaryDirectory(prefix="ustri-bench-") as name:
         here = _here(settings, Path(name))

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from app.errors import SettingsError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
@@ -77,6 +79,39 @@ class ServerKept:
     def __init__(self, database_url: str, redis_url: str | None) -> None:
         self._database_url = database_url.replace("postgresql+psycopg:", "postgresql:", 1)
         self._redis_url = redis_url
+
+    def check_empty(self) -> None:
+        """Nothing; neither holds anything yet.
+
+        The bench's worker answers whatever waits there with a recorded analysis: it must never meet real work.
+
+        Raises:
+            SettingsError: one of them is in use, or cannot be reached.
+        """
+        import psycopg
+
+        try:
+            with psycopg.connect(self._database_url) as connection:
+                row = connection.execute(
+                    "SELECT count(*) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+                    "WHERE relkind = 'r' AND nspname NOT IN ('pg_catalog', 'information_schema')"
+                ).fetchone()
+        except psycopg.OperationalError as error:
+            raise SettingsError("--postgresql names no database that can be reached.") from error
+        if row is None or row[0]:
+            raise SettingsError("--postgresql names a database with tables: give an empty one.")
+        if self._redis_url is None:
+            return
+        from redis import Redis
+        from redis.exceptions import RedisError
+
+        try:
+            with Redis.from_url(self._redis_url) as client:
+                keys = client.dbsize()
+        except RedisError as error:
+            raise SettingsError("--redis names no Redis that can be reached.") from error
+        if keys:
+            raise SettingsError("--redis names a Redis with keys: give an empty one.")
 
     def now(self) -> Counts:
         """Its counters; only transactions that write have a number, and their numbers are counted."""

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis as redis_client
+from typer.testing import CliRunner
 
 from app.bench.kept import Counts, ServerKept
 from app.bench.machine import memory_of, processor_s
 from app.bench.processes import Clients, Command, Fleet
-from app.errors import NotReady
+from app.cli import app
+from app.errors import NotReady, SettingsError
 from app.settings import Settings
 from app.store import Store
+from app.terminal import Exit
 from tests.app.stacks import Postgres, Redis
 
 
@@ -106,7 +110,11 @@ def test_what_postgresql_and_redis_take_is_counted(
     postgres: Postgres, redis: Redis, tmp_path: Path
 ) -> None:
     url = postgres.new_database()
+    kept = ServerKept(url, None)
+    kept.check_empty()
     Store.open(Settings(data_dir=tmp_path, database_url=url)).close()
+    with pytest.raises(SettingsError, match="with tables"):
+        kept.check_empty()
     kept = ServerKept(url, redis.url)
     before = kept.now()
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
@@ -134,3 +142,28 @@ def test_what_postgresql_and_redis_take_is_counted(
 def test_what_cannot_be_counted_stays_uncounted() -> None:
     one, other = Counts(picture_bytes=3.0, row_bytes=1.0), Counts(picture_bytes=1.0, row_bytes=1.0)
     assert (one + other).per(2) == Counts(picture_bytes=2.0, row_bytes=1.0)
+
+
+def test_a_redis_in_use_or_a_server_out_of_reach_is_never_measured_over(
+    postgres: Postgres, redis: Redis, tmp_path: Path
+) -> None:
+    kept = ServerKept(postgres.new_database(), redis.url)
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.flushdb()
+        kept.check_empty()
+        client.set("a", "b")
+        with pytest.raises(SettingsError, match="with keys"):
+            kept.check_empty()
+        client.flushdb()
+    away = f"postgresql+psycopg://ustri@/t?host={tmp_path}"
+    with pytest.raises(SettingsError, match="--postgresql names no database"):
+        ServerKept(away, None).check_empty()
+    gone = ServerKept(postgres.new_database(), f"unix://{tmp_path}/none.sock")
+    with pytest.raises(SettingsError, match="--redis names no Redis"):
+        gone.check_empty()
+
+
+def test_a_redis_without_its_database_is_refused() -> None:
+    done = CliRunner().invoke(app, ["bench", "--short", "--redis", "redis://127.0.0.1:1"])
+    assert done.exit_code == Exit.SETUP
+    assert "--postgresql too" in done.output
