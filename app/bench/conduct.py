@@ -58,6 +58,14 @@ SHORT = Effort(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Before:
+    """When a run began, and what the system's count of busy processes was."""
+
+    at_s: float
+    load: float
+
+
 def measure(settings: Settings, effort: Effort, over: Over) -> Document:
     """Every figure, of the networks that these settings choose; nothing is written but compiled networks.
 
@@ -66,11 +74,8 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
         NotReady: a process did not start, or one answered otherwise than it should.
         WeightsError: a weights file is missing, truncated or altered.
     """
-    if over.database_url is not None:
-        ServerKept(over.database_url, over.redis_url).check_empty()
-    elif over.redis_url is not None:
-        raise SettingsError("--redis is measured beside a database: give --postgresql too.")
-    begun, load_before = time.monotonic(), os.getloadavg()[0]
+    _check(over)
+    before = _Before(at_s=time.monotonic(), load=os.getloadavg()[0])
     with _ending_on_sigterm(), tempfile.TemporaryDirectory(prefix="ustri-bench-") as name:
         here = _here(settings, Path(name))
         passes = _passes(here, settings if effort.planned else here)
@@ -85,23 +90,9 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
         model = passes.engine.manifest.specialist(TOOLS[0]).model
         ceiling = ceiling_of(passes.engine, model)
         around = passes.found()
-    run = Run(
-        runtime=passes.engine.runtime,
-        threads=settings.threads,
-        torch_threads=torch.get_num_threads(),
-        short=effort is SHORT,
-        rounds=effort.rounds,
-        passes_per_round=effort.passes,
-        requests={str(count): images for count, images in effort.load.requests.items()},
-        specialists=passes.subject.specialists,
-        postgresql=over.database_url is not None,
-        redis=over.redis_url is not None,
-        seconds=round(time.monotonic() - begun, 1),
-        load_before=round(load_before, 2),
-    )
     return Document(
         machine=this_machine(),
-        run=run,
+        run=_run_of(passes, effort, over, before),
         heads_over_backbone=around.heads_over_backbone,
         images_over_ceiling=None if ceiling is None else ceiling.share,
         images_per_s=None if ceiling is None else ceiling.images_per_s,
@@ -110,6 +101,36 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
         **around.ratios,
         **served.ratios(),
         **served.by_clients(),
+    )
+
+
+def _check(over: Over) -> None:
+    """Nothing; what is measured over belongs to nobody.
+
+    Raises:
+        SettingsError: it holds something, cannot be reached, or is half of a pair.
+    """
+    if over.database_url is not None:
+        ServerKept(over.database_url, over.redis_url).check_empty()
+    elif over.redis_url is not None:
+        raise SettingsError("--redis is measured beside a database: give --postgresql too.")
+
+
+def _run_of(passes: Passes, effort: Effort, over: Over, before: _Before) -> Run:
+    """How it was measured."""
+    return Run(
+        runtime=passes.engine.runtime,
+        threads=passes.settings.threads,
+        torch_threads=torch.get_num_threads(),
+        short=effort is SHORT,
+        rounds=effort.rounds,
+        passes_per_round=effort.passes,
+        requests={str(count): images for count, images in effort.load.requests.items()},
+        specialists=passes.subject.specialists,
+        postgresql=over.database_url is not None,
+        redis=over.redis_url is not None,
+        seconds=round(time.monotonic() - before.at_s, 1),
+        load_before=round(before.load, 2),
     )
 
 

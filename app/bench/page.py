@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.bench.figures import Document, Memory, Ratio
-from app.bench.sizing import sizing_of
+from app.bench.sizing import doubts_of, sizing_of
 from app.errors import RequestRejected
 
 NO_CUDA = (
@@ -83,9 +83,6 @@ LINES = (
     _Line(name="inprocess_ms", means="PNG to report by function call, default analysis, in ms"),
 )
 HEAD_MOST = 0.15
-BUSY = 0.25
-"""Share of the cores that others may have wanted before a run, if it is to say something about the code."""
-
 
 PROCESSES = {
     "service": "`ustri serve`: web and two workers in one process",
@@ -165,26 +162,13 @@ def _verdicts(found: Document) -> str:
     judged = _judged(found)
     met = [name for name, one, most in judged if one.median <= most]
     lines = [f"## Targets\n\n{len(met)} of {len(judged)} targets are met by the median.\n"]
-    if doubts := _doubts(found):
-        lines.append(f"**No verdict on the code: {' and '.join(doubts)}.** Measure again.\n")
+    lines += [f"{doubts}\n" for doubts in doubts_of(found)]
     rows = [
         (name, f"≤ {_short(most)}", _spread(one), "met" if one.median <= most else "**missed**")
         for name, one, most in judged
     ]
     lines.append(table(("figure", "target", "measured", ""), rows))
     return "\n".join(lines)
-
-
-def _doubts(found: Document) -> list[str]:
-    """Why these figures say little, whatever they are."""
-    doubts = []
-    if found.run.short:
-        doubts.append("this was a short run")
-    if found.run.load_before > BUSY * found.machine.cores:
-        doubts.append(
-            f"{found.run.load_before:.1f} other processes wanted the {found.machine.cores} cores"
-        )
-    return doubts
 
 
 def _ratios(found: Document) -> str:

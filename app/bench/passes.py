@@ -176,7 +176,7 @@ class Passes:
         self._plain = load_engine(engine.manifest, _device(engine)).runner
         self._rules = Rules(read_protocols())
         self._chooser = None if isinstance(chooser, Rules) else chooser
-        self._settings = settings
+        self.settings = settings
         self.subject = Subject(partial(self._analyse, tools=engine))
         self._model = engine.manifest.specialist(TOOLS[0]).model
         self._cases = self._all_cases()
@@ -254,7 +254,7 @@ class Passes:
             "unshared": lambda: _done(self._analyse(fresh(), unshared)),
             "once": lambda: _done(self.engine.run(TOOLS[1], fresh())),
             "mirrored too": mirrored_too,
-            "decode": lambda: _done(ingest(png, self._settings.limit_pixels)),
+            "decode": lambda: _done(ingest(png, self.settings.limit_pixels)),
         }
         if (chooser := self._chooser) is not None:
             cases["planned"] = lambda: _done(self._analyse(fresh(), self.engine, chooser))

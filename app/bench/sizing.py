@@ -14,11 +14,27 @@ DAY_PER_S = DAY / 86_400
 PEAK = 3.0
 """Clinics work by day: the rate of its busiest hours over the day's mean."""
 
+BUSY = 0.25
+"""Share of the cores that others may have wanted before a run, if it is to say something about the code."""
+
+
+def doubts_of(found: Document) -> list[str]:
+    """A sentence that these figures say little, where they were taken in a hurry or on a busy machine."""
+    why = []
+    if found.run.short:
+        why.append("this was a short run")
+    if found.run.load_before > BUSY * found.machine.cores:
+        why.append(
+            f"{found.run.load_before:.1f} other processes wanted the {found.machine.cores} cores"
+        )
+    return [f"**No verdict: {' and '.join(why)}.** Measure again."] if why else []
+
 
 def sizing_of(found: Document) -> str:
     """That part, in Markdown."""
     sizing = found.sizing
-    lines = ["| measured | value |", "|---|---|"]
+    lines = [line for doubts in doubts_of(found) for line in (doubts, "")]
+    lines += ["| measured | value |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in _measured(found)]
     lines += [
         "",

@@ -45,7 +45,8 @@ def test_the_command_makes_the_pages_from_figures_of_an_earlier_run(tmp_path: Pa
     stored = (DOCS / "performance.md").read_text(encoding="utf-8")
     assert (tmp_path / "performance.md").read_text(encoding="utf-8") == stored
     text = (tmp_path / "deployment.md").read_text(encoding="utf-8")
-    assert text.startswith(f"a\n{BEGIN}\n| measured")
+    assert text.startswith(f"a\n{BEGIN}\n")
+    assert "| analyses a second and GPU" in text
     assert text.endswith(f"{END}\nb\n")
     assert "old" not in text
 
@@ -131,6 +132,7 @@ def test_figures_of_a_short_run_or_a_busy_machine_are_called_no_verdict(
 ) -> None:
     run = stored.run.model_copy(update=changes)
     machine = stored.machine.model_copy(update={"cores": 4})
-    page = page_of(stored.model_copy(update={"run": run, "machine": machine}))
-    assert ("No verdict" in page) == (doubt is not None)
-    assert doubt is None or doubt in page
+    found = stored.model_copy(update={"run": run, "machine": machine})
+    for page in (page_of(found), sizing_of(found)):
+        assert ("No verdict" in page) == (doubt is not None)
+        assert doubt is None or doubt in page
