@@ -54,8 +54,12 @@ def planner(
 
 def evaluate_planner(
     data: DataRoot,
-    folder: Annotated[
-        Path | None, typer.Option("--planner", help="Folder of a planner; else the shipped one.")
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--planner",
+            help="Folder of a planner, else the shipped one; a second one, of another seed, is compared with it.",
+        ),
     ] = None,
     survey: Annotated[
         Path | None, typer.Option(help="Folder where the specialists' answers are kept.")
@@ -69,10 +73,14 @@ def evaluate_planner(
         from planner.training import commands
 
         settings = settings_with(data_dir)
+        first, *others = folders or [commands.SHIPPED]
         evaluation = commands.evaluate_planner(
             data,
-            folder or commands.SHIPPED,
-            survey or settings.data_dir / "planner-survey",
+            commands.Judged(
+                folder=first,
+                kept=survey or settings.data_dir / "planner-survey",
+                other=others[0] if others else None,
+            ),
             commands.PlannerConfig(judged=judged, jobs=_jobs()),
             settings.specialists_dir,
         )

@@ -78,11 +78,15 @@ class Row:
         return utc_text(self.received)
 
 
+ONE_LAYER_FROM = 4
+"""So many overlays of one name, as the fascicles of a muscle, are shown and hidden together."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One overlay that can be shown and hidden."""
+    """What one switch shows and hides: an overlay, or the many outlines of one structure."""
 
-    id: str
+    ids: tuple[str, ...]
     kind: str
     name: str
 
@@ -269,13 +273,25 @@ def exam_titles() -> dict[ExamCode, str]:
 
 
 def layers_of(report: Report) -> tuple[Layer, ...]:
-    """The overlays of a report in the order of its evidence; scores are not drawn."""
+    """The overlays of a report in the order of its evidence, many outlines of one name in one layer.
+
+    Scores are not drawn.
+    """
     names = evidence_names(report)
-    return tuple(
-        Layer(id=item.id, kind=item.kind, name=names[item.id])
-        for item in report.evidence
-        if isinstance(item, BoxEvidence | MaskEvidence | PointsEvidence)
-    )
+    drawn = [
+        i for i in report.evidence if isinstance(i, BoxEvidence | MaskEvidence | PointsEvidence)
+    ]
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for item in drawn:
+        alike[_name(item)].append(item.id)
+    layers: dict[tuple[str, ...], Layer] = {}
+    for item in drawn:
+        whole = tuple(alike[_name(item)])
+        many = len(whole) >= ONE_LAYER_FROM
+        ids = whole if many else (item.id,)
+        name = f"{_name(item)} 1 to {len(whole)}" if many else names[item.id]
+        layers.setdefault(ids, Layer(ids=ids, kind=item.kind, name=name))
+    return tuple(layers.values())
 
 
 def evidence_names(report: Report) -> dict[str, str]:

@@ -152,27 +152,10 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
 
 
-def lesion_measurements(
-    mask: MaskEvidence,
-    image: ImageInfo,
-    *,
-    first_measurement: int,
-    first_evidence: int,
-    intervals: Intervals = _NONE,
-) -> Measured:
-    """Long axis, short axis, area and taller-than-wide ratio of one component; ids as in `assemble`."""
-    return assemble(
-        _lesion_numbers(mask, image),
-        first_measurement=first_measurement,
-        first_evidence=first_evidence,
-        intervals=intervals,
-    )
-
-
 def breast_numbers(seen: Seen) -> tuple[Number, ...]:
     """The numbers of every outlined lesion component, in the order of the evidence."""
     return tuple(
-        number for mask in seen.masks("mask:lesion") for number in _lesion_numbers(mask, seen.image)
+        number for mask in seen.masks("mask:lesion") for number in lesion_numbers(mask, seen.image)
     )
 
 
@@ -249,7 +232,8 @@ def _in_px(image: ImageInfo, why: str) -> Calibration:
     )
 
 
-def _lesion_numbers(mask: MaskEvidence, image: ImageInfo) -> tuple[Number, ...]:
+def lesion_numbers(mask: MaskEvidence, image: ImageInfo) -> tuple[Number, ...]:
+    """Long axis, short axis, area and taller-than-wide ratio of one component."""
     rings = mask.polygons
     calibration = calibration_for(image, rings[0])
     unit, square = calibration.unit, square_note(calibration)

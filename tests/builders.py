@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from reports.content import content_sha256
-from reports.measure import lesion_measurements
+from reports.measure import assemble, lesion_numbers
 from reports.model import (
     BoxEvidence,
     Check,
@@ -325,7 +325,7 @@ def a_worded_report(**changes: Any) -> Report:
     image = changes.get("image", an_image_info())
     box, mask, _, scores = some_evidence()
     assert isinstance(mask, MaskEvidence)
-    measured = lesion_measurements(mask, image, first_measurement=1, first_evidence=4)
+    measured = assemble(lesion_numbers(mask, image), first_measurement=1, first_evidence=4)
     report = a_report(
         **{
             "findings": (

@@ -42,7 +42,9 @@ function toggleOverlays(root) {
   const all = root.querySelector("input[data-shows-all]");
   if (!all) return;
   const apply = (box) => {
-    root.querySelector(`.overlay[data-evidence="${box.dataset.shows}"]`).classList.toggle("off", !box.checked);
+    for (const id of box.dataset.shows.split(" ")) {
+      root.querySelector(`.overlay[data-evidence="${id}"]`).classList.toggle("off", !box.checked);
+    }
   };
   const sync = () => {
     const shown = boxes.filter((box) => box.checked).length;

@@ -110,20 +110,33 @@ def train_planner(
     return card, evaluation
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The planner to judge, where surveys are kept, and one of the same training from another seed."""
+
+    folder: Path
+    kept: Path
+    other: Path | None = None
+
+
 def evaluate_planner(
-    data: Path, folder: Path, kept: Path, config: PlannerConfig, user_dir: Path | None = None
+    data: Path, judged: Judged, config: PlannerConfig, user_dir: Path | None = None
 ) -> Evaluation:
-    """The figures of the planner in `folder` on the val split of `data`; surveys are kept in `kept`.
+    """The figures of that planner on the val split of `data`.
 
     Raises:
         TrainingError: the data cannot be used, or the planner does not see through the backbone.
         WeightsError: weights are missing or altered.
     """
-    if not (folder / CARD).is_file():
-        raise WeightsError(f"There is no planner of ours in {folder}: {CARD} is missing.")
+    for folder in filter(None, (judged.folder, judged.other)):
+        if not (folder / CARD).is_file():
+            raise WeightsError(f"There is no planner of ours in {folder}: {CARD} is missing.")
     ground = _ground(user_dir)
-    unseen = _survey(ground, data, kept, "val", config)
-    return evaluate(_panel(ground, unseen, folder, None), Sizes.scaled(config.judged))
+    unseen = _survey(ground, data, judged.kept, "val", config)
+    panel = _panel(ground, unseen, judged.folder, None)
+    if judged.other is not None:
+        panel = replace(panel, other=_load(judged.other, SurveyedBackbone(ground, unseen)))
+    return evaluate(panel, Sizes.scaled(config.judged))
 
 
 def write_card(folder: Path, card: PlannerCard) -> None:

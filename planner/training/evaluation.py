@@ -17,9 +17,10 @@ from planner.training.judge import (
     RULES,
     Sizes,
     agents,
+    agreement,
     decision_figures,
     figures,
-    order_agreement,
+    in_another_order,
     play_all,
 )
 from planner.training.looks import FOREIGN, OTHER_EXAM, SAME_RESULTS, looks
@@ -38,13 +39,17 @@ MARGINS = np.linspace(0.0, 0.95, 96)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """A planner on a stage, its twin that sees no image, the rules, and the time of a backbone pass."""
+    """A planner on a stage, its twin that sees no image, the rules, and the time of a backbone pass.
+
+    `other` is a planner of the same training from another seed, if there is one.
+    """
 
     stage: Stage
     planner: LlavaChooser
     blind: LlavaChooser
     rules: Rules
     backbone_ms: float
+    other: LlavaChooser | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +131,19 @@ def evaluate(panel: Panel, sizes: Sizes, seed: int = 11) -> Evaluation:
             progress.update()
     decisions = decision_figures(own, stage.split)
     some = scenes[REQUESTED][: sizes.looks]
-    agreement = order_agreement(panel.planner, stage, some)
+    again = {"orders of the actions": in_another_order(panel.planner)}
+    if panel.other is not None:
+        again["another seed of the training"] = panel.other.choose
     decisions += [
-        _plain("agreement over orders of the actions", agreement, len(some), stage.split),
+        *(
+            _plain(
+                f"agreement over {name}",
+                agreement(panel.planner, second, stage, some),
+                len(some),
+                stage.split,
+            )
+            for name, second in again.items()
+        ),
         _plain("median ms of a backbone pass", panel.backbone_ms, 1, stage.split),
     ]
     return Evaluation(

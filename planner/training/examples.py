@@ -21,11 +21,11 @@ from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
 
 WANTS = {
-    Want.NONE: 0.20,
-    Want.WHOLE: 0.12,
-    Want.ITEMS: 0.44,
-    Want.EXCEPT: 0.06,
-    Want.UNSERVED: 0.10,
+    Want.NONE: 0.10,
+    Want.WHOLE: 0.15,
+    Want.ITEMS: 0.42,
+    Want.EXCEPT: 0.10,
+    Want.UNSERVED: 0.15,
     Want.IRRELEVANT: 0.08,
 }
 """How often each kind of request is drawn."""

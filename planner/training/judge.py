@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from planner.case import Case, Request
 from planner.choose import Action, Choice, Chooser
-from planner.llava import LlavaChooser
 from planner.rules import Rules
 from planner.training.scenes import (
     BARE,
     DISAGREE,
     NEW_INTENT,
+    OTHER_HAND,
     REQUESTED,
     Decision,
     Done,
@@ -45,7 +45,7 @@ class Sizes:
     @classmethod
     def scaled(cls, share: float) -> "Sizes":
         """The usual numbers, or a share of them."""
-        usual = {REQUESTED: 300, BARE: 200, NEW_INTENT: 120, DISAGREE: 120}
+        usual = {REQUESTED: 400, OTHER_HAND: 400, BARE: 200, NEW_INTENT: 120, DISAGREE: 120}
         return cls(
             counts={group: max(2, round(n * share)) for group, n in usual.items()},
             looks=max(2, round(150 * share)),
@@ -184,36 +184,43 @@ def calibration_error(decisions: Sequence[Decision], bins: int = 10) -> float:
     return float(sum(gaps))
 
 
-def order_agreement(planner: LlavaChooser, stage: Stage, scenes: Sequence[Scene]) -> float:
-    """Share of first and second decisions that stay the same when the legal actions stand in another order."""
-    same = [_same_in_reverse(planner, stage, scene) for scene in scenes]
-    flat = [value for values in same for value in values]
-    return float(np.mean(flat)) if flat else float("nan")
+Again = Callable[[Image, Case, tuple[Action, ...]], Choice]
+"""The same decision, taken once more in another way."""
 
 
-class _Reversed:
-    """A planner that is asked twice, with the legal actions in two orders, and remembers whether it agreed."""
+class Twice:
+    """A planner each of whose choices is made a second time, in another way; `agreed` says which came out the same."""
 
     sees = True
 
-    def __init__(self, inner: LlavaChooser) -> None:
-        self.inner, self.ref = inner, inner.ref
+    def __init__(self, inner: Chooser, again: Again) -> None:
+        self.inner, self.ref, self.again = inner, inner.ref, again
         self.agreed: list[bool] = []
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
-        """The choice in the usual order."""
+        """The inner planner's choice."""
         choice = self.inner.choose(image, case, legal)
-        order = list(range(len(legal)))
-        random.Random(len(case.records)).shuffle(order)
-        other = self.inner.choose(image, case, tuple(legal[i] for i in order))
-        self.agreed.append(other.action == choice.action)
+        self.agreed.append(self.again(image, case, legal).action == choice.action)
         return choice
 
 
-def _same_in_reverse(planner: LlavaChooser, stage: Stage, scene: Scene) -> list[bool]:
-    asked = _Reversed(planner)
-    stage.play(scene, asked)
-    return asked.agreed
+def agreement(planner: Chooser, again: Again, stage: Stage, scenes: Sequence[Scene]) -> float:
+    """Share of the decisions in those scenes that come out the same the second time."""
+    asked = Twice(planner, again)
+    for scene in scenes:
+        stage.play(scene, asked)
+    return float(np.mean(asked.agreed)) if asked.agreed else float("nan")
+
+
+def in_another_order(planner: Chooser) -> Again:
+    """The planner's choice with the legal actions shuffled."""
+
+    def choose(image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
+        order = list(range(len(legal)))
+        random.Random(len(case.records)).shuffle(order)
+        return planner.choose(image, case, tuple(legal[i] for i in order))
+
+    return choose
 
 
 def _numbers(values: object) -> npt.NDArray[np.float64]:

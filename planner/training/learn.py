@@ -17,20 +17,25 @@ from transformers import LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix, render_state
 from planner.training.examples import Example
+from planner.training.meaning import Meanings, add_head, drop_head
 from planner.training.network import IMAGE, PAD, label_ids, token_of
 from planner.training.requests import Asker, Want
 from specialists.training.state import Average, load_state, save_state
 
-PIECES_DROPPED = 0.08
+PIECES_DROPPED = 0.12
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
 NOISE = 0.2
 """Deviation of the noise on standardised features."""
-NAMED_AT = 3
+MEANT_AT = 3
+"""Layer after which the last token of the request must tell what is meant."""
+NAMED_AT = 4
 """Layer after which the name of the action must be known at the place of the answer, and its letter at each name's place;
 the next layer must look from the one place to the other. So the letter can be copied, and the model need not find out
 by chance that this is what letters are for."""
 HELP_WEIGHT = 0.5
 """Of the three losses that ask for that, beside the loss of the answer itself."""
+MEANING_WEIGHT = 4.0
+"""Of the loss of what the request means, a mean over many zeros, beside the loss of the answer."""
 LEAST_LOOK = 1e-4
 SORTED_BATCHES = 8
 """Batches whose examples are sorted by length together, so that little is padded."""
@@ -73,7 +78,8 @@ class Batch:
     """Prompts, pictures and answers of B decisions.
 
     Padded (B, L) tokens with their mask, (B, C, g, g) cells, (B, A) whether a letter is legal and the token of the
-    name that it stands for, (B, A) the place of that token in the prompt, and (B,) answers.
+    name that it stands for, (B, A) the place of that token in the prompt, and (B,) answers. `asked` (B,) is the place of
+    the request's last token, `meant` (B, M) what it means.
     """
 
     tokens: Tensor
@@ -83,17 +89,23 @@ class Batch:
     names: Tensor
     places: Tensor
     answers: Tensor
+    asked: Tensor
+    meant: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """One prompt; `names` are the tokens of the actions in the order of their letters, `places` where they stand."""
+    """One prompt; `names` are the tokens of the actions in the order of their letters, `places` where they stand.
+
+    `asked` is where the request ends.
+    """
 
     tokens: list[int]
     names: list[int]
     places: list[int]
     answer: int
-    picture: int
+    asked: int
+    example: Example
 
 
 class Composer:
@@ -107,13 +119,15 @@ class Composer:
         self._slipping.model.dropout = PIECES_DROPPED
         self._start = [token_of(tokenizer, IMAGE)] * self.cells_per_picture
         self._pad = token_of(tokenizer, PAD)
+        self.meanings = Meanings(asker.protocols)
         self._actions = token_of(tokenizer, "\nactions:\n")
 
-    def prompt(self, turn: Turn, order: Sequence[int], *, slip: bool = False) -> list[int]:
-        """The tokens of one prompt, from the image to the cue."""
+    def prompt(
+        self, turn: Turn, order: Sequence[int], *, slip: bool = False
+    ) -> tuple[list[int], list[int]]:
+        """The tokens of one prompt: from the image to the end of the request, and from there to the cue."""
         first = (self._slipping if slip else self.tokenizer).encode(f"\n{render_prefix(turn)}")
-        second = self.tokenizer.encode(render_state(turn, order))
-        return [*self._start, *first.ids, *second.ids]
+        return [*self._start, *first.ids], self.tokenizer.encode(render_state(turn, order)).ids
 
     def batches(
         self, examples: Sequence[Example], size: int, rng: np.random.Generator
@@ -129,28 +143,28 @@ class Composer:
                 yield replace(batch, cells=batch.cells + torch.from_numpy(noise))
 
     def _drawn(self, example: Example, rng: np.random.Generator) -> Drawn:
-        turn = example.turn
         if example.wish.want is not Want.NONE:
-            turn = replace(turn, question=self.asker.word(rng, example.wish))
-        order = [int(index) for index in rng.permutation(len(turn.legal))]
-        return self.drawn(turn, order, example.target, example.picture, slip=True)
+            turn = replace(example.turn, question=self.asker.word(rng, example.wish))
+            example = replace(example, turn=turn)
+        order = [int(index) for index in rng.permutation(len(example.turn.legal))]
+        return self.drawn(example, order, slip=True)
 
-    def drawn(
-        self, turn: Turn, order: Sequence[int], target: int, picture: int, *, slip: bool = False
-    ) -> Drawn:
-        """The prompt of a turn with its actions in that order; `target` is an index into `turn.legal`."""
-        tokens = self.prompt(turn, order, slip=slip)
-        at = len(tokens) - 1 - tokens[::-1].index(self._actions)
+    def drawn(self, example: Example, order: Sequence[int], *, slip: bool = False) -> Drawn:
+        """The prompt of an example with its actions in that order."""
+        before, after = self.prompt(example.turn, order, slip=slip)
+        at = after.index(self._actions)
         places = []
         for letter in self.labels[: len(order)]:
-            at = tokens.index(letter, at) + 1
-            places.append(at)
+            at = after.index(letter, at) + 1
+            places.append(len(before) + at)
+        tokens = before + after
         return Drawn(
             tokens=tokens,
             names=[tokens[place] for place in places],
             places=places,
-            answer=list(order).index(target),
-            picture=picture,
+            answer=list(order).index(example.target),
+            asked=len(before) - 1,
+            example=example,
         )
 
     def collate(self, made: Sequence[Drawn]) -> Batch:
@@ -167,7 +181,7 @@ class Composer:
             legal[row, : len(item.names)] = True
             names[row, : len(item.names)] = torch.tensor(item.names)
             places[row, : len(item.names)] = torch.tensor(item.places)
-        features = self.pictures.of([item.picture for item in made])  # (B, g², C)
+        features = self.pictures.of([item.example.picture for item in made])  # (B, g², C)
         side = round(features.shape[1] ** 0.5)
         return Batch(
             tokens=tokens,
@@ -177,6 +191,8 @@ class Composer:
             names=names,
             places=places,
             answers=torch.tensor([item.answer for item in made]),
+            asked=torch.tensor([item.asked for item in made]),
+            meant=self.meanings.of([item.example.wish for item in made]),
         )
 
 
@@ -185,13 +201,15 @@ class Scored:
     """(B, A) scores of the letters, and of the names in a middle layer; minus infinity where not legal.
 
     `own` are (B, A, A) scores of the letters in that layer at the place of each name; `looked` (B, A) how much of the
-    next layer's attention goes from the place of the answer to each name, 0 where that was not watched.
+    next layer's attention goes from the place of the answer to each name, 0 where that was not watched. `ended` is
+    (B, width), what an earlier layer holds where the request ends.
     """
 
     letters: Tensor
     names: Tensor
     own: Tensor
     looked: Tensor
+    ended: Tensor
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of the answer, of its name, of each name's own letter, and of the look at the answer's name."""
@@ -238,6 +256,7 @@ def score(
         names=names.masked_fill(~batch.legal, -torch.inf),
         own=own.float().masked_fill(~batch.legal[:, None], -torch.inf),
         looked=looked,
+        ended=out.hidden_states[MEANT_AT][rows, batch.asked],
     )
 
 
@@ -255,6 +274,7 @@ def train(
     Raises:
         TrainingError: there is nothing to resume.
     """
+    head = add_head(network, network.lm_head.weight.shape[1], composer.meanings)
     average = Average(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
@@ -273,9 +293,11 @@ def train(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
             scored = score(network, batch, composer.labels, watched=True)
-        losses = scored.losses(batch)
+        told = F.binary_cross_entropy_with_logits(head(scored.ended.float()), batch.meant)
+        losses = (*scored.losses(batch), told)
         optimizer.zero_grad()
-        (losses[0] + HELP_WEIGHT * sum(losses[1:])).backward()  # type: ignore[no-untyped-call]
+        total = losses[0] + HELP_WEIGHT * sum(losses[1:-1]) + MEANING_WEIGHT * told
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update(network, step)
@@ -287,6 +309,7 @@ def train(
             _log(out, step + 1, losses, (float(np.mean(recent)), time.perf_counter() - began))
     speech.set_attn_implementation("sdpa")
     network.load_state_dict(average.tensors)
+    drop_head(network)
     network.eval()
 
 

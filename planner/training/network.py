@@ -17,7 +17,7 @@ from specialists.manifest import ModelEntry
 
 IMAGE, PAD = "<image>", "<pad>"
 
-VOCABULARY = 1600
+VOCABULARY = 3000
 
 FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest: ", "state: ", "\nactions:\n", "\nanswer:")
 """Parts of every prompt that are one token each; no request holds a line break (`planner.prompt.plain`)."""
@@ -96,7 +96,7 @@ class Size:
     """How large the language model is."""
 
     width: int = 192
-    layers: int = 5
+    layers: int = 6
     heads: int = 6
 
 

@@ -18,8 +18,14 @@ from reports.model import ExamCode
 
 PACKAGE_REQUESTS = Path(__file__).with_name("requests.toml")
 
-TYPO_SHARE = 0.25
-"""Requests with one or two slips of the keyboard."""
+TYPO_SHARE, TAUGHT_TYPO_SHARE = 0.25, 0.35
+"""Requests with one or two slips of the keyboard, where they are judged and where they are taught."""
+SURROUNDED = 0.3
+"""Taught requests with words before or after them that ask nothing."""
+PHRASES_SHARE = 0.35
+"""Requests that are a phrase of their own, not a name in a frame."""
+MIXED_TOPICS = 0.3
+"""Unserved topics that are put together from two, so that an unknown word is more likely no question of ours."""
 
 T = TypeVar("T")
 
@@ -43,6 +49,7 @@ class Phrasing(enum.StrEnum):
     SEEN = "seen"
     HELD = "unseen phrasing"
     HELD_INTENT = "unseen intent"
+    OTHER_HAND = "another hand's words"
 
 
 class _Table(BaseModel):
@@ -84,6 +91,15 @@ class Texts(_Table):
     held: tuple[str, ...]
 
 
+class Around(_Table):
+    """What may stand before or after a request; `only_` where nothing else is wanted."""
+
+    openings: tuple[str, ...]
+    closings: tuple[str, ...]
+    only_openings: tuple[str, ...]
+    only_closings: tuple[str, ...]
+
+
 class Unserved(_Table):
     """What no protocol answers, and how it is asked for."""
 
@@ -91,6 +107,7 @@ class Unserved(_Table):
     held: tuple[str, ...]
     any: tuple[str, ...]
     any_held: tuple[str, ...]
+    phrases: tuple[str, ...]
 
 
 class Grammar(_Table):
@@ -99,6 +116,7 @@ class Grammar(_Table):
     held_out: HeldOut
     item: tuple[Item, ...]
     frames: Frames
+    around: Around
     joined: Texts
     whole: Texts
     exam_names: dict[ExamCode, tuple[str, ...]]
@@ -195,7 +213,21 @@ class Asker:
             case Want.IRRELEVANT:
                 texts = self.grammar.irrelevant
                 text = _pick(rng, texts.any if wish.phrasing is Phrasing.SEEN else texts.held)
-        return _as_typed(text, rng)
+        if wish.phrasing is not Phrasing.SEEN:
+            return _as_typed(text, rng, TYPO_SHARE)
+        return _as_typed(self._surrounded(rng, text, wish.want), rng, TAUGHT_TYPO_SHARE)
+
+    def _surrounded(self, rng: np.random.Generator, text: str, want: Want) -> str:
+        """The text with words around it that ask nothing, or say that nothing else is asked."""
+        if want is Want.IRRELEVANT or rng.random() >= SURROUNDED:
+            return text
+        around = self.grammar.around
+        alone = want in {Want.ITEMS, Want.UNSERVED}
+        if rng.random() < 0.5:
+            openings = around.openings + (around.only_openings if alone else ())
+            return f"{_pick(rng, openings)} {text}"
+        closings = around.closings + (around.only_closings if alone else ())
+        return f"{text} {_pick(rng, closings)}"
 
     def _whole(self, rng: np.random.Generator, wish: Wish) -> str:
         held = wish.phrasing is not Phrasing.SEEN
@@ -234,7 +266,7 @@ class Asker:
     def _one(self, rng: np.random.Generator, item: Item, phrasing: Phrasing) -> str:
         """One item: a phrase of its own, or its name in a frame; held out by phrase, by name or by frame."""
         held = phrasing is Phrasing.HELD
-        if rng.random() < 0.35:
+        if rng.random() < PHRASES_SHARE:
             return _pick(rng, item.phrases_held if held else item.phrases)
         by_name = held and rng.random() < 0.5
         by_frame = held and (not by_name or rng.random() < 0.3)
@@ -260,13 +292,23 @@ class Asker:
     def _unserved(self, rng: np.random.Generator, phrasing: Phrasing) -> str:
         unserved = self.grammar.unserved
         seen = phrasing is Phrasing.SEEN
+        if seen and rng.random() < PHRASES_SHARE:
+            return _pick(rng, unserved.phrases)
         topic = _pick(rng, unserved.topics if seen else unserved.held)
+        if seen and rng.random() < MIXED_TOPICS:
+            topic = _mixed(topic, _pick(rng, unserved.topics))
         held_frame = phrasing is Phrasing.HELD and rng.random() < 0.5
         return _pick(rng, unserved.any_held if held_frame else unserved.any).format(x=topic)
 
 
-def _as_typed(text: str, rng: np.random.Generator) -> str:
-    """The text with another case in some, and slips of the keyboard in `TYPO_SHARE`."""
+def _mixed(first: str, second: str) -> str:
+    """The beginning of one topic with the end of another: something that nobody serves, whatever it is."""
+    left, right = first.split(), second.split()
+    return " ".join([*left[: (len(left) + 1) // 2], *right[len(right) // 2 :]])
+
+
+def _as_typed(text: str, rng: np.random.Generator, typo_share: float) -> str:
+    """The text with another case in some, and slips of the keyboard in that share."""
     draw = rng.random()
     if draw < 0.2:
         text = text.lower()
@@ -274,7 +316,7 @@ def _as_typed(text: str, rng: np.random.Generator) -> str:
         text = text.upper()
     elif draw < 0.4:
         text = text[:1].upper() + text[1:]
-    if rng.random() < TYPO_SHARE and len(text) >= 8:
+    if rng.random() < typo_share and len(text) >= 8:
         for _ in range(1 + int(rng.random() < 0.3)):
             text = with_slip(text, rng)
     return text

@@ -14,6 +14,7 @@ from planner.training.pictures import Kind
 from planner.training.requests import Asker, Phrasing, Want, Wish
 from planner.training.survey import Survey, Surveyed, pixels_of
 from planner.training.teacher import Due, Lesson, Teacher, due, teach
+from planner.training.written import Written, read_written
 from reports.model import Box, ChosenBy, ExamCode
 from specialists.errors import Declined
 from specialists.image import Image, image_of
@@ -24,6 +25,7 @@ REQUESTED = "with a request"
 BARE = "without a request"
 NEW_INTENT = "unseen intents"
 DISAGREE = "request and image disagree"
+OTHER_HAND = "with a request by another hand"
 
 WANTS = {
     Want.WHOLE: 0.2,
@@ -164,6 +166,8 @@ class Stage:
         shown = row.wanted.exam
         if shown is None:
             raise ValueError("a real picture shows an exam")
+        if group == OTHER_HAND:
+            return self._written_scene(row, shown, rng)
         others = [exam for exam in self.protocols.exams if exam is not shown]
         phrasing = Phrasing.HELD_INTENT if group == NEW_INTENT else Phrasing.HELD
         want, about, named = Want.NONE, shown, None
@@ -181,6 +185,21 @@ class Stage:
             wish = replace(wish, exam=about)
         request = Request(exam=named, question=self.asker.word(rng, wish))
         return Scene(row=row, shown=shown, request=request, wish=wish, group=group)
+
+    def _written_scene(self, row: Surveyed, shown: ExamCode, rng: np.random.Generator) -> Scene:
+        """A request that somebody else wrote, about what the picture shows or about nothing that is served."""
+        want = list(WANTS)[int(rng.choice(len(WANTS), p=list(WANTS.values())))]
+        fitting = [
+            text for text in read_written() if text.want is want and text.about in {None, shown}
+        ]
+        text: Written = fitting[int(rng.integers(len(fitting)))]
+        return Scene(
+            row=row,
+            shown=shown,
+            request=Request(question=text.text),
+            wish=text.wish(shown),
+            group=OTHER_HAND,
+        )
 
     def image(self, row: Surveyed) -> Image:
         """The row's picture, read once."""

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.demo import loopback_socket
-from app.viewer import ROWS, evidence_names, layers_of, utc_text
+from app.viewer import ONE_LAYER_FROM, ROWS, evidence_names, layers_of, utc_text
 from reports.interval import caveat
 from reports.model import ExamCode
 from specialists.phantom import png_bytes
@@ -162,7 +162,17 @@ def test_the_worklist_pages_through_all_analyses_once(tmp_path: Path) -> None:
 
 
 def test_only_drawn_evidence_has_a_layer() -> None:
-    assert [layer.id for layer in layers_of(a_report())] == ["e1", "e2", "e3"]
+    assert [layer.ids for layer in layers_of(a_report())] == [("e1",), ("e2",), ("e3",)]
+
+
+def test_many_outlines_of_one_name_are_one_layer() -> None:
+    box, mask, *_ = some_evidence()
+    outlines = [mask.model_copy(update={"id": f"e{n}"}) for n in range(2, 2 + ONE_LAYER_FROM)]
+    layers = layers_of(a_report(evidence=(box, *outlines)))
+    assert [layer.ids for layer in layers] == [("e1",), ("e2", "e3", "e4", "e5")]
+    assert layers[1].name == "Outline of lesion 1 to 4"
+    few = layers_of(a_report(evidence=(box, *outlines[:-1])))
+    assert [layer.name for layer in few[1:]] == [f"Outline of lesion {n}" for n in (1, 2, 3)]
 
 
 def test_evidence_of_one_name_is_numbered() -> None:

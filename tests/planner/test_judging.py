@@ -7,15 +7,30 @@ import pytest
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.training.evaluation import best_margin
-from planner.training.judge import RandomLegal, calibration_error, figures, play_all
+from planner.training.judge import (
+    RandomLegal,
+    agreement,
+    calibration_error,
+    figures,
+    in_another_order,
+    play_all,
+)
 from planner.training.looks import looks
-from planner.training.scenes import BARE, DISAGREE, NEW_INTENT, REQUESTED, Decision, Stage
+from planner.training.scenes import (
+    BARE,
+    DISAGREE,
+    NEW_INTENT,
+    OTHER_HAND,
+    REQUESTED,
+    Decision,
+    Stage,
+)
 from planner.training.teacher import Teacher
 from reports.model import ExamCode
 from specialists.manifest import Metric
 from tests.planner.schooling import a_generator, a_stage
 
-GROUPS = (REQUESTED, BARE, NEW_INTENT, DISAGREE)
+GROUPS = (REQUESTED, OTHER_HAND, BARE, NEW_INTENT, DISAGREE)
 
 
 @pytest.fixture
@@ -55,6 +70,14 @@ def test_a_planner_that_is_told_one_exam_does_not_look(stage: Stage) -> None:
     found = looks(stage, blind, [scene] * 3, seed=0)
     assert value(found, "plan changed or withheld with noise, the same results") == 0.0
     assert value(found, "plan withheld with another image of the same exam, its own results") == 0.0
+
+
+def test_agreement_is_whole_with_itself_and_small_with_chance(stage: Stage) -> None:
+    scenes = stage.draw(BARE, 8, a_generator())
+    rules = Rules(read_protocols())
+    assert agreement(rules, rules.choose, stage, scenes) == 1.0
+    assert agreement(rules, RandomLegal(3).choose, stage, scenes) < 0.8
+    assert agreement(rules, in_another_order(RandomLegal(3)), stage, scenes) < 0.8
 
 
 def test_the_margin_leaves_to_the_rules_what_they_do_better() -> None:

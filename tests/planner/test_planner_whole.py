@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from planner.card import read_card
-from planner.training.commands import PlannerConfig, evaluate_planner, train_planner
+from planner.training.commands import Judged, PlannerConfig, evaluate_planner, train_planner
 from planner.training.judge import PLANNER, RULES, TAUGHT
 from planner.training.learn import LearnConfig
 from planner.training.scenes import BARE, REQUESTED
@@ -58,7 +58,13 @@ def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
     assert set(evaluation.groups[BARE]) >= {PLANNER, RULES, TAUGHT}
     assert (out / "evaluation.json").is_file()
     before = sorted(path.name for path in (out / "survey").iterdir())
-    again = evaluate_planner(data, out, out / "survey", CONFIG, user_dir)
+    again = evaluate_planner(
+        data, Judged(folder=out, kept=out / "survey", other=out), CONFIG, user_dir
+    )
     assert sorted(path.name for path in (out / "survey").iterdir()) == before
     assert again.groups == evaluation.groups
     assert again.looks == evaluation.looks
+    (seeds,) = (
+        m for m in again.decisions if m.name == "agreement over another seed of the training"
+    )
+    assert seeds.value == 1.0

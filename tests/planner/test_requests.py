@@ -1,9 +1,13 @@
 """The grammar of requests: wide, its held-out parts apart, and true to the protocols."""
 
+from pathlib import Path
+
 import pytest
 
+from planner.errors import ProtocolInvalid
 from planner.protocols import read_protocols
 from planner.training.requests import Item, Phrasing, Want, read_grammar, with_slip
+from planner.training.written import read_written, words_of
 from reports.model import ExamCode
 from tests.planner.schooling import a_generator, an_asker
 
@@ -92,3 +96,28 @@ def test_a_slip_of_the_keyboard_changes_one_place() -> None:
         slipped = with_slip("head circumference", rng)
         assert abs(len(slipped) - len("head circumference")) <= 1
     assert with_slip("123 ?", rng) == "123 ?"
+
+
+def test_nothing_that_another_hand_wrote_is_trained_on_as_a_phrase() -> None:
+    trained = {text for item in GRAMMAR.item for text in item.phrases}
+    trained |= {*GRAMMAR.unserved.phrases, *GRAMMAR.irrelevant.any, *GRAMMAR.whole.any}
+    judged = {words_of(written.text) for written in read_written()}
+    assert len(judged) > 500
+    assert not judged & {words_of(text) for text in trained}
+
+
+def test_another_hand_asks_for_every_exam_and_for_nothing_held_out() -> None:
+    written = read_written()
+    assert {w.about for w in written} == {*ExamCode, None}
+    assert {w.want for w in written} == set(Want) - {Want.NONE}
+    assert not {item for w in written for item in w.items} & set(GRAMMAR.held_out.items)
+
+
+def test_an_unknown_question_of_another_hand_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "requests.toml"
+    path.write_text(
+        'unserved = []\nirrelevant = []\npair = []\nexcept = []\nwhole = []\n[[item]]\nid = "liver"\nphrases = ["liver?"]\n',
+        encoding="utf-8",
+    )
+    with pytest.raises(ProtocolInvalid, match="liver"):
+        read_written(path)

@@ -21,6 +21,7 @@ from planner.training.learn import (
     standardised,
     train,
 )
+from planner.training.meaning import Meanings
 from planner.training.network import Size, action_names, build_network, learn_tokenizer
 from planner.training.pictures import FOREIGN, FOREIGN_HELD_OUT, Kind, foreign, moved_view
 from planner.training.requests import Phrasing, Want, Wish
@@ -139,7 +140,7 @@ def parts(
     ]
     tokenizer = learn_tokenizer(texts, PROTOCOLS)
     torch.manual_seed(0)
-    network = build_network(tokenizer, TOWER, Size(width=48, layers=4, heads=4))
+    network = build_network(tokenizer, TOWER, Size(width=48, layers=5, heads=4))
     pictures = standardised(surveyed.features, surveyed.of("train", Kind.REAL))
     return Composer(tokenizer, pictures, an_asker()), network
 
@@ -195,7 +196,7 @@ def test_the_planner_reads_the_tokens_and_gives_the_scores_of_its_training(
     network.eval()
     example = max(examples, key=lambda e: len(e.turn.legal))
     order = list(range(len(example.turn.legal)))
-    drawn = composer.drawn(example.turn, order, example.target, example.picture)
+    drawn = composer.drawn(example, order)
     with torch.no_grad():
         trained = score(network, composer.collate([drawn]), composer.labels).letters[0]
     fold_statistics(network, composer.pictures)
@@ -208,6 +209,34 @@ def test_the_planner_reads_the_tokens_and_gives_the_scores_of_its_training(
     tokens = served.tokens_before(render_prefix(example.turn), TOWER.grid**2)
     assert [*tokens, *served.tokens_after(states[0])] == drawn.tokens
     torch.testing.assert_close(found, trained.log_softmax(0), atol=1e-3, rtol=1e-3)
+
+
+def test_the_meaning_of_a_wish_is_told_apart_from_every_other() -> None:
+    meanings = Meanings(PROTOCOLS)
+    wishes = [
+        a_wish(Want.NONE),
+        a_wish(Want.UNSERVED),
+        a_wish(Want.WHOLE),
+        a_wish(Want.WHOLE, exam=ExamCode.NERVE),
+        a_wish(Want.ITEMS, "lesion"),
+        a_wish(Want.ITEMS, "lesion", "classification"),
+        a_wish(Want.EXCEPT, "lesion"),
+    ]
+    rows = meanings.of(wishes)
+    assert rows.shape == (7, len(meanings))
+    assert len({tuple(row.tolist()) for row in rows}) == len(wishes)
+    assert rows[5].sum() == 4  # kind, two questions, exam of the words
+
+
+def test_the_layer_that_tells_the_meaning_does_not_ship(
+    school: School, surveyed: Survey, tmp_path: Path
+) -> None:
+    examples = list(school.examples(4))
+    composer, network = parts(surveyed, examples)
+    before = set(network.state_dict())
+    config = LearnConfig(steps=1, batch=4, save_every=1)
+    train(network, composer, examples, config, tmp_path, resume=False)
+    assert set(network.state_dict()) == before
 
 
 def test_the_name_of_every_action_is_one_token() -> None:

@@ -12,7 +12,7 @@ import pytest
 from reports.content import content_sha256, to_json
 from reports.html import to_html
 from reports.interval import LARGEST_ONLY, Calibrated, Form, Interval, NoInterval
-from reports.measure import AREA, LONG_AXIS, RATIO, SHORT_AXIS, lesion_measurements
+from reports.measure import AREA, LONG_AXIS, RATIO, SHORT_AXIS, assemble, lesion_numbers
 from reports.model import (
     BoxEvidence,
     Check,
@@ -115,9 +115,8 @@ def a_breast_report() -> Report:
     ]
     measurements: list[Measurement] = []
     for mask in masks:
-        measured = lesion_measurements(
-            mask,
-            IMAGE,
+        measured = assemble(
+            lesion_numbers(mask, IMAGE),
             first_measurement=len(measurements) + 1,
             first_evidence=len(evidence) + 1,
             intervals=INTERVALS if mask is masks[0] else SMALLER,

@@ -9,8 +9,9 @@ from reports.measure import (
     RATIO,
     SHORT_AXIS,
     Measured,
+    assemble,
     calibration_for,
-    lesion_measurements,
+    lesion_numbers,
 )
 from reports.model import (
     ImageInfo,
@@ -36,7 +37,7 @@ def a_mask(ring: Ring) -> MaskEvidence:
 
 
 def measure(ring: Ring, image: ImageInfo) -> Measured:
-    return lesion_measurements(a_mask(ring), image, first_measurement=1, first_evidence=3)
+    return assemble(lesion_numbers(a_mask(ring), image), first_measurement=1, first_evidence=3)
 
 
 def by_name(measured: Measured) -> dict[str, Measurement]:
@@ -139,8 +140,8 @@ def test_components_of_one_image_may_be_measured_in_different_units() -> None:
 
 
 def test_measured_axes_rest_on_their_end_points_and_the_mask() -> None:
-    measured = lesion_measurements(
-        a_mask(an_ellipse()), an_image_info(), first_measurement=5, first_evidence=7
+    measured = assemble(
+        lesion_numbers(a_mask(an_ellipse()), an_image_info()), first_measurement=5, first_evidence=7
     )
     assert [item.id for item in measured.measurements] == ["m5", "m6", "m7", "m8"]
     assert [item.evidence for item in measured.measurements] == [

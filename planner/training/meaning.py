@@ -1,0 +1,54 @@
+"""What a request means, as numbers that the small planner must be able to tell where the request ends."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from planner.protocols import Protocols
+from planner.training.requests import Want, Wish
+from reports.model import ExamCode
+
+ASKS_NOTHING = {Want.NONE, Want.UNSERVED, Want.IRRELEVANT}
+"""Kinds of request whose words belong to no exam of ours."""
+
+HEAD = "meaning"
+"""The attribute of a network in training that tells the meaning; it does not ship."""
+
+
+class Meanings:
+    """Turns wishes into rows of zeros and ones: kind of request, questions, exam that it names, exam of its words."""
+
+    def __init__(self, protocols: Protocols) -> None:
+        questions = [q.id for exam in protocols.exams.values() for q in exam.questions]
+        marks = [*Want, *(("asks", question) for question in questions)]
+        marks += [(role, exam) for role in ("names", "about") for exam in ExamCode]
+        self._places = {mark: place for place, mark in enumerate(marks)}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def of(self, wishes: Sequence[Wish]) -> Tensor:
+        """(B, M) float32 of 0 and 1."""
+        rows = torch.zeros(len(wishes), len(self))
+        for row, wish in zip(rows, wishes, strict=True):
+            row[self._places[wish.want]] = 1
+            for item in wish.items:
+                row[self._places["asks", item]] = 1
+            if wish.exam is not None:
+                row[self._places["names", wish.exam]] = 1
+            if wish.want not in ASKS_NOTHING:
+                row[self._places["about", wish.about]] = 1
+        return rows
+
+
+def add_head(network: nn.Module, width: int, meanings: Meanings) -> nn.Linear:
+    """The layer that tells the meaning, kept in the network so that its state is saved with it."""
+    head = nn.Linear(width, len(meanings))
+    network.add_module(HEAD, head)
+    return head
+
+
+def drop_head(network: nn.Module) -> None:
+    """Takes that layer out again: nothing asks it once the planner is trained."""
+    delattr(network, HEAD)
