@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -260,6 +261,21 @@ def score(
     )
 
 
+def told_loss(head: nn.Linear, scored: Scored, batch: Batch) -> Tensor:
+    """Of what the request means, told from what is held where it ends."""
+    return F.binary_cross_entropy_with_logits(head(scored.ended.float()), batch.meant)
+
+
+def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each composed by another thread while the network learns from the one before."""
+    with ThreadPoolExecutor(1, "composer") as pool:
+        coming = pool.submit(next, batches)
+        while True:
+            batch = coming.result()
+            coming = pool.submit(next, batches)
+            yield batch
+
+
 def train(
     network: LlavaForConditionalGeneration,
     composer: Composer,
@@ -280,9 +296,9 @@ def train(
         network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
     )
     start = load_state(out, network, average, optimizer) if resume else 0
-    batches = composer.batches(examples, config.batch, np.random.default_rng([config.seed, start]))
-    recent: list[float] = []
-    began = time.perf_counter()
+    rng = np.random.default_rng([config.seed, start])
+    batches = made_ahead(composer.batches(examples, config.batch, rng))
+    recent, began = list[float](), time.perf_counter()
     speech = network.model.language_model
     speech.set_attn_implementation("eager")  # the only one that tells where it looks
     network.train()
@@ -293,10 +309,9 @@ def train(
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
             scored = score(network, batch, composer.labels, watched=True)
-        told = F.binary_cross_entropy_with_logits(head(scored.ended.float()), batch.meant)
-        losses = (*scored.losses(batch), told)
+        losses = (*scored.losses(batch), told_loss(head, scored, batch))
         optimizer.zero_grad()
-        total = losses[0] + HELP_WEIGHT * sum(losses[1:-1]) + MEANING_WEIGHT * told
+        total = losses[0] + HELP_WEIGHT * sum(losses[1:-1]) + MEANING_WEIGHT * losses[-1]
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()

@@ -92,7 +92,9 @@ def read_written(path: Path = PACKAGE_WRITTEN) -> tuple[Written, ...]:
 
 def _written(file: _File) -> list[Written]:
     exam_of = {q.id: exam for exam, p in read_protocols().exams.items() for q in p.questions}
-    asked = [((item.id,), Want.ITEMS, item.phrases) for item in file.item]
+    asked: list[tuple[tuple[str, ...], Want, tuple[str, ...]]] = [
+        ((item.id,), Want.ITEMS, item.phrases) for item in file.item
+    ]
     asked += [(pair.items, Want.ITEMS, pair.phrases) for pair in file.pair]
     asked += [((but.item,), Want.EXCEPT, but.phrases) for but in file.except_]
     found = [
