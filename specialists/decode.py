@@ -118,7 +118,7 @@ def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ..
     seen = margin[rows][:, columns]
     seen[beyond_y], seen[:, beyond_x] = -1.0, -1.0
     above = seen > level
-    in_y, in_x = _around(above.any(1)), _around(above.any(0))
+    in_y, in_x = _around(np.flatnonzero(above.any(1))), _around(np.flatnonzero(above.any(0)))
     if in_y is None or in_x is None:
         return []
     generator = contourpy.contour_generator(
@@ -135,9 +135,8 @@ def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ..
     return [rings for rings in found if rings]
 
 
-def _around(there: npt.NDArray[np.bool_]) -> slice | None:
-    """From one before the first to one after the last that is there; None where nothing is."""
-    found = np.flatnonzero(there)
+def _around(found: npt.NDArray[np.intp]) -> slice | None:
+    """From one before the first index to one after the last; None without any."""
     return slice(max(found[0] - 1, 0), found[-1] + 2) if len(found) else None
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -258,9 +259,8 @@ def _sums(values: npt.NDArray[np.int32], every: int = 1) -> npt.NDArray[np.int32
     """The sums of 5 × 5 values around every so manieth of (H, W), which go on mirrored beyond the edge."""
     height, width = values.shape
     padded = np.pad(values, 2, mode="symmetric")
-    rows = sum(padded[k : k + height : every] for k in range(5))
-    total: npt.NDArray[np.int32] = sum(rows[:, k : k + width : every] for k in range(5))
-    return total
+    rows = reduce(np.add, (padded[k : k + height : every] for k in range(5)))
+    return reduce(np.add, (rows[:, k : k + width : every] for k in range(5)))
 
 
 def _detail(pixels: Grey) -> float:

@@ -122,6 +122,8 @@ class OpenVinoRunner:
         RuntimeError: OpenVINO cannot convert or compile a network.
     """
 
+    fallback: str | None = None
+
     def __init__(self, networks: Networks, precision: Precision, options: RuntimeOptions) -> None:
         self._core = ov.Core()
         if precision == "bf16" and not self._has_bf16():
@@ -145,9 +147,11 @@ class OpenVinoRunner:
 
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
         """As `Runner.backbone`."""
-        side = pixels.shape[-1]
+        images, side = len(pixels), pixels.shape[-1]
         return {
-            name: level.unflatten(1, (side // STRIDES[name], -1)).permute(0, 3, 1, 2)
+            name: level.view(images, side // STRIDES[name], side // STRIDES[name], -1).permute(
+                0, 3, 1, 2
+            )
             for name, level in zip(
                 STRIDES, self._networks[f"model {model_id}"](pixels), strict=True
             )
