@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from specialists.manifest import Threshold
 
 Grey = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.intp]
+Whole = TypeVar("Whole", np.int16, np.int32)
 
 LOOKED_AT_PX = 640
 """The longer side of what is looked at; a larger picture is read by every second, third … pixel."""
@@ -241,7 +243,8 @@ def _lettering(seen: Grey) -> float:
 
 def _panels(seen: Grey) -> int:
     """How many upright pictures stand apart: large textured regions between straight, even gaps."""
-    apart = 25 * seen.astype(np.int32) - _sums(seen.astype(np.int32))  # from the mean, 25 times
+    grey = seen.astype(np.int16)
+    apart = (25 * grey - _sums(grey)).astype(np.int32)  # from the mean, 25 times
     small = _sums(apart**2, every=4) > 4 * 25**3  # their mean square is above 4
     parts, count = label(small)
     if count < 2:
@@ -255,7 +258,7 @@ def _panels(seen: Grey) -> int:
     return large
 
 
-def _sums(values: npt.NDArray[np.int32], every: int = 1) -> npt.NDArray[np.int32]:
+def _sums(values: npt.NDArray[Whole], every: int = 1) -> npt.NDArray[Whole]:
     """The sums of 5 × 5 values around every so manieth of (H, W), which go on mirrored beyond the edge."""
     height, width = values.shape
     padded = np.pad(values, 2, mode="symmetric")
