@@ -69,6 +69,7 @@ class Question:
     info: ImageInfo
     roi: Box | None
     attempt: int
+    deadline_at: float
     request_id: str | None = None
 
     def image(self) -> Image:
@@ -155,6 +156,7 @@ class Asks:
                     info=ImageInfo.model_validate_json(row.image_info),
                     roi=_BOX.validate_json(row.roi or "null"),
                     attempt=row.attempts,
+                    deadline_at=row.deadline_at,
                     request_id=row.request_id,
                 )
         return None

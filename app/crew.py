@@ -15,8 +15,9 @@ from app.shop import Gate, SharedChooser, Shop
 from app.store import Store
 from app.watched import WatchedTools, watch_networks
 from app.worker import Worker
-from planner.run import Tools
+from planner.run import Tools, within
 from reports.model import Box
+from specialists.batching import Patience
 from specialists.errors import Declined, Rejected, Unavailable
 from specialists.image import Image
 from specialists.result import Result
@@ -56,15 +57,15 @@ class Crew:
         for worker in self._workers:
             worker.wake()
 
-    def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
+    def ask(self, specialist_id: str, image: Image, roi: Box | None, patience: Patience) -> Result:
         """One specialist's answer, beside the running analyses; where they wait too, they share a pass.
 
         Raises:
             Declined: it cannot answer for this image.
             Rejected: the specialist or the region does not exist or does not fit.
-            Unavailable: it is not installed, or too many questions wait for its network.
+            Unavailable: it is not installed, too many questions wait for its network, or `patience` ended.
         """
-        return WatchedTools(self._tools).run(specialist_id, image, roi)
+        return WatchedTools(within(self._tools, patience)).run(specialist_id, image, roi)
 
     def check(self) -> None:
         """Nothing; all workers run.
@@ -137,7 +138,8 @@ class Asker(threading.Thread):
 
     def _reply(self, question: Question) -> Reply:
         try:
-            tools = WatchedTools(self._tools)
+            patience = Patience(question.deadline_at - time.time())
+            tools = WatchedTools(within(self._tools, patience))
             result = tools.run(question.specialist, question.image(), question.roi)
         except Declined as error:
             return Reply(error="declined", sentence=str(error))

@@ -53,6 +53,11 @@ class Lease:
         """Whether its deadline is over."""
         return self.deadline_at is not None and time.time() > self.deadline_at
 
+    @property
+    def left_s(self) -> float | None:
+        """Time until its deadline; None without one."""
+        return None if self.deadline_at is None else self.deadline_at - time.time()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:

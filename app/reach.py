@@ -14,6 +14,8 @@ from app.settings import Settings
 from app.store import Store
 from app.wake import Doorbell
 from reports.model import Box
+from specialists.batching import Patience
+from specialists.errors import Cancelled, Overdue
 from specialists.image import Image
 from specialists.result import Result
 
@@ -21,7 +23,9 @@ REPLY_POLL_S = 0.02
 Gone = Callable[[], Awaitable[bool]]
 """Whether the asker went away."""
 
-Run = Callable[[str, Image, Box | None], Result]
+GONE_POLL_S = 0.2
+
+Run = Callable[[str, Image, Box | None, Patience], Result]
 
 
 class LocalReach:
@@ -54,19 +58,33 @@ class LocalReach:
                     f"{self._inside} questions to specialists wait; try again in a moment."
                 )
             self._inside += 1
-        until = time.monotonic() + self._limits.deadline_s
+        patience = Patience(self._limits.deadline_s)
+        answer = asyncio.ensure_future(
+            run_in_threadpool(self._in_time, specialist_id, ingested.image, roi, patience)
+        )
         try:
-            if await gone():
-                raise DeadlinePassed("The request was given up before its turn.")
-            return await run_in_threadpool(self._in_time, specialist_id, ingested.image, roi, until)
+            while not answer.done():
+                if await gone():
+                    patience.cancel()
+                await asyncio.wait({answer}, timeout=GONE_POLL_S)
+            return answer.result()
         finally:
+            patience.cancel()
             with self._lock:
                 self._inside -= 1
 
-    def _in_time(self, specialist_id: str, image: Image, roi: Box | None, until: float) -> Result:
-        if time.monotonic() > until:
-            raise DeadlinePassed("The specialist had no time for this question; try again later.")
-        return self._run(specialist_id, image, roi)
+    def _in_time(
+        self, specialist_id: str, image: Image, roi: Box | None, patience: Patience
+    ) -> Result:
+        try:
+            patience.check()
+            return self._run(specialist_id, image, roi, patience)
+        except Overdue as error:
+            raise DeadlinePassed(
+                "The specialist had no time for this question; try again later."
+            ) from error
+        except Cancelled as error:
+            raise DeadlinePassed("The request was given up before its turn.") from error
 
 
 class RemoteReach:

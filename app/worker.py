@@ -20,8 +20,10 @@ from app.watched import WatchedTools
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude
 from planner.protocols import read_protocols
-from planner.run import Tools, run
+from planner.run import Tools, run, within
 from reports.model import Report
+from specialists.batching import Patience
+from specialists.errors import Cancelled, Overdue
 from specialists.image import Image
 from specialists.manifest import read_manifest
 
@@ -72,6 +74,7 @@ class Worker(threading.Thread):
         self._lease: Lease | None = None
         self._left: Lease | None = None
         self._residue = True
+        self._patience = Patience()
 
     def wake(self) -> None:
         """Nothing; the worker looks for jobs now."""
@@ -188,7 +191,7 @@ class Worker(threading.Thread):
             self._lease = None
 
     def _work(self, lease: Lease) -> None:
-        tools = WatchedTools(self._tools)
+        tools = WatchedTools(within(self._tools, self._patience_of(lease)))
         try:
             report = self._report(lease, tools)
             self._jobs.finish(lease, report)
@@ -208,14 +211,21 @@ class Worker(threading.Thread):
 
     def _report(self, lease: Lease, tools: Tools) -> Report:
         analysis = self._with_a_frame(lease, self._store.analysis(lease.analysis_id))
-        case = run(
-            self._store.image(analysis),
-            Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
-            tools,
-            self._chooser,
-            _LeasedJournal(self._jobs, lease, self._stopping, self._news),
-            self._store.records(lease.analysis_id, lease.version),
-        )
+        try:
+            case = run(
+                self._store.image(analysis),
+                Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
+                tools,
+                self._chooser,
+                _LeasedJournal(self._jobs, lease, self._stopping, self._news),
+                self._store.records(lease.analysis_id, lease.version),
+            )
+        except Overdue as error:
+            raise DeadlinePassed(EXPIRED) from error
+        except Cancelled as error:
+            raise LeaseLost(
+                f"Analysis {lease.analysis_id} is not this worker's any more."
+            ) from error
         return conclude(
             case,
             Identity(
@@ -229,6 +239,11 @@ class Worker(threading.Thread):
                 runtime=self._tools.runtime,
             ),
         )
+
+    def _patience_of(self, lease: Lease) -> Patience:
+        """Until the deadline, or until the lease is lost."""
+        self._patience = Patience(lease.left_s)
+        return self._patience
 
     def _with_a_frame(self, lease: Lease, analysis: Analysis) -> Analysis:
         """That analysis once one of its frames is chosen; frames that were scored before are not asked again.
@@ -269,7 +284,10 @@ class Worker(threading.Thread):
                 self._jobs.beat()
                 if (lease := self._lease) is not None:
                     self._jobs.renew(lease)
-            except (StoreUnavailable, LeaseLost) as error:
+            except LeaseLost as error:
+                self._patience.cancel()
+                log.warning("%s", error)
+            except StoreUnavailable as error:
                 log.warning("%s", error)
             if self._stopping.wait(self._pulse_s):
                 return

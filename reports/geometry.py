@@ -93,7 +93,7 @@ def inside(points: Iterable[Point], box: Box) -> bool:
     return all(box[0] <= x <= box[2] and box[1] <= y <= box[3] for x, y in points)
 
 
-def rasterize(rings: Sequence[Ring], width: int, height: int) -> npt.NDArray[np.bool_]:
+def rasterize(rings: Sequence[Ring | _Points], width: int, height: int) -> npt.NDArray[np.bool_]:
     """(height, width) bool: the pixels whose centres lie inside the rings under the even-odd rule."""
     edges = np.concatenate([np.empty((0, 4)), *(_edges(ring) for ring in rings)])
     edge, row = _rows_crossed(edges[:, 1], edges[:, 3], height)
@@ -108,7 +108,7 @@ def rasterize(rings: Sequence[Ring], width: int, height: int) -> npt.NDArray[np.
     return (crossings[:, :width] & 1).astype(np.bool_)
 
 
-def _edges(ring: Ring) -> _Points:
+def _edges(ring: Ring | _Points) -> _Points:
     """(N, 4) x0, y0, x1, y1 of a ring's edges."""
     points = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
     return np.hstack([points, np.roll(points, -1, axis=0)])
@@ -152,7 +152,9 @@ def _outermost(points: _Points) -> list[Point]:
     """The lowest and the highest of the points at each x, in order: no other can be a corner."""
     if not len(points):
         return []
-    x, y = np.unique(points, axis=0).T
+    x, y = points[np.lexsort((points[:, 1], points[:, 0]))].T
+    once = np.insert((x[1:] != x[:-1]) | (y[1:] != y[:-1]), 0, True)
+    x, y = x[once], y[once]
     another = x[1:] != x[:-1]
     kept = np.append(another, True) | np.insert(another, 0, True)
     return list(zip(x[kept].tolist(), y[kept].tolist(), strict=True))

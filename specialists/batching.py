@@ -27,7 +27,7 @@ class Patience:
     """How long an answer is wanted; without seconds, until someone calls `cancel`."""
 
     def __init__(self, seconds: float | None = None) -> None:
-        self._until = None if seconds is None else time.monotonic() + seconds
+        self._until = None if seconds is None else time.monotonic() + max(seconds, 0.0)
         self._cancelled = threading.Event()
 
     def cancel(self) -> None:

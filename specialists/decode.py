@@ -40,6 +40,9 @@ LABEL_SET = "label_set"
 """Of the thresholds' names `label_set CLASS`: the score from which that class is not ruled out."""
 
 
+_FILL = contourpy.FillType.OuterOffset
+
+
 def check_decodable(entry: SpecialistEntry) -> None:
     """Returns if the entry has every number that its decoding needs.
 
@@ -97,6 +100,8 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
     shares = F.interpolate(
         logits.float(), (side_px, side_px), mode="bicubic", align_corners=False
     ).softmax(1)
+    if shares.shape[1] == 2:
+        return shares[:, 1:] - shares[:, :1]
     found = []
     for index in range(1, shares.shape[1]):
         others = torch.cat([shares[:, :index], shares[:, index + 1 :]], dim=1)
@@ -110,10 +115,14 @@ def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ..
     x0, y0, x1, y1 = box.field()
     rows, beyond_y = _within(index, y0, y1)
     columns, beyond_x = _within(index, x0, x1)
-    padded = np.where(beyond_y[:, None] | beyond_x[None], -1.0, margin[np.ix_(rows, columns)])
-    centres = index + 0.5
+    seen = margin[rows][:, columns]
+    seen[beyond_y], seen[:, beyond_x] = -1.0, -1.0
+    above = seen > level
+    in_y, in_x = _around(np.flatnonzero(above.any(1))), _around(np.flatnonzero(above.any(0)))
+    if in_y is None or in_x is None:
+        return []
     generator = contourpy.contour_generator(
-        centres, centres, padded, fill_type=contourpy.FillType.OuterOffset
+        index[in_x] + 0.5, index[in_y] + 0.5, seen[in_y, in_x], fill_type=_FILL
     )
     polygons, offsets = cast("tuple[list[Array], list[Array]]", generator.filled(level, np.inf))
     found = []
@@ -124,6 +133,11 @@ def outlines(margin: Array, level: float, box: Letterbox) -> list[tuple[Ring, ..
         ]
         found.append(tuple(ring for ring in rings if len(ring) >= 3))
     return [rings for rings in found if rings]
+
+
+def _around(found: npt.NDArray[np.intp]) -> slice | None:
+    """From one before the first index to one after the last; None without any."""
+    return slice(max(found[0] - 1, 0), found[-1] + 2) if len(found) else None
 
 
 def _within(
@@ -140,7 +154,7 @@ def _within(
 def _ring(points: Array, box: Letterbox) -> Ring:
     moved = np.clip(box.to_image(points), 0, [box.width_px, box.height_px]).round(2)
     apart = moved[(moved != np.roll(moved, 1, axis=0)).any(1)]
-    return tuple((float(x), float(y)) for x, y in apart)
+    return tuple((x, y) for x, y in apart.tolist())
 
 
 def _detect(entry: SpecialistEntry, output: Output, box: Letterbox) -> DetectResult:
@@ -198,9 +212,7 @@ def _ring_area(ring: Ring) -> float:
 
 
 def _mean_score(margin: Array, rings: tuple[Ring, ...], box: Letterbox) -> float:
-    network = tuple(
-        tuple((float(x), float(y)) for x, y in box.to_network(np.array(r))) for r in rings
-    )
+    network = tuple(box.to_network(np.array(ring)) for ring in rings)
     inside = rasterize(network, box.input_px, box.input_px)
     values = margin[inside] if inside.any() else np.array([0.0])
     return round(float(np.clip((values.mean() + 1) / 2, 0, 1)), 4)

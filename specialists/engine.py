@@ -96,6 +96,10 @@ class Engine:
             update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
         )
 
+    def within(self, patience: Patience) -> "Hurried":
+        """The same specialists, which begin nothing once `patience` ended."""
+        return Hurried(self, patience)
+
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """What that specialist answers for each image, None where it declines; no features are kept.
 
@@ -245,6 +249,29 @@ class Engine:
             "the image is unlike the ultrasound images that the specialist was trained on "
             f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
         )
+
+
+class Hurried:
+    """An engine's specialists for one asker, whose patience may end."""
+
+    def __init__(self, engine: Engine, patience: Patience) -> None:
+        self._engine = engine
+        self._patience = patience
+        self.manifest = engine.manifest
+        self.runtime = engine.runtime
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """As `Engine.run`."""
+        return self._engine.run(specialist_id, image, roi, self._patience)
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """As `Engine.screen`.
+
+        Raises:
+            Unavailable: the patience ended before it began.
+        """
+        self._patience.check()
+        return self._engine.screen(specialist_id, images)
 
 
 def _warnings(quality: Quality | None) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from specialists.backbones.transunet import Features
+from specialists.backbones.transunet import Features, averaged
 from specialists.errors import WeightsError
 
 LEVELS = ("c2", "stem", "c8", "vit")
@@ -60,11 +60,12 @@ def describe(features: Features, field: Tensor) -> Tensor:
     parts = []
     for level in LEVELS:
         x = features[level].float()
-        weight = torch.nn.functional.adaptive_avg_pool2d(field, (x.shape[-2], x.shape[-1]))
-        total = weight.sum((2, 3)).clamp_min(1e-4)
-        mean = (x * weight).sum((2, 3)) / total
-        spread = ((x - mean[..., None, None]).square() * weight).sum((2, 3)) / total
-        parts += [mean, spread.sqrt()]
+        weight = averaged(field, x).flatten(2).transpose(1, 2)  # (B, H * W, 1)
+        weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-4)
+        x = x.flatten(2)  # (B, C, H * W)
+        mean = x @ weight  # (B, C, 1)
+        spread = (x - mean).square_() @ weight
+        parts += [mean.squeeze(2), spread.squeeze(2).sqrt()]
     return torch.cat(parts, dim=1)
 
 

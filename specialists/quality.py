@@ -5,19 +5,24 @@ warns (what is read is less sure). The limits come from val (`specialists.traini
 none of a fault, that fault is not judged.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
-from scipy.ndimage import label, uniform_filter
+from scipy.ndimage import label
 
 from specialists.errors import Illegible
 from specialists.manifest import Threshold
 
 Grey = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.intp]
+Whole = TypeVar("Whole", np.int16, np.int32)
 
 LOOKED_AT_PX = 640
 """The longer side of what is looked at; a larger picture is read by every second, third … pixel."""
@@ -142,11 +147,12 @@ def scores_of(pixels: Grey) -> dict[Fault, float]:
     content = _content(seen)
     rows, columns = _extent(content)
     field = seen[rows, columns]
-    low, high = (float(value) for value in np.percentile(field, [2, 98]))
+    of_all, of_field = (np.bincount(part.ravel(), minlength=256) for part in (seen, field))
+    low, high = _percentile(of_field, 2), _percentile(of_field, 98)
     return {
-        Fault.BLACK: float(np.percentile(seen, 99)),
-        Fault.BLANK: float(seen.astype(np.float32).std()),
-        Fault.SATURATED: float((field >= GLARE).mean()),
+        Fault.BLACK: _percentile(of_all, 99),
+        Fault.BLANK: _spread(of_all),
+        Fault.SATURATED: float(of_field[GLARE:].sum()) / field.size,
         Fault.TINY_FIELD: float(content.mean()),
         Fault.SCREENSHOT: _lettering(seen),
         Fault.PANELS: float(_panels(seen)),
@@ -181,16 +187,34 @@ def _beyond(score: float, limit: float, rule: Rule) -> bool:
     return score > limit if rule.upwards else score < limit
 
 
+def _percentile(counts: Counts, percent: float) -> float:
+    """The percentile of grey levels counted, between levels as numpy's."""
+    place = percent / 100 * (int(counts.sum()) - 1)
+    low, high = np.searchsorted(np.cumsum(counts), [math.floor(place), math.ceil(place)], "right")
+    return float(low + (high - low) * (place - math.floor(place)))
+
+
+def _spread(counts: Counts) -> float:
+    """The standard deviation of grey levels counted."""
+    levels = np.arange(len(counts))
+    mean = np.average(levels, weights=counts)
+    return float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+
+
 def _content(seen: Grey) -> npt.NDArray[np.bool_]:
     """(h, w) blocks that are neither dark nor even: the scanned field, and whatever else there is."""
     height, width = (max(1, side // BLOCK) for side in seen.shape)
     whole = seen[: height * BLOCK, : width * BLOCK]
     if whole.shape != (height * BLOCK, width * BLOCK):  # smaller than a block
         return np.ones((1, 1), np.bool_)
-    blocks = whole.reshape(height, BLOCK, width, BLOCK).astype(np.float32)
-    mean = blocks.mean((1, 3))
-    spread = (blocks**2).mean((1, 3)) - mean**2
-    there: npt.NDArray[np.bool_] = (mean > BLACK) & (spread > 2.0)
+    rows = whole.reshape(height, BLOCK, width * BLOCK).astype(np.uint32)
+    total, squares = (
+        part.sum(1).reshape(height, width, BLOCK).sum(2).astype(np.int64)
+        for part in (rows, rows**2)
+    )
+    pixels = BLOCK**2
+    spread = squares * pixels - total**2  # pixels² times the variance
+    there: npt.NDArray[np.bool_] = (total > BLACK * pixels) & (spread > 2 * pixels**2)
     return there
 
 
@@ -208,19 +232,20 @@ def _extent(content: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 def _lettering(seen: Grey) -> float:
     """The share of grey steps that are as abrupt as print: tissue is soft, letters and frames are not."""
-    step = np.abs(np.diff(seen.astype(np.int16), axis=1))
-    some = int((step > 3).sum())
+    left, right = seen[:, :-1], seen[:, 1:]
+    step = np.maximum(left, right) - np.minimum(left, right)
+    some = int(np.count_nonzero(step > 3))
     if some < 32:
         return 0.0
-    even = float((step <= 1).mean())
-    return even * float((step > 70).sum()) / some
+    even = np.count_nonzero(step <= 1) / step.size
+    return even * np.count_nonzero(step > 70) / some
 
 
 def _panels(seen: Grey) -> int:
     """How many upright pictures stand apart: large textured regions between straight, even gaps."""
-    smooth = uniform_filter(seen.astype(np.float32), 5)
-    rough = uniform_filter((seen.astype(np.float32) - smooth) ** 2, 5) > 4.0
-    small = rough[::4, ::4]
+    grey = seen.astype(np.int16)
+    apart = (25 * grey - _sums(grey)).astype(np.int32)  # from the mean, 25 times
+    small = _sums(apart**2, every=4) > 4 * 25**3  # their mean square is above 4
     parts, count = label(small)
     if count < 2:
         return count
@@ -231,6 +256,14 @@ def _panels(seen: Grey) -> int:
         filled = len(y) / ((np.ptp(y) + 1) * (np.ptp(x) + 1))
         large += int(filled > 0.55)
     return large
+
+
+def _sums(values: npt.NDArray[Whole], every: int = 1) -> npt.NDArray[Whole]:
+    """The sums of 5 × 5 values around every so manieth of (H, W), which go on mirrored beyond the edge."""
+    height, width = values.shape
+    padded = np.pad(values, 2, mode="symmetric")
+    rows = reduce(np.add, (padded[k : k + height : every] for k in range(5)))
+    return reduce(np.add, (rows[:, k : k + width : every] for k in range(5)))
 
 
 def _detail(pixels: Grey) -> float:

@@ -71,6 +71,9 @@ class Runner(Protocol):
 class TorchRunner:
     """The networks as they were trained, in fp32, or with bf16 where autocast holds it to be safe."""
 
+    fallback: str | None = None
+    """Why it is torch although OpenVINO was asked for; None where it is what was asked for."""
+
     def __init__(self, networks: Networks, device: str, precision: Precision = "fp32") -> None:
         self.name = f"torch-{device}-{'bf16' if precision == 'bf16' else 'fp32'}"
         self._device = torch.device(device)
@@ -125,6 +128,7 @@ def choose_runner(networks: Networks, device: str, options: RuntimeOptions) -> R
         log.warning("OpenVINO does not run the networks here, torch does. %s", reason)
         runner = _torch(networks, device, options, precision)
         runner.name += " (OpenVINO failed)"
+        runner.fallback = reason
         return runner
 
 

@@ -38,30 +38,32 @@ _CODE = ("backbones", "necks", "heads", "model.py", "runtime_openvino.py")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Plan:
-    """A network to make ready: its module, inputs to trace it with, and what it depends on."""
+    """A network to make ready: its module, inputs of one image to trace it with, and what it depends on."""
 
     id: str
     module: nn.Module
     inputs: tuple[Tensor, ...]
-    """Two of each, all that a batch may be."""
     key: dict[str, str]
 
 
 class _Levels(nn.Module):
-    """A backbone whose levels come in the order of `STRIDES`."""
+    """A backbone whose levels come in the order of `STRIDES`, channels last as OpenVINO computes them.
+
+    Channels first would be two slow passes over memory here, and one more in each network that reads them.
+    """
 
     def __init__(self, backbone: Frozen) -> None:
         super().__init__()
         self.backbone = backbone
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """The levels of (B, 1, S, S) pixels."""
+        """The levels of (1, 1, S, S) pixels, each (1, H * W, C)."""
         levels = self.backbone(pixels)
-        return tuple(levels[name] for name in STRIDES)
+        return tuple(levels[name].flatten(2).transpose(1, 2) for name in STRIDES)
 
 
 class _Wired(nn.Module):
-    """A specialist whose inputs are the levels it reads, then the field and the region where it reads them."""
+    """A specialist whose inputs are the levels it reads, (1, H, W, C), then the field and the region if it reads them."""
 
     def __init__(self, net: SpecialistNet, entry: SpecialistEntry) -> None:
         super().__init__()
@@ -72,24 +74,44 @@ class _Wired(nn.Module):
     def forward(self, *given: Tensor) -> Any:
         """The head's raw output."""
         rest = list(given[len(self.levels) :])
-        features = dict(zip(self.levels, given, strict=False))
+        features = {
+            name: level.permute(0, 3, 1, 2)  # (1, H, W, C) -> (1, C, H, W)
+            for name, level in zip(self.levels, given, strict=False)
+        }
         field = rest.pop(0) if self.reads_field else given[0]
         return self.net(features, field, rest.pop(0) if self.reads_roi else None)
 
 
 class _Network:
-    """A compiled network; one inference at a time, which takes all the cores there are."""
+    """A network compiled for one image; one inference at a time, which takes all the cores there are.
+
+    Images of a batch are asked in turn: with a fixed shape OpenVINO joins operations and moves memory less, which a
+    batch does not make up for on a CPU. So an image's answer is the same whatever it was batched with.
+    """
 
     def __init__(self, compiled: Any) -> None:
         self._request = compiled.create_infer_request()
-        self._outputs = len(compiled.outputs)
+        self._shapes = [tuple(output.shape)[1:] for output in compiled.outputs]
         self._lock = threading.Lock()
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         arrays = [_array(one) for one in inputs]
+        images = len(arrays[0])
+        found = [np.empty((images, *shape), np.float32) for shape in self._shapes]
         with self._lock:
-            found = self._request.infer(arrays, share_inputs=True)
-            return tuple(torch.from_numpy(found[index]) for index in range(self._outputs))
+            for index in range(images):
+                self._infer([one[index : index + 1] for one in (*arrays, *found)], len(arrays))
+        return tuple(torch.from_numpy(one) for one in found)
+
+    def _infer(self, arrays: list[npt.NDArray[np.float32]], inputs: int) -> None:
+        """Nothing; reads the first `inputs` arrays and writes the others in place."""
+        for place, array in enumerate(arrays):
+            tensor = ov.Tensor(array, shared_memory=True)
+            if place < inputs:
+                self._request.set_input_tensor(place, tensor)
+            else:
+                self._request.set_output_tensor(place - inputs, tensor)
+        self._request.infer(share_outputs=True)
 
 
 class OpenVinoRunner:
@@ -99,6 +121,8 @@ class OpenVinoRunner:
         Unavailable: an export does not answer as torch does.
         RuntimeError: OpenVINO cannot convert or compile a network.
     """
+
+    fallback: str | None = None
 
     def __init__(self, networks: Networks, precision: Precision, options: RuntimeOptions) -> None:
         self._core = ov.Core()
@@ -123,7 +147,15 @@ class OpenVinoRunner:
 
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
         """As `Runner.backbone`."""
-        return dict(zip(STRIDES, self._networks[f"model {model_id}"](pixels), strict=True))
+        images, side = len(pixels), pixels.shape[-1]
+        return {
+            name: level.view(images, side // STRIDES[name], side // STRIDES[name], -1).permute(
+                0, 3, 1, 2
+            )
+            for name, level in zip(
+                STRIDES, self._networks[f"model {model_id}"](pixels), strict=True
+            )
+        }
 
     def head(
         self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None
@@ -131,7 +163,7 @@ class OpenVinoRunner:
         """As `Runner.head`."""
         entry = self._entries[specialist_id]
         reads_field, reads_roi = _reads(entry)
-        given = [features[level] for level in entry.features]
+        given = [features[level].permute(0, 2, 3, 1) for level in entry.features]
         if reads_field:
             given.append(field)
         if reads_roi:
@@ -160,9 +192,9 @@ class OpenVinoRunner:
             model = networks.manifest.models[entry.model]
             widths = networks.backbones[entry.model].widths
             side = model.input_px
-            shapes = [(widths[n], side // STRIDES[n], side // STRIDES[n]) for n in entry.features]
+            shapes = [(side // STRIDES[n], side // STRIDES[n], widths[n]) for n in entry.features]
             inputs = [_example(*shape) for shape in shapes]
-            inputs += [torch.ones(2, 1, side, side)] * sum(_reads(entry))
+            inputs += [torch.ones(1, 1, side, side)] * sum(_reads(entry))
             key = self._key(model, entry.sha256) | {
                 "specialist": specialist_id,
                 "reads": f"{entry.kind} {' '.join(entry.features)} {entry.roi}",
@@ -210,36 +242,36 @@ class OpenVinoRunner:
         return network
 
     def _exported(self, plan: _Plan) -> Any:
-        """The module as OpenVINO's graph, any number of images at a time."""
+        """The module as OpenVINO's graph, of one image."""
         with self._tracing, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Tracing warns of every size that it takes as fixed.
             traced = torch.jit.trace(plan.module, plan.inputs, check_trace=False)  # type: ignore[no-untyped-call]
             decoder = ts_decoder.TorchScriptPythonDecoder(traced)
             torch_frontend = frontend.FrontEndManager().load_by_framework("pytorch")
             model = torch_frontend.convert(torch_frontend.load(decoder))
-        shapes = {index: [-1, *one.shape[1:]] for index, one in enumerate(plan.inputs)}
-        model.reshape({index: ov.PartialShape(shape) for index, shape in shapes.items()})
+        shapes = {index: ov.PartialShape([*one.shape]) for index, one in enumerate(plan.inputs)}
+        model.reshape(shapes)
         return model
 
     def _check(self, plan: _Plan, network: _Network) -> None:
-        """Nothing, where the export answers as torch does for another number of images than it was traced with.
+        """Nothing, where the export answers as torch does, also for an image that it was not traced with.
 
         Raises:
             Unavailable: it does not.
         """
-        three = tuple(torch.cat([one, one[:1] * 0.5]) for one in plan.inputs)
+        two = tuple(torch.cat([one, one * 0.5]) for one in plan.inputs)
         with torch.inference_mode():
-            output = plan.module(*three)
+            output = plan.module(*two)
         expected = (output,) if isinstance(output, Tensor) else output
-        for one, own in zip(expected, network(*three), strict=True):
+        for one, own in zip(expected, network(*two), strict=True):
             furthest = float((one - own).abs().max())
             if not furthest <= TOLERANCE[self._precision] * max(1.0, float(one.abs().max())):
                 raise Unavailable(f"The export of {plan.id} differs from torch by {furthest:.3g}.")
 
 
 def _example(*shape: int) -> Tensor:
-    """Two of that shape, the same every time."""
-    return torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    """One of that shape, the same every time."""
+    return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def _reads(entry: SpecialistEntry) -> tuple[bool, bool]:

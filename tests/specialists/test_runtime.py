@@ -268,6 +268,10 @@ def test_an_answer_that_is_overdue_costs_no_pass(tiny: Manifest) -> None:
     engine = load_engine(tiny, "cpu")
     with pytest.raises(Overdue):
         engine.run("breast_2cls", an_image(), patience=Patience(0.0))
+    with pytest.raises(Overdue):
+        engine.within(Patience(0.0)).run("breast_2cls", an_image())
+    with pytest.raises(Overdue):
+        engine.within(Patience(0.0)).screen("breast_2cls", [an_image()])
     assert engine.cache.passes == 0
     assert engine.run("breast_2cls", an_image(), patience=Patience(60.0)).kind == "classify"
 
