@@ -249,6 +249,7 @@ def question(specialist: str) -> Iterator[None]:
 def show_models(manifest: Manifest, runtime: str, planner: ModelRef) -> None:
     """Nothing; what runs in this process is named: backbones and specialists by `runtime`, and who plans."""
     placed = _placed(runtime)
+    MODELS.clear()
     for entry in manifest.installed():
         model = manifest.models.get(entry.model)
         MODELS.labels(entry.model, "backbone", (model and model.sha256) or "", *placed).set(1)
