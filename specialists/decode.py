@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reports.geometry import rasterize
+from reports.geometry import area, rasterize
 from reports.model import Box, NamedPoint, Ring
 from specialists.errors import WeightsError
 from specialists.heads.regress import decode_heatmaps
@@ -174,7 +174,8 @@ def _within(
 
 def _ring(points: Array, box: Letterbox) -> Ring:
     moved = np.clip(box.to_image(points), 0, [box.width_px, box.height_px]).round(2)
-    apart = moved[(moved != np.roll(moved, 1, axis=0)).any(1)]
+    before = np.concatenate([moved[-1:], moved[:-1]])
+    apart = moved[(moved != before).any(1)]
     return tuple((x, y) for x, y in apart.tolist())
 
 
@@ -209,15 +210,11 @@ def _segment(entry: SpecialistEntry, logits: Tensor, box: Letterbox) -> SegmentR
     components: list[tuple[float, Component]] = []
     for label, margin in zip(entry.labels[1:], maps, strict=True):
         for rings in outlines(margin, level, box):
-            area = _ring_area(rings[0]) - sum(_ring_area(hole) for hole in rings[1:])
-            if area < max(smallest, 1.0):
+            size = area(rings)
+            if size < max(smallest, 1.0):
                 continue
-            components.append(
-                (
-                    area,
-                    Component(label=label, polygons=rings, score=_mean_score(margin, rings, box)),
-                )
-            )
+            score = _mean_score(margin, rings, box)
+            components.append((size, Component(label=label, polygons=rings, score=score)))
     components.sort(key=lambda item: -item[0])
     return SegmentResult(
         specialist=entry.id,
@@ -225,11 +222,6 @@ def _segment(entry: SpecialistEntry, logits: Tensor, box: Letterbox) -> SegmentR
         labels=entry.labels[1:],
         components=tuple(component for _, component in components),
     )
-
-
-def _ring_area(ring: Ring) -> float:
-    x, y = np.array(ring).T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def _mean_score(margin: Map, rings: tuple[Ring, ...], box: Letterbox) -> float:

@@ -212,10 +212,12 @@ def _content(seen: Grey) -> npt.NDArray[np.bool_]:
     whole = seen[: height * BLOCK, : width * BLOCK]
     if whole.shape != (height * BLOCK, width * BLOCK):  # smaller than a block
         return np.ones((1, 1), np.bool_)
-    rows = whole.reshape(height, BLOCK, width * BLOCK).astype(np.uint32)
+    squared = np.multiply(whole, whole, dtype=np.uint16)
     total, squares = (
-        part.sum(1).reshape(height, width, BLOCK).sum(2).astype(np.int64)
-        for part in (rows, rows**2)
+        np.add.reduce(part.reshape(height, BLOCK, width * BLOCK), axis=1, dtype=np.uint32)
+        .reshape(height, width, BLOCK)
+        .sum(2, dtype=np.int64)
+        for part in (whole, squared)
     )
     pixels = BLOCK**2
     spread = squares * pixels - total**2  # pixels² times the variance
