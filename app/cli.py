@@ -16,6 +16,7 @@ from app.cli_planner import evaluate_planner
 from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.cli_worker import WORKER_EXAMPLE, worker
+from app.starting import uncollected
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
 from reports.content import to_json
 from reports.model import ExamCode, Outcome
@@ -67,15 +68,17 @@ def serve(
 ) -> None:
     """Run the service, viewer and worker until Ctrl-C."""
     with errors_as_exits():
-        from app import main as service
-        from app.logs import set_up_logs
-        from app.patience import end_when_told
+        with uncollected():
+            from app import main as service
+            from app.logs import set_up_logs
+            from app.patience import end_when_told
 
         end_when_told()
         settings = settings_with(data_dir, host=host, port=port)
         set_up_logs(settings)
         with service.listening(settings.host, settings.port) as listener:
-            application = service.create_app(settings)
+            with uncollected():
+                application = service.create_app(settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             address = f"http://{host}:{listener.getsockname()[1]}/"
             out.print(f"USTri on {address} — Ctrl-C stops it.", soft_wrap=True)

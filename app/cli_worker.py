@@ -6,6 +6,7 @@ import typer
 
 from app.errors import NotReady
 from app.settings import Settings
+from app.starting import uncollected
 from app.terminal import DataDir, errors_as_exits, out, settings_with
 
 WORKER_EXAMPLE = (
@@ -36,7 +37,8 @@ def worker(
         end_when_told()
         settings = settings_with(data_dir, worker_threads=threads)
         set_up_logs(settings)
-        tools = load_tools(settings)
+        with uncollected():
+            tools = load_tools(settings)
         out.print("USTri works on what waits — Ctrl-C stops it.", soft_wrap=True)
         work(settings, tools)
 

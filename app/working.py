@@ -10,6 +10,7 @@ from app.news import news_of
 from app.patience import end_when_told, open_store
 from app.scrape import exposed
 from app.settings import Settings
+from app.starting import uncollected
 from app.wake import listening
 from planner.run import Tools
 
@@ -36,7 +37,8 @@ def work(settings: Settings, tools: Tools) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     news = news_of(settings, hear=False)
-    crew = Crew(settings, store, tools, news)
+    with uncollected():
+        crew = Crew(settings, store, tools, news)
     try:
         with exposed(settings), listening(settings, crew.wake):
             crew.start(asker=True)

@@ -293,17 +293,17 @@ def _part(output: Output, index: int) -> Output:
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
     """Pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
-    pixels = torch.from_numpy(resize(image.pixels, box).copy())[None, None].float() / 255
+    pixels = torch.from_numpy(resize(image.pixels, box).astype(np.float32))[None, None].div_(255)
     field = box_mask(box.field(), box.input_px)
-    return pixels * field, field
+    return pixels.mul_(field), field
 
 
 def box_mask(corners: Box, side_px: int) -> Tensor:
     """(1, 1, S, S) float32, 1 at network pixels whose centre lies in the box."""
-    centres = np.arange(side_px) + 0.5
-    x_min, y_min, x_max, y_max = corners
-    in_x, in_y = (centres >= x_min) & (centres < x_max), (centres >= y_min) & (centres < y_max)
-    return torch.from_numpy((in_y[:, None] & in_x[None, :]).astype(np.float32))[None, None]
+    x_min, y_min, x_max, y_max = (max(math.ceil(corner - 0.5), 0) for corner in corners)
+    mask = np.zeros((1, 1, side_px, side_px), np.float32)
+    mask[:, :, y_min:y_max, x_min:x_max] = 1
+    return torch.from_numpy(mask)
 
 
 def _check_roi(entry: SpecialistEntry, roi: Box | None, image: Image) -> None:

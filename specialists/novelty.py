@@ -17,6 +17,7 @@ from specialists.backbones.transunet import Features, averaged
 from specialists.errors import WeightsError
 
 LEVELS = ("c2", "stem", "c8", "vit")
+"""Finer ones first."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,10 +58,11 @@ class Novelty:
 
 def describe(features: Features, field: Tensor) -> Tensor:
     """(B, D) float32: mean and spread of every channel over the image's field, level by level."""
-    parts = []
+    parts, covered = [], field
     for level in LEVELS:
         x = features[level].float()
-        weight = averaged(field, x).flatten(2).transpose(1, 2)  # (B, H * W, 1)
+        covered = averaged(covered, x)  # of the finer level's cells, each of which is a mean
+        weight = covered.flatten(2).transpose(1, 2)  # (B, H * W, 1)
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-4)
         x = x.flatten(2)  # (B, C, H * W)
         mean = x @ weight  # (B, C, 1)

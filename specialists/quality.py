@@ -147,7 +147,7 @@ def scores_of(pixels: Grey) -> dict[Fault, float]:
     content = _content(seen)
     rows, columns = _extent(content)
     field = seen[rows, columns]
-    of_all, of_field = (np.bincount(part.ravel(), minlength=256) for part in (seen, field))
+    of_all, of_field = _histogram(seen), _histogram(field)
     low, high = _percentile(of_field, 2), _percentile(of_field, 98)
     return {
         Fault.BLACK: _percentile(of_all, 99),
@@ -187,6 +187,11 @@ def _beyond(score: float, limit: float, rule: Rule) -> bool:
     return score > limit if rule.upwards else score < limit
 
 
+def _histogram(grey: Grey) -> Counts:
+    """(256,) how many pixels have each grey level; Pillow counts bytes as they are, numpy widens each first."""
+    return np.array(PILImage.fromarray(grey).histogram(), np.intp)
+
+
 def _percentile(counts: Counts, percent: float) -> float:
     """The percentile of grey levels counted, between levels as numpy's."""
     place = percent / 100 * (int(counts.sum()) - 1)
@@ -197,8 +202,8 @@ def _percentile(counts: Counts, percent: float) -> float:
 def _spread(counts: Counts) -> float:
     """The standard deviation of grey levels counted."""
     levels = np.arange(len(counts))
-    mean = np.average(levels, weights=counts)
-    return float(np.sqrt(np.average((levels - mean) ** 2, weights=counts)))
+    total, first = int(counts.sum()), int(counts @ levels)
+    return math.sqrt(total * int(counts @ levels**2) - first**2) / total  # of whole numbers: exact
 
 
 def _content(seen: Grey) -> npt.NDArray[np.bool_]:
@@ -207,10 +212,12 @@ def _content(seen: Grey) -> npt.NDArray[np.bool_]:
     whole = seen[: height * BLOCK, : width * BLOCK]
     if whole.shape != (height * BLOCK, width * BLOCK):  # smaller than a block
         return np.ones((1, 1), np.bool_)
-    rows = whole.reshape(height, BLOCK, width * BLOCK).astype(np.uint32)
+    squared = np.multiply(whole, whole, dtype=np.uint16)
     total, squares = (
-        part.sum(1).reshape(height, width, BLOCK).sum(2).astype(np.int64)
-        for part in (rows, rows**2)
+        np.add.reduce(part.reshape(height, BLOCK, width * BLOCK), axis=1, dtype=np.uint32)
+        .reshape(height, width, BLOCK)
+        .sum(2, dtype=np.int64)
+        for part in (whole, squared)
     )
     pixels = BLOCK**2
     spread = squares * pixels - total**2  # pixels² times the variance
