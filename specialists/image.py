@@ -22,7 +22,7 @@ class Image:
 def pixel_key(pixels: npt.NDArray[np.uint8]) -> str:
     """The SHA-256 of an image's shape and pixels, in hexadecimal."""
     digest = hashlib.sha256("x".join(str(side) for side in pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 

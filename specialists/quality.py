@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import reduce
 from typing import TypeVar
 
 import numpy as np
@@ -251,8 +250,9 @@ def _lettering(seen: Grey) -> float:
 def _panels(seen: Grey) -> int:
     """How many upright pictures stand apart: large textured regions between straight, even gaps."""
     grey = seen.astype(np.int16)
-    apart = (25 * grey - _sums(grey)).astype(np.int32)  # from the mean, 25 times
-    small = _sums(apart**2, every=4) > 4 * 25**3  # their mean square is above 4
+    apart = 25 * grey - _sums(grey)  # from the mean, 25 times
+    squares = np.multiply(apart, apart, dtype=np.int32)
+    small = _sums(squares, every=4) > 4 * 25**3  # their mean square is above 4
     parts, count = label(small)
     if count < 2:
         return count
@@ -269,8 +269,13 @@ def _sums(values: npt.NDArray[Whole], every: int = 1) -> npt.NDArray[Whole]:
     """The sums of 5 × 5 values around every so manieth of (H, W), which go on mirrored beyond the edge."""
     height, width = values.shape
     padded = np.pad(values, 2, mode="symmetric")
-    rows = reduce(np.add, (padded[k : k + height : every] for k in range(5)))
-    return reduce(np.add, (rows[:, k : k + width : every] for k in range(5)))
+    rows = padded[:height:every] + padded[1 : 1 + height : every]
+    for k in range(2, 5):
+        rows += padded[k : k + height : every]
+    sums = rows[:, :width:every] + rows[:, 1 : 1 + width : every]
+    for k in range(2, 5):
+        sums += rows[:, k : k + width : every]
+    return sums
 
 
 def _detail(pixels: Grey) -> float:
