@@ -132,11 +132,11 @@ def outlines(margin: Map, level: float, box: Letterbox) -> list[tuple[Ring, ...]
     x0, y0, x1, y1 = box.field()
     rows, beyond_y = _within(index, y0, y1)
     columns, beyond_x = _within(index, x0, x1)
-    above = np.asarray(margin[:, columns[0] : columns[-1] + 1] > level)
+    above: npt.NDArray[np.bool_] = np.greater(margin[:, columns[0] : columns[-1] + 1], level)
     in_y = _around(np.flatnonzero(above.any(1)[rows] & ~beyond_y))
     if in_y is None:
         return []
-    above = np.asarray(margin[rows[in_y][0] : rows[in_y][-1] + 1] > level)
+    above = np.greater(margin[rows[in_y][0] : rows[in_y][-1] + 1], level)
     in_x = _around(np.flatnonzero(above.any(0)[columns] & ~beyond_x))
     if in_x is None:
         return []
