@@ -133,11 +133,11 @@ def outlines(margin: Map, level: float, box: Letterbox) -> list[tuple[Ring, ...]
     rows, beyond_y = _within(index, y0, y1)
     columns, beyond_x = _within(index, x0, x1)
     above: npt.NDArray[np.bool_] = np.greater(margin[:, columns[0] : columns[-1] + 1], level)
-    in_y = _around(np.flatnonzero(above.any(1)[rows] & ~beyond_y))
+    in_y = _around(np.flatnonzero(np.asarray(above.any(1))[rows] & ~beyond_y))
     if in_y is None:
         return []
     above = np.greater(margin[rows[in_y][0] : rows[in_y][-1] + 1], level)
-    in_x = _around(np.flatnonzero(above.any(0)[columns] & ~beyond_x))
+    in_x = _around(np.flatnonzero(np.asarray(above.any(0))[columns] & ~beyond_x))
     if in_x is None:
         return []
     seen = margin[np.ix_(rows[in_y], columns[in_x])].astype(np.float64)
