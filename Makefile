@@ -1,13 +1,13 @@
 # One command per wish; `make` alone lists them. Needs Python 3.11 and make, nothing else.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
-EXTRAS ?= ml,dicom,dev
+EXTRAS ?= ml,dicom,queue,dev
 IMAGE ?=
 BIN := .venv/bin
 STAMP := .venv/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check serve
+.PHONY: help install demo test soak bench check serve
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)$$/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,10 @@ test: install ## Run the tests, but for the long ones
 
 soak: install ## Run the long tests
 	$(BIN)/pytest -m soak
+
+bench: install ## Measure this machine into docs/performance.md and docs/deployment.md
+	$(BIN)/python -m tests.app.stacked $(BIN)/ustri bench --json docs/performance.json --pages docs \
+	  --postgresql DATABASE --redis REDIS
 
 check: install ## Lint, formatting, types and the direction of imports
 	$(BIN)/ruff check .

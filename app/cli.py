@@ -1,4 +1,4 @@
-"""The command line: `ustri serve`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `predict`, `push`, and so on."""
+"""The command line: `ustri serve`, `worker`, `analyze`, `doctor`, `specialists`, `train`, `evaluate`, `push`, and so on."""
 
 import json
 from enum import StrEnum
@@ -9,11 +9,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.cli_bench import BENCH_EXAMPLE, PRECISION_EXAMPLE, bench, precision
 from app.cli_experiments import judge
 from app.cli_planner import EXAMPLE as PLANNER_EXAMPLE
 from app.cli_planner import evaluate_planner
 from app.cli_push import PUSH_EXAMPLE, push
 from app.cli_training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
+from app.cli_worker import WORKER_EXAMPLE, worker
+from app.starting import uncollected
 from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
 from reports.content import to_json
 from reports.model import ExamCode, Outcome
@@ -47,6 +50,9 @@ judge.command("planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
 app.add_typer(judge, name="evaluate")
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)
+app.command(epilog=BENCH_EXAMPLE)(bench)
+app.command(epilog=PRECISION_EXAMPLE)(precision)
+app.command(epilog=WORKER_EXAMPLE)(worker)
 
 
 def main() -> None:
@@ -62,11 +68,17 @@ def serve(
 ) -> None:
     """Run the service, viewer and worker until Ctrl-C."""
     with errors_as_exits():
-        from app import main as service
+        with uncollected():
+            from app import main as service
+            from app.logs import set_up_logs
+            from app.patience import end_when_told
 
+        end_when_told()
         settings = settings_with(data_dir, host=host, port=port)
+        set_up_logs(settings)
         with service.listening(settings.host, settings.port) as listener:
-            application = service.create_app(settings)
+            with uncollected():
+                application = service.create_app(settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             address = f"http://{host}:{listener.getsockname()[1]}/"
             out.print(f"USTri on {address} — Ctrl-C stops it.", soft_wrap=True)

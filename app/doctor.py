@@ -1,11 +1,26 @@
 """What is right and what is not with this installation: specialists, device, and whether the planner sees."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from app.planning import load_planning
 from app.settings import Settings
 from app.worker import load_tools
 from planner.run import Tools
+
+
+class Runner(Protocol):
+    """What runs the networks."""
+
+    fallback: str | None
+    """Why it is torch although OpenVINO was asked for; None where it is what was asked for."""
+
+
+@runtime_checkable
+class Running(Protocol):
+    """Tools that say what runs them; `specialists.engine.Engine` is one."""
+
+    runner: Runner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +49,7 @@ def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
             right=installed > 0,
             says=f"{installed} installed, their weights whole and unaltered",
         ),
-        Line(name="runtime", right=True, says=tools.runtime),
+        _runtime(settings, tools),
     ]
     planning = load_planning(settings.model_copy(update={"planner_blind": True}), tools)
     ref = planning.chooser.ref
@@ -49,6 +64,16 @@ def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
             Line(name="does it see", right=verdict.passed, says=f"{verdict.sentence}{used}")
         )
     return tuple(lines)
+
+
+def _runtime(settings: Settings, tools: Tools) -> Line:
+    """What runs the networks, on how many cores, and why not what was asked for."""
+    why = tools.runner.fallback if isinstance(tools, Running) else None
+    cores = "all cores" if settings.threads is None else f"{settings.threads} cores"
+    says = f"{tools.runtime}, {cores} a pass"
+    if why is not None:
+        says += f". OpenVINO does not run here, which costs time and no accuracy: {why}"
+    return Line(name="runtime", right=why is None, says=says)
 
 
 def _what_then(settings: Settings) -> str:

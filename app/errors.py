@@ -12,8 +12,10 @@ ServiceError
 ├── Conflict            the idempotency key was used for another request
 ├── QueueFull           too many analyses are waiting
 ├── AnalysisFailed      an analysis was given up; the message is its problem
+│   └── AnalysisStopped     it was cancelled, or not done within its deadline
 ├── NotReady            the service cannot answer now
 │   └── StoreUnavailable    the database or the image folder cannot be read or written
+│       └── StoreAway           its server is not there: it starts, stops or cannot be reached
 ├── PushRefused         a report may not leave, or cannot be sent as it was asked
 │   └── LinkClosed          the link to the original is encrypted with a key that is not here
 ├── DestinationError    a DICOMweb server took nothing of what was sent to it
@@ -23,6 +25,7 @@ ServiceError
 ├── OriginRefused       a page of another site sent the request
 ├── KeyRequired         the API key is missing or wrong
 ├── LeaseLost           another worker took the job over: stop, write nothing
+├── DeadlinePassed      the request asked for an answer before now: do no more for it
 ├── Draining            the worker is stopping: hand the job back
 └── SettingsError       the service must not start with these settings
 """
@@ -76,12 +79,20 @@ class AnalysisFailed(ServiceError):
     """An analysis was given up; the message is its problem."""
 
 
+class AnalysisStopped(AnalysisFailed):
+    """An analysis was cancelled, or not done within its deadline: what its sender asked for."""
+
+
 class NotReady(ServiceError):
     """The service cannot answer now; try again later."""
 
 
 class StoreUnavailable(NotReady):
     """The database or the image folder cannot be read or written now."""
+
+
+class StoreAway(StoreUnavailable):
+    """The database's server is not there: it starts, stops or cannot be reached; it may be there soon."""
 
 
 class PushRefused(ServiceError):
@@ -118,6 +129,10 @@ class KeyRequired(ServiceError):
 
 class LeaseLost(ServiceError):
     """Another worker holds the job now; nothing more may be written for it."""
+
+
+class DeadlinePassed(ServiceError):
+    """The request asked for an answer before now; nothing more is done for it."""
 
 
 class Draining(ServiceError):

@@ -1,5 +1,6 @@
 """A multipart request → the image and parameters it carries, or a sentence about what is wrong with it."""
 
+import logging
 import math
 import re
 from collections.abc import AsyncIterator
@@ -12,21 +13,27 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.dicom import is_dicom, read_original
-from app.dicom_privacy import UidMap
 from app.errors import ImageUnsupported, RequestRejected
 from app.frames import ingest_frames
 from app.ingest import Ingested, ingest
 from app.link import LinkKeys, SealedLink
+from app.logs import about
 from app.services import services
 from app.store import Accepted, NewAnalysis
+from app.uid_key import uid_map
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
 
-ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id")
+log = logging.getLogger(__name__)
+
+ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id", "deadline_s")
 ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
 SPECIALIST_FIELDS = (*ROI_FIELDS, "frame")
 QUESTION_LIMIT = 2000
 """Characters; longer than any question to one image, short enough for a planner's context."""
+
+DEADLINE_MAX_S = 86_400
+"""A day: whoever asks for more has no deadline."""
 
 _FILES_MAX = 8
 _FIELDS_MAX = 32
@@ -60,8 +67,9 @@ async def accept(request: Request) -> Accepted:
     accepted = await run_in_threadpool(
         served.store.accept, ingested, new, served.settings.queue_limit
     )
-    if served.bench is not None:
-        served.bench.wake()
+    with about(analysis_id=accepted.analysis_id):
+        log.info("The analysis %s.", "was asked for before" if accepted.replayed else "is accepted")
+    await run_in_threadpool(served.reach.wake, accepted.analysis_id)
     return accepted
 
 
@@ -101,6 +109,8 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
                 )
             if name in fields:
                 raise RequestRejected(f"The field {name} is given twice.")
+            if "\0" in value:
+                raise RequestRejected(f"The field {name} holds a zero byte.")
             fields[name] = value.strip()
     if len(images) != 1:
         count = "no image" if not images else f"{len(images)} images"
@@ -130,9 +140,11 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
         ImageRejected: it cannot be analysed.
         RequestRejected: the frame is not a number, not there, or not chosen where there are several.
     """
-    settings = services(request).settings
+    served = services(request)
+    settings, uids = served.settings, None
     frame = _frame(form.fields.get("frame"))
-    uids = UidMap.of(settings.data_dir) if is_dicom(form.image) else None
+    if is_dicom(form.image):
+        uids = await run_in_threadpool(uid_map, settings, served.store)
     if cine and frame is None:
         return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
     return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
@@ -159,6 +171,7 @@ def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
         frame=_frame(fields.get("frame")),
         external_id=external_id,
         idempotency_key=idempotency_key,
+        deadline_s=_deadline(fields.get("deadline_s")),
     )
 
 
@@ -195,6 +208,18 @@ def _exam(text: str | None) -> ExamCode | None:
     except ValueError:
         known = ", ".join(ExamCode)
         raise RequestRejected(f"There is no exam {text[:40]!r}; there are {known}.") from None
+
+
+def _deadline(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= DEADLINE_MAX_S:
+        raise RequestRejected(f"deadline_s takes a number of seconds, up to {DEADLINE_MAX_S}.")
+    return value
 
 
 def _frame(text: str | None) -> int | None:

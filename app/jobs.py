@@ -15,12 +15,19 @@ from pathlib import Path
 from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.errors import LeaseLost
+from app.errors import Conflict, LeaseLost
+from app.metrics import End, count_end
 from app.store import Store, utc_now
 from app.tables import JobRow, JobState, RecordRow, ReportRow, WorkerRow
 from planner.case import Record
 from reports.content import to_json
 from reports.model import Report
+
+CANCELLED = "The analysis was cancelled at your request."
+EXPIRED = (
+    "The analysis was not done within the deadline_s of its request; ask for more time, or again "
+    "when fewer wait."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +39,24 @@ class Lease:
     version: int
     token: int
     question: str | None
+    deadline_at: float | None = None
+    queued_at: float | None = None
+    request_id: str | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether no worker had it before."""
+        return self.token == 1
+
+    @property
+    def late(self) -> bool:
+        """Whether its deadline is over."""
+        return self.deadline_at is not None and time.time() > self.deadline_at
+
+    @property
+    def left_s(self) -> float | None:
+        """Time until its deadline; None without one."""
+        return None if self.deadline_at is None else self.deadline_at - time.time()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +120,20 @@ class Jobs:
         self._attempts_limit = attempts_limit
 
     def beat(self) -> None:
-        """Nothing; tells the store that this worker is alive, and forgets those long silent."""
+        """Nothing; tells the store that this worker is alive, and forgets those long silent.
+
+        What waits behind others, and is too late by now, is given up here: its sender need not wait for its turn.
+        """
         now = time.time()
         with self._store.write() as session:
             session.merge(WorkerRow(owner=self._owner, heartbeat_at=now))
             session.execute(delete(WorkerRow).where(WorkerRow.heartbeat_at < now - 86_400.0))
+            late = select(JobRow).where(JobRow.state == JobState.QUEUED, JobRow.deadline_at < now)
+            given_up = session.scalars(late.with_for_update(skip_locked=True)).all()
+            for job in given_up:
+                _end(job, JobState.FAILED, EXPIRED)
+        for _ in given_up:
+            count_end(End.EXPIRED)
 
     def leave(self) -> None:
         """Nothing; tells the store that this worker has ended."""
@@ -111,40 +145,59 @@ class Jobs:
         ended = 0
         with self._store.write() as session:
             running = select(JobRow).where(JobRow.state == JobState.RUNNING)
-            for job in session.scalars(running):
+            for job in session.scalars(running.with_for_update(skip_locked=True)):
                 if job.lease_owner and owner_process(job.lease_owner).known_dead:
                     job.lease_expires_at = 0.0
                     ended += 1
         return ended
 
-    def claim(self) -> Lease | None:
+    def claim(self, suspect: bool | None = None) -> Lease | None:
         """The oldest job that waits or was abandoned, now this worker's; None when there is none.
 
-        A job whose attempts at one step are used up is given up here, with the reason as its problem.
+        `suspect` asks for a job that an attempt before this one did not end, or for one that had none. A job whose
+        attempts at one step are used up, or whose deadline is over, is given up here, with the reason as its problem.
         """
         now = time.time()
-        if not self._waiting(now):
+        if not self.waiting(suspect):
             return None  # Looking takes no write lock.
+        given_up: list[End] = []
+        lease = None
         with self._store.write() as session:
-            while (job := session.scalar(_open_jobs(now).limit(1))) is not None:
-                if job.attempts >= self._attempts_limit:
-                    _end(job, JobState.FAILED, _given_up(job))
+            # Of workers that look at once, each gets another job: a row that one of them holds is skipped.
+            oldest = self._open(now, suspect).limit(1).with_for_update(skip_locked=True)
+            while lease is None and (job := session.scalar(oldest)) is not None:
+                if (problem := self._hopeless(job, now)) is not None:
+                    _end(job, JobState.FAILED, problem)
+                    given_up.append(End.EXPIRED if problem == EXPIRED else End.FAILED)
                     session.flush()
-                    continue
-                job.state = JobState.RUNNING
-                job.lease_owner = self._owner
-                job.lease_expires_at = now + self._lease_s
-                job.heartbeat_at = now
-                job.fencing_token += 1
-                job.attempts += 1
-                return Lease(
-                    job_id=job.id,
-                    analysis_id=job.analysis_id,
-                    version=job.version,
-                    token=job.fencing_token,
-                    question=job.question,
-                )
-        return None
+                else:
+                    lease = self._take(job, now)
+        for end in given_up:  # Kept by now; counted before, they might be counted twice.
+            count_end(end)
+        return lease
+
+    def _take(self, job: JobRow, now: float) -> Lease:
+        job.state = JobState.RUNNING
+        job.lease_owner = self._owner
+        job.lease_expires_at = now + self._lease_s
+        job.heartbeat_at = now
+        job.fencing_token += 1
+        job.attempts += 1
+        return Lease(
+            job_id=job.id,
+            analysis_id=job.analysis_id,
+            version=job.version,
+            token=job.fencing_token,
+            question=job.question,
+            deadline_at=job.deadline_at,
+            queued_at=job.queued_at,
+            request_id=job.request_id,
+        )
+
+    def waiting(self, suspect: bool | None = None) -> bool:
+        """Whether `claim` may find something."""
+        with self._store.read() as session:
+            return session.scalar(self._open(time.time(), suspect).limit(1)) is not None
 
     def renew(self, lease: Lease) -> None:
         """Nothing; the lease lasts for its full time again."""
@@ -197,9 +250,17 @@ class Jobs:
             if not attempted:
                 job.attempts -= 1
 
-    def _waiting(self, now: float) -> bool:
-        with self._store.read() as session:
-            return session.scalar(_open_jobs(now).limit(1)) is not None
+    def _hopeless(self, job: JobRow, now: float) -> str | None:
+        """Why that job is not begun again; None when it is."""
+        if job.deadline_at is not None and job.deadline_at < now:
+            return EXPIRED
+        return _given_up(job) if job.attempts >= self._attempts_limit else None
+
+    def _open(self, now: float, suspect: bool | None) -> Select[JobRow]:
+        jobs = _open_jobs(now)
+        if suspect is None:
+            return jobs
+        return jobs.where(JobRow.attempts > 0 if suspect else JobRow.attempts == 0)
 
     def _hold(self, session: Session, lease: Lease) -> JobRow:
         now = time.time()
@@ -216,6 +277,34 @@ class Jobs:
         if held is None:
             raise LeaseLost(f"Another worker took over analysis {lease.analysis_id}.")
         return session.get_one(JobRow, lease.job_id)
+
+
+def cancel(store: Store, analysis_id: str) -> None:
+    """Nothing; no worker begins another step of that analysis, and none reports it. One that failed stays so.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+        Conflict: it is done already.
+    """
+    store.analysis(analysis_id)
+    with store.write() as session:
+        newest = select(JobRow).where(JobRow.analysis_id == analysis_id)
+        job = session.scalars(newest.order_by(JobRow.version.desc()).with_for_update()).first()
+        if job is None or job.state == JobState.FAILED:
+            return
+        if job.state == JobState.DONE:
+            raise Conflict("The analysis is done; there is nothing to cancel.")
+        job.fencing_token += 1  # Who works on it cannot write any more.
+        _end(job, JobState.FAILED, CANCELLED)
+    count_end(End.CANCELLED)
+
+
+def alive_here(store: Store, within_s: float) -> bool:
+    """Whether a worker on this machine, or in this container, gave a heartbeat within that time."""
+    since, here = time.time() - within_s, this_process().host
+    with store.read() as session:
+        owners = session.scalars(select(WorkerRow.owner).where(WorkerRow.heartbeat_at >= since))
+        return any(owner_process(owner).host == here for owner in owners)
 
 
 def _open_jobs(now: float) -> Select[JobRow]:

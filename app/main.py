@@ -2,31 +2,41 @@
 
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
 
-from app import pages, routes, routes_push, viewer
+from app import pages, routes, routes_metrics, routes_push, viewer
+from app.crew import Crew
 from app.destination import Destination
 from app.errors import NotReady, SettingsError
 from app.filing import Filing
 from app.link import LinkKeys, link_keys_of
+from app.news import news_of
 from app.outbox import outbox_of
+from app.patience import open_store
+from app.reach import LocalReach, RemoteReach, limits_of
 from app.responses import install_handlers
 from app.security import Guard
 from app.sender import SenderThread
-from app.services import Services
+from app.services import Reach, Services
 from app.settings import Settings, code_version
 from app.store import Store
-from app.worker import Worker, load_tools
+from app.wake import Doorbell, doorbell_of
+from app.watch import Watch
+from app.worker import load_tools
 from planner.run import Tools
+from specialists.manifest import read_manifest
 
 BACKLOG = 2048
 """Connections that may wait to be taken; uvicorn's own number."""
 
-DRAIN_S = 30.0
-"""How long requests that wait for a report, then the step that runs, may take after SIGTERM."""
+REQUESTS_S = 16
+"""How long requests that wait for a report may take after SIGTERM."""
+
+STEP_S = 12.0
+"""How long the step that runs may take after them; together less than the 30 s of an impatient supervisor."""
 
 
 def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
@@ -38,22 +48,20 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         StoreUnavailable: the store cannot be opened.
         SettingsError: a file of keys or credentials cannot be read.
     """
-    tools = tools or load_tools(settings)
-    store = Store.open(settings)
-    store.sweep()
-    worker = Worker(settings, store, tools)
-    link_keys = link_keys_of(settings)
-    post = _post(settings, store, link_keys)
+    if tools is None and settings.worker_threads:
+        tools = load_tools(settings)
+    served, crew, post = _parts(settings, tools)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        worker.start()
-        try:
-            with _sending(post):
-                yield
-        finally:
-            worker.stop(DRAIN_S)
-            store.close()
+        with ExitStack() as ending:
+            for part in (served.store, served.news, served.doorbell):
+                ending.callback(part.close)
+            if crew is not None:
+                ending.callback(crew.stop, STEP_S)
+                crew.start(asker=True)
+            ending.enter_context(_sending(post))
+            yield
 
     app = FastAPI(
         title="USTri",
@@ -63,21 +71,48 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.services = Services(
-        settings=settings,
-        store=store,
-        manifest=tools.manifest,
-        bench=worker,
-        link_keys=link_keys,
-        post=post,
-    )
+    app.state.services = served
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Watch)
     install_handlers(app)
     app.include_router(routes.router)
     app.include_router(routes_push.router)
+    app.include_router(routes_metrics.router)
     app.include_router(pages.router)
     viewer.install(app)
     return app
+
+
+def _parts(
+    settings: Settings, tools: Tools | None
+) -> tuple[Services, Crew | None, SenderThread | None]:
+    """What routes work with, and the threads beside them; without workers where the settings leave these elsewhere."""
+    store = open_store(settings)
+    store.sweep()
+    doorbell, news = doorbell_of(settings), news_of(settings, hear=True)
+    link_keys = link_keys_of(settings)
+    post = _post(settings, store, link_keys)
+    crew = None
+    if tools is not None and settings.worker_threads:
+        crew = Crew(settings, store, tools, news)
+    served = Services(
+        settings=settings,
+        store=store,
+        manifest=read_manifest(settings.specialists_dir) if tools is None else tools.manifest,
+        reach=_reach(settings, store, crew, doorbell),
+        doorbell=doorbell,
+        news=news,
+        link_keys=link_keys,
+        post=post,
+    )
+    return served, crew, post
+
+
+def _reach(settings: Settings, store: Store, crew: Crew | None, doorbell: Doorbell) -> Reach:
+    """The workers of this process, else those elsewhere."""
+    if crew is None:
+        return RemoteReach(settings, store, doorbell)
+    return LocalReach(crew.ask, crew.wake, limits_of(settings))
 
 
 def _post(settings: Settings, store: Store, link_keys: LinkKeys | None) -> SenderThread | None:
@@ -135,7 +170,11 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         NotReady: the service did not start; its log says why.
     """
     config = uvicorn.Config(
-        app, log_level="info", server_header=False, timeout_graceful_shutdown=int(DRAIN_S)
+        app,
+        log_config=None,  # `app.logs` says how; `app.watch` tells of each request.
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=REQUESTS_S,
     )
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):

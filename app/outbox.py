@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.cine import Sessions
+from app.database import Alone, alone
 from app.jobs import new_owner, owner_process
 from app.settings import Settings
 from app.store import Store, utc_now
@@ -95,6 +96,7 @@ class Outbox:
     def add(self, items: Iterable[NewItem], destination: str) -> tuple[Item, ...]:
         """Those instances, waiting to be sent; one that was added before stays as it is, unless it failed."""
         with self._sessions.write() as session:
+            alone(session, Alone.OUTBOX)
             rows = [_added(session, item, destination) for item in items]
             session.flush()
             return tuple(_item(row) for row in rows)
@@ -154,9 +156,8 @@ class Outbox:
         """How many instances wait again because the process that was sending them is known to be gone."""
         freed = 0
         with self._sessions.write() as session:
-            for row in session.scalars(
-                select(OutboxRow).where(OutboxRow.state == PushState.SENDING)
-            ):
+            sending = select(OutboxRow).where(OutboxRow.state == PushState.SENDING)
+            for row in session.scalars(sending.with_for_update(skip_locked=True)):
                 if row.lease_owner and owner_process(row.lease_owner).known_dead:
                     _release(row, PushState.PENDING)
                     freed += 1
@@ -166,11 +167,13 @@ class Outbox:
         """Nothing; keeps what became of that attempt, unless another one was begun since."""
         with self._sessions.write() as session:
             row = session.scalar(
-                select(OutboxRow).where(
+                select(OutboxRow)
+                .where(
                     OutboxRow.id == item.id,
                     OutboxRow.state == PushState.SENDING,
                     OutboxRow.attempts == item.attempts,
                 )
+                .with_for_update()
             )
             if row is None:
                 return

@@ -110,6 +110,7 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     if settings.planner_margin is not None:
         chooser.least_margin = settings.planner_margin
     chooser.budget = Budget(step_s=settings.planner_step_s)
+    chooser.kept_cases = max(chooser.kept_cases, settings.worker_threads)
     return chooser
 
 

@@ -1,6 +1,5 @@
 """Where an analysis stands: as one answer, as a wait for its end, and as events while it runs."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -11,12 +10,11 @@ from starlette.concurrency import run_in_threadpool
 
 from app.cine import Screening
 from app.errors import RequestRejected
+from app.news import Bell, LocalNews
 from app.store import Analysis, Store
 from app.tables import JobState
 from reports.model import ExamCode, ImageInfo, Outcome
 
-WAIT_POLL_S = 0.02
-EVENT_POLL_S = 0.1
 END = "end"
 CLOSE_S = 2.0
 """Time in which a stream ends by itself when the service stops; the browser resumes it at the next start."""
@@ -98,14 +96,16 @@ def standing(store: Store, analysis_id: str) -> Standing:
     )
 
 
-async def wait_for_end(store: Store, analysis_id: str, wait_s: float) -> Analysis:
+async def wait_for_end(store: Store, news: LocalNews, analysis_id: str, wait_s: float) -> Analysis:
     """That analysis once it has ended, or as it stands after `wait_s`."""
     until = time.monotonic() + wait_s
-    while True:
-        analysis = await run_in_threadpool(store.analysis, analysis_id)
-        if analysis.ended or time.monotonic() >= until:
-            return analysis
-        await asyncio.sleep(WAIT_POLL_S)
+    with news.following(analysis_id) as bell:
+        while True:
+            analysis = await run_in_threadpool(store.analysis, analysis_id)
+            if analysis.ended or time.monotonic() >= until:
+                return analysis
+            with anyio.move_on_after(until - time.monotonic()):
+                await bell.wait()
 
 
 def after(analysis: Analysis, last_event_id: str | None) -> int | None:
@@ -125,26 +125,41 @@ def after(analysis: Analysis, last_event_id: str | None) -> int | None:
 
 
 async def events(
-    store: Store, analysis_id: str, seen: int, closing: anyio.Event
+    store: Store, news: LocalNews, analysis_id: str, seen: int, closing: anyio.Event
 ) -> AsyncIterator[ServerSentEvent]:
     """A `step` per record after `seen`, a `state` when it or the screening changes, `done` at the end; none once `closing`."""
     told: tuple[JobState, Screening | None] | None = None
-    while not closing.is_set():
-        # The state is read before the records, so that none of them can be missed at the end.
-        analysis = await run_in_threadpool(store.analysis, analysis_id)
-        for record in await run_in_threadpool(store.records, analysis_id, analysis.version, seen):
-            seen = record.step.index
-            yield ServerSentEvent(
-                record.step.model_dump_json(), event="step", id=f"{analysis.version}.{seen}"
-            )
-        here = await run_in_threadpool(standing, store, analysis_id)
-        if analysis.ended:
-            yield ServerSentEvent(
-                here.model_dump_json(), event="done", id=f"{analysis.version}.{END}"
-            )
-            return
-        if (here.state, here.screening) != told:
-            told = (here.state, here.screening)
-            yield ServerSentEvent(here.model_dump_json(), event="state")
-        with anyio.move_on_after(EVENT_POLL_S):
+    with news.following(analysis_id) as bell:
+        while not closing.is_set():
+            # The state is read before the records, so that none of them can be missed at the end.
+            analysis = await run_in_threadpool(store.analysis, analysis_id)
+            for record in await run_in_threadpool(
+                store.records, analysis_id, analysis.version, seen
+            ):
+                seen = record.step.index
+                yield ServerSentEvent(
+                    record.step.model_dump_json(), event="step", id=f"{analysis.version}.{seen}"
+                )
+            here = await run_in_threadpool(standing, store, analysis_id)
+            if analysis.ended:
+                yield ServerSentEvent(
+                    here.model_dump_json(), event="done", id=f"{analysis.version}.{END}"
+                )
+                return
+            if (here.state, here.screening) != told:
+                told = (here.state, here.screening)
+                yield ServerSentEvent(here.model_dump_json(), event="state")
+            await _next(bell, closing)
+
+
+async def _next(bell: Bell, closing: anyio.Event) -> None:
+    """Nothing, once the bell rang, it is time to look, or the service is closing."""
+    async with anyio.create_task_group() as either:
+
+        async def closed() -> None:
             await closing.wait()
+            either.cancel_scope.cancel()
+
+        either.start_soon(closed)
+        await bell.wait()
+        either.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.errors import ServiceError
+from app.metrics import count_refused
 from specialists.errors import Rejected, SpecialistError, Unavailable
 
 PROBLEM_TYPE = "application/problem+json"
@@ -37,6 +38,8 @@ _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
     (errors.StoreUnavailable, HTTPStatus(503), "Store not available"),
     (errors.NotReady, HTTPStatus(503), "Not ready"),
     (errors.PushRefused, HTTPStatus(409), "Report not sent"),
+    (errors.AnalysisStopped, HTTPStatus(409), "Analysis stopped"),
+    (errors.DeadlinePassed, HTTPStatus(504), "Deadline passed"),
     (errors.AnalysisFailed, HTTPStatus(500), "Analysis given up"),
     (errors.HostRefused, HTTPStatus(421), "Unknown host name"),
     (errors.OriginRefused, HTTPStatus(403), "Cross-origin request refused"),
@@ -92,7 +95,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def problem_response(error: Exception) -> Response:
-    """That error as application/problem+json."""
+    """That error as application/problem+json; a refusal is counted."""
+    count_refused(error)
     problem = problem_of(error)
     headers = dict(getattr(error, "headers", None) or {})
     if problem.status in (429, 503):

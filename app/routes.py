@@ -13,9 +13,11 @@ from starlette.concurrency import run_in_threadpool
 from app import progress
 from app.cards import card_page, list_page
 from app.drawing import draw
-from app.errors import AnalysisFailed, NotFound, NotReady
+from app.errors import AnalysisFailed, AnalysisStopped, NotFound, NotReady
 from app.forms import negotiated, report_response, wants_page
 from app.intake import SPECIALIST_FIELDS, accept, read_form, read_image, region
+from app.jobs import CANCELLED, EXPIRED, cancel
+from app.metrics import REFUSALS, Refusal, question
 from app.progress import Standing, path_of, standing
 from app.rendering import MEDIA, ReportForm
 from app.responses import ACCEPTED, NO_CONTENT, OK, RETRY_AFTER_S
@@ -92,7 +94,7 @@ async def analyze(
     respond_async = "respond-async" in (part.strip().lower() for part in prefer.split(","))
     if not respond_async:
         analysis = await progress.wait_for_end(
-            served.store, accepted.analysis_id, served.settings.wait_s
+            served.store, served.news, accepted.analysis_id, served.settings.wait_s
         )
         if analysis.ended:
             return await run_in_threadpool(_report, served, accepted.analysis_id, form)
@@ -106,6 +108,14 @@ async def analyze(
 @router.get("/analyses/{analysis_id}")
 def show(analysis_id: str, served: Served) -> Standing:
     """Where that analysis stands."""
+    return standing(served.store, analysis_id)
+
+
+@router.post("/analyses/{analysis_id}/cancel")
+def stop(analysis_id: str, served: Served) -> Standing:
+    """Gives that analysis up: no further step of it is begun, and it gets no report."""
+    cancel(served.store, analysis_id)
+    served.news.tell(analysis_id)
     return standing(served.store, analysis_id)
 
 
@@ -126,7 +136,7 @@ async def follow(
         return Response(status_code=NO_CONTENT)
     closing = anyio.Event()
     return EventSourceResponse(
-        progress.events(served.store, analysis_id, seen, closing),
+        progress.events(served.store, served.news, analysis_id, seen, closing),
         shutdown_event=closing,
         shutdown_grace_period=progress.CLOSE_S,
     )
@@ -208,14 +218,14 @@ async def ask_specialist(specialist_id: str, request: Request, served: Served) -
     if not entry.installed:
         why = (entry.not_installed or "no weights").rstrip(".")
         raise Unavailable(f"{entry.id} is not installed: {why}.")
-    if served.bench is None:
-        raise NotReady("No worker runs in this process; send the image to /analyze.")
     info, result, reason = ingested.image.info, None, None
     if info.colour is Colour.COLOUR:
         reason = COLOUR_REFUSED
+        REFUSALS.labels(Refusal.COLOUR).inc()
     else:
         try:
-            result = await run_in_threadpool(served.bench.ask, entry.id, ingested.image, roi)
+            with question(entry.id):
+                result = await served.reach.ask(entry.id, ingested, roi, request.is_disconnected)
         except Declined as error:
             reason = str(error)
     return Answer(specialist=entry.id, image=info, result=result, not_assessed=reason)
@@ -233,7 +243,13 @@ def ready(served: Served) -> dict[str, str]:
     since = time.time() - max(served.settings.lease_s, 1.0)
     if not served.store.workers_alive(since):
         raise NotReady("No worker gave a heartbeat of late; analyses wait until one does.")
-    return {"status": "ready", "store": "reached", "worker": "alive", "weights": "loaded"}
+    return {
+        "status": "ready",
+        "store": "reached",
+        "worker": "alive",
+        "weights": "loaded",
+        "doorbell": served.doorbell.state,
+    }
 
 
 def _listed(served: Services, specialist_id: str) -> SpecialistEntry:
@@ -256,6 +272,8 @@ def _report(served: Services, analysis_id: str, form: ReportForm) -> Response:
     if response is not None:
         return response
     if analysis.state is JobState.FAILED:
+        if analysis.problem in (CANCELLED, EXPIRED):
+            raise AnalysisStopped(analysis.problem)
         raise AnalysisFailed(analysis.problem or "The analysis was given up.")
     raise NotFound(
         f"There is no report yet: the analysis is {analysis.state}. Ask again in "

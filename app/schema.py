@@ -52,6 +52,10 @@ ANALYSIS_BODY = _multipart(
             "type": "string",
             "description": "Your own opaque id, shown in the report; never a patient's.",
         },
+        "deadline_s": {
+            "type": "number",
+            "description": "Give it up when it is not done within so many seconds.",
+        },
     }
 )
 ANALYSIS_BODY["parameters"] = [

@@ -24,6 +24,7 @@ SESSION_S = 43_200
 """A working day: after it the key is asked for again."""
 
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login"})
+_METRICS = "/metrics"
 _OPEN_FOLDER = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -37,6 +38,7 @@ class Guard:
         self._key_digest = settings.key_digest
         self._hosts = {name.lower() for name in settings.allowed_hosts}
         self._own_host = settings.host
+        self._open_paths = _OPEN_PATHS | ({_METRICS} if settings.metrics_open else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Nothing; passes the request on, or answers it with a problem."""
@@ -44,13 +46,14 @@ class Guard:
             await self._app(scope, receive, send)
             return
         answer = _Answer(send, bodiless=scope["method"] == "HEAD")
+        inner = scope
         if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}  # RFC 9110, 9.3.2: GET's answer without its body.
+            inner = {**scope, "method": "GET"}  # RFC 9110, 9.3.2: GET's answer without its body.
         try:
-            early = self._early_response(scope)
+            early = self._early_response(inner)
             if early is None:
                 limited = _limited(receive, self._limit_bytes)
-                await self._app(scope, limited, answer)
+                await self._app(inner, limited, answer)
                 return
         except ClientDisconnect:
             return
@@ -60,8 +63,10 @@ class Guard:
                 raise
             early = problem_response(error)
             if early.status_code == 500:
-                log.exception("A request to %s failed.", scope["path"])
-        await early(scope, receive, answer)
+                log.exception("A request failed.")
+        finally:
+            scope.update(route=inner.get("route"), path_params=inner.get("path_params", {}))
+        await early(inner, receive, answer)
 
     def _early_response(self, scope: Scope) -> Response | None:
         """The answer to a request that does not get to its route; None for one that does."""
@@ -73,7 +78,7 @@ class Guard:
         if length.isdigit() and int(length) > self._limit_bytes:
             raise _too_large(self._limit_bytes)
         path = scope["path"]
-        if self._key_digest is None or path in _OPEN_PATHS or path.startswith(_OPEN_FOLDER):
+        if self._key_digest is None or path in self._open_paths or path.startswith(_OPEN_FOLDER):
             return None
         if is_allowed(headers, self._key_digest):
             return None

@@ -1,28 +1,37 @@
 """What every route works with, carried by the application's state."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from starlette.requests import HTTPConnection
 
+from app.ingest import Ingested
 from app.link import LinkKeys
+from app.news import LocalNews
 from app.outbox import Item, Wish
 from app.settings import Settings
 from app.store import Store
+from app.wake import Doorbell
 from reports.model import Box
-from specialists.image import Image
 from specialists.manifest import Manifest
 from specialists.result import Result
 
 
-class Bench(Protocol):
-    """A worker in this process: it can be woken, and lends its specialists to a single question."""
+class Reach(Protocol):
+    """The way to the specialists, in this process or elsewhere."""
 
-    def wake(self) -> None:
-        """Nothing; the worker looks for jobs now instead of at its next round."""
+    def wake(self, item_id: str) -> None:
+        """Nothing; workers look for that analysis now instead of at their next round."""
 
-    def ask(self, specialist_id: str, image: Image, roi: Box | None) -> Result:
-        """One specialist's answer, between two steps of the running analysis."""
+    async def ask(
+        self,
+        specialist_id: str,
+        ingested: Ingested,
+        roi: Box | None,
+        gone: Callable[[], Awaitable[bool]],
+    ) -> Result:
+        """One specialist's answer, beside the running analyses."""
 
 
 class Post(Protocol):
@@ -41,7 +50,7 @@ class Post(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The settings, the store, the closed tool set, and the worker of this process if it has one.
+    """The settings, the store, the closed tool set, and the way to the workers.
 
     `link_keys` are there where links to originals are kept, `post` where reports may be sent somewhere.
     """
@@ -49,7 +58,9 @@ class Services:
     settings: Settings
     store: Store
     manifest: Manifest
-    bench: Bench | None
+    reach: Reach
+    doorbell: Doorbell
+    news: LocalNews
     link_keys: LinkKeys | None = None
     post: Post | None = None
 

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import SettingsError
 
+_SECRETS = ("api_key", "database_url", "redis_url")
+"""Settings that a file may hold instead, for containers and service managers that hand secrets out so."""
+
 ADDRESS_MAX = 500
 """Characters of a DICOMweb address; the outbox keeps no longer one."""
 
@@ -36,11 +39,24 @@ class Settings(BaseSettings):
         default=None,
         description="SQLAlchemy address of the store; unset: `ustri.db` in the data folder.",
     )
+    database_url_file: Path | None = Field(
+        default=None, description="File whose first line is that address, with its password."
+    )
+    redis_url: str | None = Field(
+        default=None,
+        description="Redis that wakes workers and viewers at once; unset: they look into the store.",
+    )
+    redis_url_file: Path | None = Field(
+        default=None, description="File whose first line is that address, with its password."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
     api_key: SecretStr | None = Field(
         default=None,
         description="Key that every request must carry; required unless the host is loopback.",
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="File whose first line is that key."
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
@@ -49,7 +65,15 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where networks run."
     )
-    runtime: Literal["auto", "torch"] = Field(default="auto", description="What runs networks.")
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        default="auto", description="What runs networks; `auto`: OpenVINO on the CPU, else torch."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Arithmetic of networks; `auto`: `fp32`."
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="Cores that one network pass takes; unset: all."
+    )
     planner: str = Field(
         default="auto",
         description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules), "
@@ -90,16 +114,54 @@ class Settings(BaseSettings):
     attempts_limit: int = Field(
         default=3, ge=1, description="Attempts at one step before an analysis is given up."
     )
+    worker_threads: int = Field(
+        default=2,
+        ge=0,
+        le=64,
+        description="Analyses that one process works on at once; 0: `ustri serve` leaves all to `ustri worker`.",
+    )
+    asks_limit: int = Field(
+        default=32,
+        ge=1,
+        description="Direct questions to specialists that may wait; more are answered with 429.",
+    )
+    ask_s: float = Field(
+        default=60.0, gt=0.0, description="Time within which such a question must be answered."
+    )
     lease_s: float = Field(
         default=30.0, gt=0.0, description="Time after which a silent worker's job is taken over."
     )
     busy_s: float = Field(
         default=5.0, ge=0.0, description="Time to wait for a locked database before a 503."
     )
+    start_wait_s: float = Field(
+        default=60.0,
+        ge=0.0,
+        description="Time that a start waits for a database server that is not there yet.",
+    )
     wait_s: float = Field(
         default=120.0,
         ge=0.0,
         description="Time that `POST /analyze` waits for its report before it answers 202.",
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="Lines of the log; `auto`: text at a terminal, else JSON."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of lines that are logged."
+    )
+    metrics_open: bool = Field(
+        default=False,
+        description="Whether `GET /metrics` of `ustri serve` is answered without the API key.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", description="Address at which `ustri worker` shows its metrics."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port at which `ustri worker` shows its metrics, to anyone who reaches it; unset: nowhere.",
     )
 
     link_key_file: Path | None = Field(
@@ -129,9 +191,16 @@ class Settings(BaseSettings):
         description="Wait after the first failed attempt; doubled after each, up to an hour.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_from_files(cls, given: dict[str, object]) -> dict[str, object]:
+        read = {name: _first_line(given, name) for name in _SECRETS if given.get(f"{name}_file")}
+        return given | read
+
     @field_validator(
-        *("api_key", "link_key_file", "dicomweb_url", "dicomweb_user"),
+        *("api_key", "database_url", "redis_url", "link_key_file", "dicomweb_url", "dicomweb_user"),
         *("dicomweb_token_file", "dicomweb_password_file"),
+        *("api_key_file", "database_url_file", "redis_url_file", "metrics_port"),
         mode="before",
     )
     @classmethod
@@ -144,6 +213,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"USTRI_HOST is {self.host!r}, which other machines can reach, and USTRI_API_KEY "
                 "is not set. Set USTRI_API_KEY, or listen on 127.0.0.1."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _openvino_on_the_cpu(self) -> Self:
+        if self.runtime == "openvino" and self.device == "cuda":
+            raise ValueError(
+                "USTRI_RUNTIME is 'openvino', which runs on the CPU, and USTRI_DEVICE is 'cuda'."
             )
         return self
 
@@ -182,11 +259,31 @@ class Settings(BaseSettings):
         return self.data_dir / "specialists"
 
     @property
+    def cache_dir(self) -> Path:
+        """The folder of compiled networks; it may be deleted at any time."""
+        return self.data_dir / "cache"
+
+    @property
     def key_digest(self) -> bytes | None:
         """SHA-256 of the API key; None when the service is open."""
         if self.api_key is None:
             return None
         return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
+
+
+def _first_line(given: dict[str, object], name: str) -> str:
+    """The secret in the file that `<name>_file` names, which is then the only place that it stands in."""
+    variable = f"USTRI_{name.upper()}"
+    if given.get(name):
+        raise ValueError(f"Set {variable} or {variable}_FILE, not both.")
+    try:
+        text = Path(str(given[f"{name}_file"])).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"{variable}_FILE names no file that can be read.") from None
+    line = text.strip().partition("\n")[0].strip()
+    if not line:
+        raise ValueError(f"{variable}_FILE names an empty file.")
+    return line
 
 
 def read_settings(**overrides: object) -> Settings:

@@ -1,7 +1,7 @@
-"""The store: analyses, their records and reports in a database, their pictures in a folder beside it."""
+"""The store: analyses, their records and reports in a database, their pictures in it or in a folder beside it."""
 
 import hashlib
-import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.cine import Cine
-from app.database import flush_log, migrate, open_engine, translated, writer
+from app.database import Alone, alone, flush_log, migrate, open_engine, shared, translated, writer
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
 from app.ingest import Ingested, Picture, load_image
+from app.logs import this_request
+from app.pictures import FolderPictures, Pictures, TablePictures
 from app.settings import Settings
 from app.tables import (
     AnalysisRow,
@@ -43,6 +45,8 @@ class NewAnalysis:
     frame: int | None = None
     external_id: str | None = None
     idempotency_key: str | None = None
+    deadline_s: float | None = None
+    """Time from now within which it must be done; None: however long it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,9 @@ class Store:
     def __init__(self, engine: Engine, images_dir: Path) -> None:
         self._reader = engine
         self._writer = writer(engine)
-        self._images_dir = images_dir
+        self._pictures: Pictures = (
+            TablePictures(self) if shared(engine) else FolderPictures(images_dir)
+        )
         self.cine = Cine(self)
 
     @classmethod
@@ -95,6 +101,7 @@ class Store:
         """The store of these settings, its tables brought to the newest form.
 
         Raises:
+            StoreAway: the database's server is not there.
             StoreUnavailable: a folder or the database cannot be made, read or migrated.
         """
         try:
@@ -105,8 +112,17 @@ class Store:
                 f"The folder {settings.images_dir} cannot be made: {error.strerror}."
             ) from error
         engine = open_engine(settings.store_url, settings.busy_s)
-        migrate(engine)
+        try:
+            migrate(engine)
+        except StoreUnavailable:
+            engine.dispose()
+            raise
         return cls(engine, settings.images_dir)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use it too."""
+        return shared(self._reader)
 
     def close(self) -> None:
         """Nothing; gives every connection back."""
@@ -134,6 +150,7 @@ class Store:
         key_sha256 = _sha256(new.idempotency_key) if new.idempotency_key else None
         request_sha256 = _fingerprint(ingested, new)
         with self.write() as session:
+            alone(session, Alone.ACCEPT)
             if key_sha256 is not None:
                 earlier = session.scalar(
                     select(AnalysisRow).where(AnalysisRow.idempotency_sha256 == key_sha256)
@@ -159,20 +176,11 @@ class Store:
                 )
             )
             session.flush()
-            session.add(
-                JobRow(
-                    analysis_id=analysis_id,
-                    version=1,
-                    state=JobState.QUEUED,
-                    question=new.question,
-                )
-            )
+            session.add(_job(analysis_id, new))
             session.flush()
             _add_frames_and_link(session, analysis_id, ingested, now)
-            # Inside the transaction: a row without its file cannot be; a file without its row, left
-            # by a crash before the commit, is swept at the next start.
             for picture in (ingested.picture, *ingested.frames):
-                self._write_picture(picture)
+                self._pictures.add(session, picture)
         return Accepted(analysis_id=analysis_id, replayed=False)
 
     def analysis(self, analysis_id: str) -> Analysis:
@@ -228,12 +236,9 @@ class Store:
         """The stored picture of that key, as a PNG.
 
         Raises:
-            StoreUnavailable: its file is missing or cannot be read.
+            StoreUnavailable: it is missing or cannot be read.
         """
-        try:
-            return self._picture(key).read_bytes()
-        except OSError as error:
-            raise StoreUnavailable("The stored picture cannot be read.") from error
+        return self._pictures.png(key)
 
     def image(self, analysis: Analysis) -> Image:
         """The picture of that analysis, as specialists read it."""
@@ -251,28 +256,8 @@ class Store:
 
     def sweep(self) -> int:
         """How many files without a row were removed: what a crash left behind."""
-        removed = 0
         with self.write() as session:
-            known = set(session.scalars(select(ImageRow.key)))
-            for path in self._images_dir.iterdir():
-                if path.suffix == ".part" or (path.suffix == ".png" and path.stem not in known):
-                    path.unlink()
-                    removed += 1
-        return removed
-
-    def _picture(self, key: str) -> Path:
-        return self._images_dir / f"{key}.png"
-
-    def _write_picture(self, picture: Picture) -> None:
-        target = self._picture(picture.key)
-        if target.exists():
-            return
-        part = target.with_suffix(".part")
-        with part.open("wb") as file:
-            file.write(picture.png)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+            return self._pictures.sweep(session)
 
 
 def utc_now() -> str:
@@ -316,6 +301,19 @@ def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analys
     )
 
 
+def _job(analysis_id: str, new: NewAnalysis) -> JobRow:
+    now = time.time()
+    return JobRow(
+        analysis_id=analysis_id,
+        version=1,
+        state=JobState.QUEUED,
+        question=new.question,
+        deadline_at=None if new.deadline_s is None else now + new.deadline_s,
+        request_id=this_request(),
+        queued_at=now,
+    )
+
+
 def _add_picture(session: Session, picture: Picture, now: str) -> None:
     if session.get(ImageRow, picture.key) is None:
         session.add(ImageRow(key=picture.key, size_bytes=len(picture.png), created_at=now))
@@ -351,8 +349,10 @@ def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:
 
 
 def _check_queue(session: Session, queue_limit: int) -> None:
+    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at >= time.time())
+    waiting = (JobRow.state == JobState.QUEUED) & in_time
     unfinished = session.scalar(
-        select(func.count()).where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
+        select(func.count()).where(or_(waiting, JobRow.state == JobState.RUNNING))
     )
     if (unfinished or 0) >= queue_limit:
         raise QueueFull(f"{unfinished} analyses are waiting; try again in a few seconds.")

@@ -41,13 +41,52 @@ class Base(DeclarativeBase):
 
 
 class ImageRow(Base):
-    """One stored picture: the file `<key>.png`; uploads with the same pixels share it."""
+    """One stored picture (its PNG is in `app.pictures`); uploads with the same pixels share it."""
 
     __tablename__ = "images"
 
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(Integer)
     created_at: Mapped[str] = mapped_column(String(32))
+
+
+class PictureRow(Base):
+    """The PNG of an image, in a database that several machines use; beside SQLite it is a file."""
+
+    __tablename__ = "pictures"
+
+    key: Mapped[str] = mapped_column(ForeignKey("images.key", ondelete="CASCADE"), primary_key=True)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class KeyRow(Base):
+    """A key that all machines must share, in a database that several of them use."""
+
+    __tablename__ = "keys"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AskRow(Base):
+    """One question to one specialist, on its way to a worker and back; erased once it is answered or over.
+
+    `reply` is an `app.asks.Reply` as JSON, null until a worker gave it.
+    """
+
+    __tablename__ = "asks"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    specialist: Mapped[str] = mapped_column(String(64))
+    image_info: Mapped[str] = mapped_column(Text)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+    roi: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    lease_expires_at: Mapped[float | None] = mapped_column(Float)
+    deadline_at: Mapped[float] = mapped_column(Float)
+    created_at: Mapped[float] = mapped_column(Float, index=True)
+    reply: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class AnalysisRow(Base):
@@ -80,7 +119,10 @@ class FrameRow(Base):
 
 
 class JobRow(Base):
-    """The work of one report version; `fencing_token` grows with every claim, and only its holder may write."""
+    """The work of one report version; `fencing_token` grows with every claim, and only its holder may write.
+
+    `queued_at` and `request_id` say when it was asked for, and by which request; null in rows from before they were kept.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -98,8 +140,11 @@ class JobRow(Base):
     heartbeat_at: Mapped[float | None] = mapped_column(Float)
     fencing_token: Mapped[int] = mapped_column(Integer, default=0)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    deadline_at: Mapped[float | None] = mapped_column(Float)
     problem: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[str | None] = mapped_column(String(32))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    queued_at: Mapped[float | None] = mapped_column(Float)
 
 
 class RecordRow(Base):

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.errors import NotFound, ServiceError
 from app.intake import accept
+from app.metrics import count_refused
 from app.responses import OK, SEE_OTHER, Problem, problem_of
 from app.services import Services, services
 from app.stepping import rules_of, strip_of
@@ -102,6 +103,7 @@ async def upload(request: Request, served: Served) -> Response:
     try:
         accepted = await accept(request)
     except ServiceError as error:
+        count_refused(error)
         return await run_in_threadpool(_worklist_page, served, 1, problem_of(error))
     return RedirectResponse(f"/analyses/{accepted.analysis_id}/view", SEE_OTHER)
 

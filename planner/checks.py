@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 
@@ -144,14 +145,13 @@ def _containment(one: Result | None, other: Result | None, row: CheckRow) -> Ver
         return None
     box, components = pair
     width, height = (math.ceil(_extent(components)[axis]) for axis in (2, 3))
-    outlined = np.zeros((height, width), dtype=np.bool_)
-    for component in components:
-        outlined |= rasterize(component.polygons, width, height)
-    y, x = np.nonzero(outlined)
-    if not x.size:
+    filled = (rasterize(component.polygons, width, height) for component in components)
+    outlined = reduce(np.logical_or, filled)
+    count = int(np.count_nonzero(outlined))
+    if not count:
         return None
-    within = (x + 0.5 >= box[0]) & (x + 0.5 < box[2]) & (y + 0.5 >= box[1]) & (y + 0.5 < box[3])
-    outside = 1.0 - float(np.mean(within))
+    x_min, y_min, x_max, y_max = (max(math.ceil(side - 0.5), 0) for side in box)  # by centres
+    outside = 1.0 - int(np.count_nonzero(outlined[y_min:y_max, x_min:x_max])) / count
     share, most = round(100 * outside), round(100 * MOST_OUTSIDE)
     detail = f"{share} % of the outlined area lies outside; flagged above {most} %."
     return outside <= MOST_OUTSIDE, detail

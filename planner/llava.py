@@ -22,7 +22,7 @@ ImageInputs = Callable[[Image], Tensor]
 """What the vision tower reads of an image, (1, C, H, W)."""
 
 KEPT_CASES = 2
-"""Images with their requests whose keys and values are kept."""
+"""Images with their requests whose keys and values are kept, where nobody says how many are planned at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,7 @@ class LlavaChooser:
         self.ref = ref
         self.least_margin = least_margin
         self.budget = Budget()
+        self.kept_cases = KEPT_CASES
         self.network = network
         self._image_inputs = image_inputs
         self._rules = rules
@@ -118,7 +119,7 @@ class LlavaChooser:
         if key not in self._looked:
             self._looked[key] = self.network.look(self._image_inputs(image), prefix)
         self._looked.move_to_end(key)
-        while len(self._looked) > KEPT_CASES:
+        while len(self._looked) > self.kept_cases:
             self._looked.popitem(last=False)
         return self._looked[key]
 

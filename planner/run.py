@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from planner.case import STOP, Case, Record, Request
 from planner.choose import Action, Choice, Chooser
@@ -12,6 +12,7 @@ from planner.legal import Plan, plan_for
 from planner.protocols import SLOT_KINDS, read_protocols
 from reports.model import Box, ChosenBy, Step
 from reports.scanned import scanned_outline
+from specialists.batching import Patience
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest
@@ -42,6 +43,19 @@ class Tools(Protocol):
         Raises:
             Unavailable: it is not installed.
         """
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """Tools that can be told how long their answers are wanted; `specialists.engine.Engine` is one."""
+
+    def within(self, patience: Patience) -> Tools:
+        """The same tools, which begin nothing once `patience` ended."""
+
+
+def within(tools: Tools, patience: Patience) -> Tools:
+    """The tools with that patience, where they know any."""
+    return tools.within(patience) if isinstance(tools, Patient) else tools
 
 
 class Journal(Protocol):

@@ -54,7 +54,8 @@ def long_and_short_axis(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> Axes
         OutlineDegenerate: the outer ring has no area.
     """
     hull = convex_hull(np.asarray(rings[0], dtype=np.float64) * scale)
-    apart = np.linalg.norm(hull[:, None] - hull[None, :], axis=2)  # (N, N)
+    x, y = hull.T
+    apart = np.sqrt(np.subtract.outer(x, x) ** 2 + np.subtract.outer(y, y) ** 2)  # (N, N)
     first, last = np.unravel_index(int(np.argmax(apart)), apart.shape)
     length = float(apart[first, last])
     along = (hull[last] - hull[first]) / length
@@ -93,25 +94,29 @@ def inside(points: Iterable[Point], box: Box) -> bool:
     return all(box[0] <= x <= box[2] and box[1] <= y <= box[3] for x, y in points)
 
 
-def rasterize(rings: Sequence[Ring], width: int, height: int) -> npt.NDArray[np.bool_]:
+def rasterize(rings: Sequence[Ring | _Points], width: int, height: int) -> npt.NDArray[np.bool_]:
     """(height, width) bool: the pixels whose centres lie inside the rings under the even-odd rule."""
     edges = np.concatenate([np.empty((0, 4)), *(_edges(ring) for ring in rings)])
     edge, row = _rows_crossed(edges[:, 1], edges[:, 3], height)
+    inside = np.zeros((height, width), dtype=np.bool_)
+    if not len(row):
+        return inside
     x0, y0, x1, y1 = edges[edge].T
     x = x0 + (row + 0.5 - y0) * (x1 - x0) / (y1 - y0)
     column = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-    crossings = np.zeros(
-        (height, width + 1), dtype=np.uint8
-    )  # it may wrap: what counts is odd or even
-    np.add.at(crossings.ravel(), row * (width + 1) + column, np.uint8(1))
-    np.cumsum(crossings, axis=1, dtype=np.uint8, out=crossings)
-    return (crossings[:, :width] & 1).astype(np.bool_)
+    top, left = int(row.min()), int(column.min())
+    tall, wide = int(row.max()) + 1 - top, int(column.max()) + 1 - left
+    odd = np.zeros((tall, wide), dtype=np.bool_)  # only where edges are: the rest stays as it is
+    np.logical_xor.at(odd.ravel(), (row - top) * wide + (column - left), True)
+    np.logical_xor.accumulate(odd, axis=1, out=odd)
+    inside[top : top + tall, left : left + wide] = odd[:, : width - left]
+    return inside
 
 
-def _edges(ring: Ring) -> _Points:
+def _edges(ring: Ring | _Points) -> _Points:
     """(N, 4) x0, y0, x1, y1 of a ring's edges."""
     points = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
-    return np.hstack([points, np.roll(points, -1, axis=0)])
+    return np.concatenate([points, _following(points)], axis=1)
 
 
 def _rows_crossed(
@@ -132,7 +137,12 @@ def _shoelace(ring: Ring) -> float:
     x, y = np.asarray(ring, dtype=np.float64).T
     # About the first point: far from the origin the products would lose digits.
     x, y = x - x[0], y - y[0]
-    return float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2
+    return float(np.dot(x, _following(y)) - np.dot(y, _following(x))) / 2
+
+
+def _following(corners: _Points) -> _Points:
+    """For each corner of a ring the one after it; `np.roll` takes several times as long."""
+    return np.concatenate([corners[1:], corners[:1]])
 
 
 def _box_area(box: Box) -> float:
@@ -141,11 +151,25 @@ def _box_area(box: Box) -> float:
 
 def convex_hull(points: _Points) -> _Points:
     """(N, 2) corners of the convex hull in order (Andrew's monotone chain)."""
-    ordered = sorted({(float(x), float(y)) for x, y in points})
+    ordered = _outermost(points)
     hull = _half_hull(ordered)[:-1] + _half_hull(ordered[::-1])[:-1]
     if len(hull) < 3:
         raise OutlineDegenerate("The outline has no area, so that it has no axes.")
     return np.array(hull)
+
+
+def _outermost(points: _Points) -> list[Point]:
+    """The lowest and the highest of the points at each x, in order: no other can be a corner."""
+    if not len(points):
+        return []
+    x, y = points[np.lexsort((points[:, 1], points[:, 0]))].T
+    once = np.ones(len(x), np.bool_)
+    once[1:] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
+    x, y = x[once], y[once]
+    another = np.ones(len(x) + 1, np.bool_)
+    another[1:-1] = x[1:] != x[:-1]
+    kept = another[1:] | another[:-1]
+    return list(zip(x[kept].tolist(), y[kept].tolist(), strict=True))
 
 
 def _half_hull(ordered: list[Point]) -> list[Point]:

@@ -24,11 +24,11 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     hull" does not prove "scanned" there. It is right to within one step of the thinned raster.
     """
     step = -(-max(pixels.shape) // FINE_PX)
-    shown = ndimage.median_filter(pixels[::step, ::step], size=3) > DARK
+    shown = _mostly(pixels[::step, ::step] > DARK)
     reach = max(1, round(max(shown.shape) / 100))  # bridges shadows and the gaps between echoes
     padded = np.pad(shown, 2 * reach, mode="edge")
-    padded = ndimage.binary_closing(padded, iterations=reach)
-    padded = ndimage.binary_opening(padded, iterations=reach)  # drops ticks, text and the grey bar
+    padded = _shrunk(_grown(padded, reach), reach)
+    padded = _grown(_shrunk(padded, reach), reach)  # drops ticks, text and the grey bar
     shown = padded[2 * reach : -2 * reach, 2 * reach : -2 * reach]
     labels, count = ndimage.label(shown)
     if count == 0:
@@ -37,14 +37,48 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     largest = labels == int(sizes.argmax()) + 1
     if sizes.max() < LEAST_SHARE * shown.size:
         return None
-    border = largest & ~ndimage.binary_erosion(largest)
-    rows, columns = np.nonzero(border)
-    corners = [
-        np.stack([columns + x, rows + y], axis=1).astype(np.float64) for x in (0, 1) for y in (0, 1)
-    ]
+    rows = np.flatnonzero(largest.any(axis=1))
+    first = largest[rows].argmax(axis=1)
+    last = largest.shape[1] - largest[rows, ::-1].argmax(axis=1)
+    corners = [(x, y) for x in (first, last) for y in (rows, rows + 1)]  # no other is on the hull
+    points = np.concatenate([np.stack(pair, axis=1) for pair in corners]).astype(np.float64)
     height, width = pixels.shape
-    hull = np.minimum(convex_hull(np.concatenate(corners)) * step, (width, height))
+    hull = np.minimum(convex_hull(points) * step, (width, height))
     return tuple(_point(corner) for corner in hull)
+
+
+def _mostly(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether most of each pixel's 3 × 3 neighbours are set: the median of what was compared, compared."""
+    height, width = shown.shape
+    padded = np.pad(shown, 1, mode="symmetric").astype(np.uint8)
+    rows = padded[:height] + padded[1 : height + 1] + padded[2:]
+    count = rows[:, :width] + rows[:, 1 : width + 1] + rows[:, 2:]
+    return np.asarray(count > 4)
+
+
+def _grown(shown: npt.NDArray[np.bool_], times: int) -> npt.NDArray[np.bool_]:
+    """What is set, and what lies within so many steps up, down, left or right of it."""
+    for _ in range(times):
+        grown = shown.copy()
+        grown[1:] |= shown[:-1]
+        grown[:-1] |= shown[1:]
+        grown[:, 1:] |= shown[:, :-1]
+        grown[:, :-1] |= shown[:, 1:]
+        shown = grown
+    return shown
+
+
+def _shrunk(shown: npt.NDArray[np.bool_], times: int) -> npt.NDArray[np.bool_]:
+    """What is still set when that many steps are taken from everywhere that is not, outside included."""
+    for _ in range(times):
+        left = shown.copy()
+        left[1:] &= shown[:-1]
+        left[:-1] &= shown[1:]
+        left[:, 1:] &= shown[:, :-1]
+        left[:, :-1] &= shown[:, 1:]
+        left[[0, -1]], left[:, [0, -1]] = False, False
+        shown = left
+    return shown
 
 
 def edge_distance(point: Point, outline: Ring) -> float:

@@ -299,6 +299,7 @@ def _environment() -> Environment:
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # or each sentence asks the disk whether its template changed
     )
     filters: dict[str, Callable[..., object]] = {
         "number": number,

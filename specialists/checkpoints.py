@@ -1,7 +1,8 @@
 """Weights on disk: safetensors only, named by their SHA-256, loaded whole or not at all."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -69,6 +70,11 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
     Raises:
         WeightsError: a tensor is missing, unexpected, of another shape, or not finite.
     """
+    with _alone():
+        _fill(module, tensors, path)
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
     if problem := sorted(own.keys() ^ tensors.keys()):
         raise WeightsError(f"The weights file {path} does not fit the network at {problem[0]}.")
@@ -78,3 +84,14 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise WeightsError(f"The weights file {path} holds values that are not finite: {name}.")
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nothing; meanwhile torch takes one thread: to wake others for each small tensor costs more than they do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,8 +1,9 @@
 """Runs any installed specialist on an image; the backbone runs once per image, however many ask."""
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,66 +11,94 @@ from torch import Tensor
 
 from reports.model import Box
 from specialists.backbones.transunet import Features
+from specialists.batching import TOGETHER, Batcher, Patience
 from specialists.decode import decode
-from specialists.errors import Declined, Rejected, Unavailable
+from specialists.errors import Declined, Foreign, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
 from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
-from specialists.model import Frozen, Output, SpecialistNet
+from specialists.model import Output
 from specialists.novelty import Novelty, describe
 from specialists.quality import Quality, inspected
 from specialists.result import Result
+from specialists.runtime import Runner
 
-PASS_IMAGES = 16
+PASS_IMAGES = TOGETHER
 """Images of one size that one backbone pass takes when several are screened; their features are then dropped."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Input:
+    """One image for the backbone: (1, 1, S, S) pixels and field."""
+
+    pixels: Tensor
+    field: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Question:
+    """One image for a specialist."""
+
+    encoded: Encoded
+    region: Tensor | None
+
+
 class Engine:
-    """The closed tool set, loaded; safe between threads."""
+    """The closed tool set, loaded; safe between threads, which share passes where they wait for the same network."""
 
     def __init__(
-        self,
-        manifest: Manifest,
-        backbones: Mapping[str, Frozen],
-        nets: Mapping[str, SpecialistNet],
-        novelties: Mapping[str, Novelty],
-        device: str,
+        self, manifest: Manifest, runner: Runner, novelties: Mapping[str, Novelty]
     ) -> None:
         self.manifest = manifest
-        self.device = torch.device(device)
-        self.runtime = f"torch-{device}-fp32"
+        self.runner = runner
+        self.runtime = runner.name
         self.cache = FeatureCache()
-        self._backbones = {name: net.to(self.device) for name, net in backbones.items()}
-        self._nets = {name: net.to(self.device).eval() for name, net in nets.items()}
+        self.backbones: dict[str, Batcher[_Input, tuple[Features, float | None]]] = {
+            name: Batcher(partial(self._encode_all, model), PASS_IMAGES)
+            for name, model in manifest.models.items()
+            if any(entry.model == name for entry in manifest.installed())
+        }
+        self.heads: dict[str, Batcher[_Question, Output]] = {
+            entry.id: Batcher(partial(self._ask_all, entry), PASS_IMAGES)
+            for entry in manifest.installed()
+        }
         self._novelties = dict(novelties)
-        self._lock = threading.Lock()
 
-    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+    def run(
+        self,
+        specialist_id: str,
+        image: Image,
+        roi: Box | None = None,
+        patience: Patience | None = None,
+    ) -> Result:
         """What that specialist answers for the image, in image pixels.
 
         Args:
             specialist_id: an id of the manifest.
             image: the analysed frame.
             roi: a region of interest in image pixels, for a specialist that reads one.
+            patience: how long the answer is wanted; nothing is begun for it afterwards.
 
         Raises:
             Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
-            Unavailable: the specialist has no weights here.
+            Unavailable: the specialist has no weights here, too many questions wait, or `patience` ended.
             Declined: the image is too narrow for the network, cannot be read, or is unlike all training images.
         """
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
-        encoded = self.encode(image, self.manifest.models[entry.model])
+        encoded = self.encode(image, self.manifest.models[entry.model], patience)
         self._check_novelty(entry, encoded)
-        region = _region(entry, roi, encoded)
-        with self._lock, torch.inference_mode():
-            output = self._nets[specialist_id](
-                encoded.features, encoded.field, None if region is None else region.to(self.device)
-            )
-        return _decoded(entry, output, 0, encoded.box).model_copy(
+        question = _Question(encoded=encoded, region=_region(entry, roi, encoded))
+        output = self.heads[specialist_id].ask(question, patience)
+        result = decode(entry, output, encoded.box)
+        return result.model_copy(
             update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
         )
+
+    def within(self, patience: Patience) -> "Hurried":
+        """The same specialists, which begin nothing once `patience` ended."""
+        return Hurried(self, patience)
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """What that specialist answers for each image, None where it declines; no features are kept.
@@ -106,17 +135,14 @@ class Engine:
         field = torch.cat([one for _, one in inputs])
         if not field.any():
             return [None] * len(images)
-        with torch.inference_mode():
-            features, distances = self._features(model, pixels, field)
-            on_device = field.to(self.device)
-            roi = None if entry.roi is Roi.NONE else torch.zeros_like(on_device)
-            with self._lock:
-                output = self._nets[entry.id](features, on_device, roi)
+        features, distances = self._features(model, pixels, field)
+        roi = None if entry.roi is Roi.NONE else torch.zeros_like(field)
+        output = self.runner.head(entry.id, features, field, roi)
         limit = self._limit(entry)
         return [
             None
             if (distance is not None and distance > limit) or (quality and quality.refused)
-            else _decoded(entry, output, index, box).model_copy(
+            else decode(entry, _part(output, index), box).model_copy(
                 update={"novelty": distance, "quality": _warnings(quality)}
             )
             for index, (distance, quality) in enumerate(zip(distances, seen, strict=True))
@@ -124,7 +150,7 @@ class Engine:
 
     def _installed(self, specialist_id: str) -> SpecialistEntry:
         entry = self.manifest.specialist(specialist_id)
-        if specialist_id not in self._nets:
+        if specialist_id not in self.heads:
             raise Unavailable(
                 f"The specialist {specialist_id} is not installed: {entry.not_installed}"
             )
@@ -132,27 +158,33 @@ class Engine:
 
     def backbone_sha256(self, model_id: str) -> str | None:
         """The content of that backbone, where one of the installed specialists reads it."""
-        return self.manifest.models[model_id].sha256 if model_id in self._backbones else None
+        return self.manifest.models[model_id].sha256 if model_id in self.backbones else None
 
     def features(self, image: Image, model_id: str) -> Features:
         """The backbone's levels of the image; the specialists of its analysis then share this pass.
 
         Raises:
             Declined: the image is too narrow for the network.
+            Unavailable: too many questions wait.
         """
         return self.encode(image, self.manifest.models[model_id]).features
 
-    def encode(self, image: Image, model: ModelEntry) -> Encoded:
-        """The image's features, from the cache where they are kept."""
+    def encode(self, image: Image, model: ModelEntry, patience: Patience | None = None) -> Encoded:
+        """The image's features, from the cache where they are kept.
+
+        Raises:
+            Declined: the image is too narrow for the network.
+            Unavailable: too many questions wait, or `patience` ended.
+        """
         key = FeatureKey(
             image=image.key,
             input_px=model.input_px,
             backbone_sha256=str(model.sha256),
             runtime=self.runtime,
         )
-        return self.cache.get(key, lambda: self._encode(image, model))
+        return self.cache.get(key, lambda: self._encode(image, model, patience), patience)
 
-    def _encode(self, image: Image, model: ModelEntry) -> Encoded:
+    def _encode(self, image: Image, model: ModelEntry, patience: Patience | None) -> Encoded:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
         pixels, field = network_input(image, box)
@@ -161,27 +193,46 @@ class Engine:
         quality = inspected(image.pixels, model.thresholds)
         if quality is not None:
             quality.check()
-        with torch.inference_mode():
-            features, distances = self._features(model, pixels, field)
-        return Encoded(
-            features=features,
-            field=field.to(self.device),
-            box=box,
-            novelty=distances[0],
-            quality=quality,
+        features, distance = self.backbones[model.id].ask(
+            _Input(pixels=pixels, field=field), patience
         )
+        return Encoded(features=features, field=field, box=box, novelty=distance, quality=quality)
+
+    def _encode_all(
+        self, model: ModelEntry, inputs: Sequence[_Input]
+    ) -> list[tuple[Features, float | None]]:
+        """Features and distance of each image, after one pass of all of them."""
+        pixels = _joined([one.pixels for one in inputs])
+        features, distances = self._features(model, pixels, _joined([one.field for one in inputs]))
+        if len(inputs) == 1:
+            return [(features, distances[0])]
+        return [  # copies, or one image in the cache would keep all of its batch
+            ({name: level[index : index + 1].clone() for name, level in features.items()}, distance)
+            for index, distance in enumerate(distances)
+        ]
+
+    def _ask_all(self, entry: SpecialistEntry, questions: Sequence[_Question]) -> list[Output]:
+        """The specialist's output for each image, after one pass of all of them."""
+        features = {
+            level: _joined([one.encoded.features[level] for one in questions])
+            for level in entry.features
+        }
+        field = _joined([one.encoded.field for one in questions])
+        regions = [one.region for one in questions if one.region is not None]
+        output = self.runner.head(entry.id, features, field, _joined(regions) if regions else None)
+        return [_part(output, index) for index in range(len(questions))]
 
     def _features(
         self, model: ModelEntry, pixels: Tensor, field: Tensor
     ) -> tuple[Features, list[float | None]]:
         """The backbone's features of (B, 1, S, S) pixels, and each image's distance from the training images."""
-        normalised = (pixels.to(self.device) - model.mean) / model.std
-        features = self._backbones[model.id](normalised)
+        features = self.runner.backbone(model.id, (pixels - model.mean) / model.std)
         novelty = self._novelties.get(model.id)
         if novelty is None:
             return features, [None] * len(pixels)
-        on_cpu = {name: level.cpu() for name, level in features.items()}
-        distances = novelty.distance(describe(on_cpu, field))
+        with torch.inference_mode():
+            on_cpu = {name: level.cpu() for name, level in features.items()}
+            distances = novelty.distance(describe(on_cpu, field))
         return features, [round(float(distance), 4) for distance in distances]
 
     def _limit(self, entry: SpecialistEntry) -> float:
@@ -194,37 +245,65 @@ class Engine:
         limit = self._limit(entry)
         if encoded.novelty is None or encoded.novelty <= limit:
             return
-        raise Declined(
+        raise Foreign(
             "the image is unlike the ultrasound images that the specialist was trained on "
             f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
         )
 
 
-def _decoded(entry: SpecialistEntry, output: Output, index: int, box: Letterbox) -> Result:
-    """The result of one image of a batch."""
-    if isinstance(output, Tensor):
-        return decode(entry, output[index : index + 1].cpu(), box)
-    first, second, third = (part[index : index + 1].cpu() for part in output)
-    return decode(entry, (first, second, third), box)
+class Hurried:
+    """An engine's specialists for one asker, whose patience may end."""
+
+    def __init__(self, engine: Engine, patience: Patience) -> None:
+        self._engine = engine
+        self._patience = patience
+        self.manifest = engine.manifest
+        self.runtime = engine.runtime
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """As `Engine.run`."""
+        return self._engine.run(specialist_id, image, roi, self._patience)
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """As `Engine.screen`.
+
+        Raises:
+            Unavailable: the patience ended before it began.
+        """
+        self._patience.check()
+        return self._engine.screen(specialist_id, images)
 
 
 def _warnings(quality: Quality | None) -> tuple[str, ...] | None:
     return None if quality is None else quality.warnings
 
 
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One batch of several."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _part(output: Output, index: int) -> Output:
+    """The output of one image of a batch, still a batch."""
+    if isinstance(output, Tensor):
+        return output[index : index + 1]
+    first, second, third = (part[index : index + 1] for part in output)
+    return first, second, third
+
+
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
     """Pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
-    pixels = torch.from_numpy(resize(image.pixels, box).copy())[None, None].float() / 255
+    pixels = torch.from_numpy(resize(image.pixels, box).astype(np.float32))[None, None].div_(255)
     field = box_mask(box.field(), box.input_px)
-    return pixels * field, field
+    return pixels.mul_(field), field
 
 
 def box_mask(corners: Box, side_px: int) -> Tensor:
     """(1, 1, S, S) float32, 1 at network pixels whose centre lies in the box."""
-    centres = np.arange(side_px) + 0.5
-    x_min, y_min, x_max, y_max = corners
-    in_x, in_y = (centres >= x_min) & (centres < x_max), (centres >= y_min) & (centres < y_max)
-    return torch.from_numpy((in_y[:, None] & in_x[None, :]).astype(np.float32))[None, None]
+    x_min, y_min, x_max, y_max = (max(math.ceil(corner - 0.5), 0) for corner in corners)
+    mask = np.zeros((1, 1, side_px, side_px), np.float32)
+    mask[:, :, y_min:y_max, x_min:x_max] = 1
+    return torch.from_numpy(mask)
 
 
 def _check_roi(entry: SpecialistEntry, roi: Box | None, image: Image) -> None:
@@ -246,7 +325,7 @@ def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor
     """(1, 1, S, S), 1 inside the region; all 0 without one; at least one pixel of the image with one."""
     if entry.roi is Roi.NONE:
         return None
-    field, box = encoded.field.cpu(), encoded.box
+    field, box = encoded.field, encoded.box
     if roi is None:
         return torch.zeros_like(field)
     (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2)).tolist()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from specialists.backbones.transunet import Features
+from specialists.batching import Patience
 from specialists.letterbox import Letterbox
 from specialists.quality import Quality
 
@@ -42,19 +43,50 @@ class FeatureCache:
     def __init__(self, limit: int = 32) -> None:
         self.limit = limit
         self.passes = 0
+        self.looked: Callable[[bool], None] = _untold
+        """Told of every look, with whether the features were there or on their way."""
+
         """How often features had to be computed."""
         self._kept: OrderedDict[FeatureKey, Encoded] = OrderedDict()
+        self._coming: dict[FeatureKey, threading.Event] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: FeatureKey, encode: Callable[[], Encoded]) -> Encoded:
-        """The kept features, or those of `encode`, which then runs once however many ask."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+    def get(
+        self, key: FeatureKey, encode: Callable[[], Encoded], patience: Patience | None = None
+    ) -> Encoded:
+        """The kept features, or those of `encode`, which runs once however many ask; other images do not wait.
+
+        Raises:
+            Overdue: another thread computes them, and `patience` ended first.
+            Cancelled: they are no longer wanted.
+        """
+        patience = patience or Patience()
+        while True:
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    self.looked(True)
+                    return self._kept[key]
+                others = self._coming.get(key)
+                if others is None:
+                    mine = self._coming[key] = threading.Event()
+                    self.looked(False)
+                    break
+            others.wait(patience.remaining_s)
+            patience.check()
+        try:
             encoded = encode()
-            self.passes += 1
-            self._kept[key] = encoded
-            while len(self._kept) > self.limit:
-                self._kept.popitem(last=False)
+            with self._lock:
+                self.passes += 1
+                self._kept[key] = encoded
+                while len(self._kept) > self.limit:
+                    self._kept.popitem(last=False)
             return encoded
+        finally:
+            with self._lock:
+                del self._coming[key]
+            mine.set()
+
+
+def _untold(_hit: bool) -> None:
+    """Nothing; nobody counts."""

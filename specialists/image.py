@@ -21,8 +21,9 @@ class Image:
 
 def pixel_key(pixels: npt.NDArray[np.uint8]) -> str:
     """The SHA-256 of an image's shape and pixels, in hexadecimal."""
-    shape = "x".join(str(side) for side in pixels.shape)
-    return hashlib.sha256(shape.encode() + pixels.tobytes()).hexdigest()
+    digest = hashlib.sha256("x".join(str(side) for side in pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def image_of(pixels: npt.NDArray[np.uint8]) -> Image:

@@ -1,7 +1,5 @@
 """The engine from the manifest: every weights file whole, unaltered and on the backbone it was trained on."""
 
-import torch
-
 from specialists.checkpoints import load_module, read_tensors
 from specialists.decode import check_decodable
 from specialists.engine import Engine
@@ -9,14 +7,19 @@ from specialists.errors import WeightsError
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet, build_backbone
 from specialists.novelty import Novelty, novelty_from
+from specialists.runtime import Networks, RuntimeOptions, choose_runner
+
+PLAIN = RuntimeOptions()
+"""fp32 torch: what training, prediction files and tests compare with."""
 
 
-def load_engine(manifest: Manifest, device: str) -> Engine:
+def load_engine(manifest: Manifest, device: str, options: RuntimeOptions = PLAIN) -> Engine:
     """An engine with every installed specialist of the manifest.
 
     Args:
         manifest: of the specialists.
         device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+        options: what runs the networks there.
 
     Raises:
         WeightsError: a weights file is missing, truncated, altered, or belongs to another backbone.
@@ -36,9 +39,8 @@ def load_engine(manifest: Manifest, device: str) -> Engine:
         entry.id: load_specialist(entry, manifest.models[entry.model], backbones[entry.model])
         for entry in entries
     }
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Engine(manifest, backbones, nets, novelties, device)
+    networks = Networks(manifest=manifest, backbones=backbones, nets=nets)
+    return Engine(manifest, choose_runner(networks, device, options), novelties)
 
 
 def load_backbone(entry: ModelEntry) -> Frozen:

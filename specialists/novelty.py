@@ -13,10 +13,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from specialists.backbones.transunet import Features
+from specialists.backbones.transunet import Features, averaged
 from specialists.errors import WeightsError
 
 LEVELS = ("c2", "stem", "c8", "vit")
+"""Finer ones first."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,14 +58,16 @@ class Novelty:
 
 def describe(features: Features, field: Tensor) -> Tensor:
     """(B, D) float32: mean and spread of every channel over the image's field, level by level."""
-    parts = []
+    parts, covered = [], field
     for level in LEVELS:
         x = features[level].float()
-        weight = torch.nn.functional.adaptive_avg_pool2d(field, (x.shape[-2], x.shape[-1]))
-        total = weight.sum((2, 3)).clamp_min(1e-4)
-        mean = (x * weight).sum((2, 3)) / total
-        spread = ((x - mean[..., None, None]).square() * weight).sum((2, 3)) / total
-        parts += [mean, spread.sqrt()]
+        covered = averaged(covered, x)  # of the finer level's cells, each of which is a mean
+        weight = covered.flatten(2).transpose(1, 2)  # (B, H * W, 1)
+        weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-4)
+        x = x.flatten(2)  # (B, C, H * W)
+        mean = x @ weight  # (B, C, 1)
+        spread = (x - mean).square_() @ weight
+        parts += [mean.squeeze(2), spread.squeeze(2).sqrt()]
     return torch.cat(parts, dim=1)
 
 

@@ -5,19 +5,23 @@ warns (what is read is less sure). The limits come from val (`specialists.traini
 none of a fault, that fault is not judged.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PILImage
-from scipy.ndimage import label, uniform_filter
+from scipy.ndimage import label
 
-from specialists.errors import Declined
+from specialists.errors import Illegible
 from specialists.manifest import Threshold
 
 Grey = npt.NDArray[np.uint8]
+Counts = npt.NDArray[np.intp]
+Whole = TypeVar("Whole", np.int16, np.int32)
 
 LOOKED_AT_PX = 640
 """The longer side of what is looked at; a larger picture is read by every second, third … pixel."""
@@ -128,11 +132,11 @@ class Quality:
         """Nothing, where the picture can be read.
 
         Raises:
-            Declined: it cannot; the message says what is wrong and what to do.
+            Illegible: it cannot; the message says what is wrong and what to do.
         """
         if self.refused:
             faults = "; it ".join(RULES[fault].says for fault in self.refused)
-            raise Declined(f"the image {faults}")
+            raise Illegible(f"the image {faults}")
 
 
 def scores_of(pixels: Grey) -> dict[Fault, float]:
@@ -142,11 +146,12 @@ def scores_of(pixels: Grey) -> dict[Fault, float]:
     content = _content(seen)
     rows, columns = _extent(content)
     field = seen[rows, columns]
-    low, high = (float(value) for value in np.percentile(field, [2, 98]))
+    of_all, of_field = _histogram(seen), _histogram(field)
+    low, high = _percentile(of_field, 2), _percentile(of_field, 98)
     return {
-        Fault.BLACK: float(np.percentile(seen, 99)),
-        Fault.BLANK: float(seen.astype(np.float32).std()),
-        Fault.SATURATED: float((field >= GLARE).mean()),
+        Fault.BLACK: _percentile(of_all, 99),
+        Fault.BLANK: _spread(of_all),
+        Fault.SATURATED: float(of_field[GLARE:].sum()) / field.size,
         Fault.TINY_FIELD: float(content.mean()),
         Fault.SCREENSHOT: _lettering(seen),
         Fault.PANELS: float(_panels(seen)),
@@ -181,16 +186,41 @@ def _beyond(score: float, limit: float, rule: Rule) -> bool:
     return score > limit if rule.upwards else score < limit
 
 
+def _histogram(grey: Grey) -> Counts:
+    """(256,) how many pixels have each grey level; Pillow counts bytes as they are, numpy widens each first."""
+    return np.array(PILImage.fromarray(grey).histogram(), np.intp)
+
+
+def _percentile(counts: Counts, percent: float) -> float:
+    """The percentile of grey levels counted, between levels as numpy's."""
+    place = percent / 100 * (int(counts.sum()) - 1)
+    low, high = np.searchsorted(np.cumsum(counts), [math.floor(place), math.ceil(place)], "right")
+    return float(low + (high - low) * (place - math.floor(place)))
+
+
+def _spread(counts: Counts) -> float:
+    """The standard deviation of grey levels counted."""
+    levels = np.arange(len(counts))
+    total, first = int(counts.sum()), int(counts @ levels)
+    return math.sqrt(total * int(counts @ levels**2) - first**2) / total  # of whole numbers: exact
+
+
 def _content(seen: Grey) -> npt.NDArray[np.bool_]:
     """(h, w) blocks that are neither dark nor even: the scanned field, and whatever else there is."""
     height, width = (max(1, side // BLOCK) for side in seen.shape)
     whole = seen[: height * BLOCK, : width * BLOCK]
     if whole.shape != (height * BLOCK, width * BLOCK):  # smaller than a block
         return np.ones((1, 1), np.bool_)
-    blocks = whole.reshape(height, BLOCK, width, BLOCK).astype(np.float32)
-    mean = blocks.mean((1, 3))
-    spread = (blocks**2).mean((1, 3)) - mean**2
-    there: npt.NDArray[np.bool_] = (mean > BLACK) & (spread > 2.0)
+    squared = np.multiply(whole, whole, dtype=np.uint16)
+    total, squares = (
+        np.add.reduce(part.reshape(height, BLOCK, width * BLOCK), axis=1, dtype=np.uint32)
+        .reshape(height, width, BLOCK)
+        .sum(2, dtype=np.int64)
+        for part in (whole, squared)
+    )
+    pixels = BLOCK**2
+    spread = squares * pixels - total**2  # pixels² times the variance
+    there: npt.NDArray[np.bool_] = (total > BLACK * pixels) & (spread > 2 * pixels**2)
     return there
 
 
@@ -208,19 +238,21 @@ def _extent(content: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
 
 def _lettering(seen: Grey) -> float:
     """The share of grey steps that are as abrupt as print: tissue is soft, letters and frames are not."""
-    step = np.abs(np.diff(seen.astype(np.int16), axis=1))
-    some = int((step > 3).sum())
+    left, right = seen[:, :-1], seen[:, 1:]
+    step = np.maximum(left, right) - np.minimum(left, right)
+    some = int(np.count_nonzero(step > 3))
     if some < 32:
         return 0.0
-    even = float((step <= 1).mean())
-    return even * float((step > 70).sum()) / some
+    even = np.count_nonzero(step <= 1) / step.size
+    return even * np.count_nonzero(step > 70) / some
 
 
 def _panels(seen: Grey) -> int:
     """How many upright pictures stand apart: large textured regions between straight, even gaps."""
-    smooth = uniform_filter(seen.astype(np.float32), 5)
-    rough = uniform_filter((seen.astype(np.float32) - smooth) ** 2, 5) > 4.0
-    small = rough[::4, ::4]
+    grey = seen.astype(np.int16)
+    apart = 25 * grey - _sums(grey)  # from the mean, 25 times
+    squares = np.multiply(apart, apart, dtype=np.int32)
+    small = _sums(squares, every=4) > 4 * 25**3  # their mean square is above 4
     parts, count = label(small)
     if count < 2:
         return count
@@ -231,6 +263,19 @@ def _panels(seen: Grey) -> int:
         filled = len(y) / ((np.ptp(y) + 1) * (np.ptp(x) + 1))
         large += int(filled > 0.55)
     return large
+
+
+def _sums(values: npt.NDArray[Whole], every: int = 1) -> npt.NDArray[Whole]:
+    """The sums of 5 × 5 values around every so manieth of (H, W), which go on mirrored beyond the edge."""
+    height, width = values.shape
+    padded = np.pad(values, 2, mode="symmetric")
+    rows = padded[:height:every] + padded[1 : 1 + height : every]
+    for k in range(2, 5):
+        rows += padded[k : k + height : every]
+    sums = rows[:, :width:every] + rows[:, 1 : 1 + width : every]
+    for k in range(2, 5):
+        sums += rows[:, k : k + width : every]
+    return sums
 
 
 def _detail(pixels: Grey) -> float:

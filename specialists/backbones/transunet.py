@@ -13,6 +13,16 @@ Features = dict[str, Tensor]
 STRIDES = {"c2": 2, "stem": 4, "c8": 8, "vit": 16}
 
 
+def averaged(mask: Tensor, like: Tensor) -> Tensor:
+    """(B, 1, H, W) float32: the mask's mean in each cell of the (B, C, H, W) features `like`."""
+    height, width = (int(side) for side in like.shape[-2:])  # numbers, also while a graph is traced
+    rows, columns = (int(side) for side in mask.shape[-2:])
+    if rows % height or columns % width:
+        return F.adaptive_avg_pool2d(mask.float(), (height, width))
+    # the same cells, all of one size: an operation that runtimes know better
+    return F.avg_pool2d(mask.float(), (rows // height, columns // width))
+
+
 class ConvNorm(nn.Sequential):
     """3×3 or 1×1 convolution, batch norm and, unless told otherwise, SiLU."""
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from specialists.backbones.transunet import ConvNorm
+from specialists.backbones.transunet import ConvNorm, averaged
 
 
 class Adapter(nn.Module):
@@ -59,8 +58,8 @@ class ClassifyHead(nn.Module):
         pooled = []
         for level in self.levels:
             x = self.adapters[level](features[level]).float()
-            field_weight = _fit(field, x)
-            roi_weight = _fit(roi, x)
+            field_weight = averaged(field, x)
+            roi_weight = averaged(roi, x)
             pooled += [_average(x, field_weight), _average(x, roi_weight), _peak(x, roi_weight)]
         logits: Tensor = self.mlp(torch.cat(pooled, dim=1))
         return logits
@@ -71,10 +70,6 @@ def _zeroed(width: int) -> nn.Conv2d:
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
-
-
-def _fit(weight: Tensor, x: Tensor) -> Tensor:
-    return F.adaptive_avg_pool2d(weight.float(), (x.shape[-2], x.shape[-1]))
 
 
 def _average(x: Tensor, weight: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from specialists.backbones.transunet import ConvNorm
+from specialists.backbones.transunet import ConvNorm, averaged
 
 CASCADE = ("vit", "c8", "stem", "c2")
 """Levels from coarse to fine."""
@@ -56,6 +56,6 @@ class Cascade(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = x + self.lateral[index](features[level])
             if roi is not None and self.roi:
-                x = x + self.roi[index](F.adaptive_avg_pool2d(roi, x.shape[-2:]).to(x.dtype))
+                x = x + self.roi[index](averaged(roi, x).to(x.dtype))
             x = self.fuse[index](x)
         return x

@@ -1,5 +1,6 @@
 """Which frame of several is analysed when the request names none."""
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
+from app.cine import TOGETHER
 from app.frames import FRAMES_MAX, coarse_to_fine, ingest_frames
 from app.ingest import ingest
+from app.jobs import CANCELLED, EXPIRED
 from app.offline import analyze
 from app.settings import Settings
 from app.store import NewAnalysis, Store
@@ -23,7 +26,7 @@ from reports.model import Box, ExamCode
 from specialists.errors import Declined, Unavailable
 from specialists.image import Image
 from specialists.result import Result
-from tests.app.conftest import Serve, encoded
+from tests.app.conftest import Serve, encoded, starting
 from tests.app.dicom_files import LIMIT_PIXELS, a_dicom, a_region, speckle
 from tests.app.stand_in import StandInTools
 from tests.builders import an_exam_result
@@ -82,6 +85,50 @@ async def test_the_frame_of_the_highest_score_is_analysed_and_the_report_says_wh
     assert picture.content == ingest(a_file(), LIMIT_PIXELS, 2).png
     here = (await client.get(f"/analyses/{report['analysis_id']}")).json()
     assert here["screening"] == {"screened": 4, "frames": 4}
+
+
+class SlowRouter(Router):
+    """One that begins a round of frames and waits."""
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        self.rounds += 1
+        self.gate.wait(30)
+        return super().screen(specialist_id, images)
+
+    rounds = 0
+
+
+@pytest.mark.parametrize("deadline_s", [None, "0.5"])
+async def test_screening_ends_after_its_round_when_it_is_cancelled_or_late(
+    settings: Settings, deadline_s: str | None
+) -> None:
+    tools = SlowRouter()
+    tools.know([0.9] * (TOGETHER + 2))
+    tools.gate.clear()
+    given = {} if deadline_s is None else {"deadline_s": deadline_s}
+    async with starting(settings, tools)() as client:
+        sent = await client.post(
+            "/analyze",
+            files={"image": ("x", a_file(TOGETHER + 2))},
+            data=given,
+            headers={"Prefer": "respond-async"},
+        )
+        here = sent.headers["location"]
+        while not tools.rounds:
+            await asyncio.sleep(0.01)
+        if deadline_s is None:
+            await client.post(f"{here}/cancel")
+        else:
+            await asyncio.sleep(float(deadline_s))
+        tools.gate.set()
+        for _ in range(200):
+            if (await client.get(here)).json()["state"] == "failed":
+                break
+            await asyncio.sleep(0.02)
+        problem = (await client.get(here)).json()["problem"]
+    # The service has ended, and so has whoever could have gone on.
+    assert problem == (CANCELLED if deadline_s is None else EXPIRED)
+    assert tools.rounds == 1
 
 
 async def test_the_frames_can_be_stepped_through(client: httpx.AsyncClient, tools: Router) -> None:

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import update
 
-from app.errors import LeaseLost, QueueFull
+from app.errors import Conflict, LeaseLost, QueueFull
 from app.ingest import ingest
-from app.jobs import Jobs, new_owner, owner_process
+from app.jobs import CANCELLED, EXPIRED, Jobs, cancel, new_owner, owner_process
 from app.settings import Settings
 from app.store import NewAnalysis, Store
 from app.tables import JobRow, JobState
@@ -24,8 +25,8 @@ ATTEMPTS = 3
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    store = Store.open(settings)
+def store(either: Settings) -> Iterator[Store]:
+    store = Store.open(either)
     yield store
     store.close()
 
@@ -174,3 +175,100 @@ def test_the_tables_are_those_that_the_migrations_make(store: Store) -> None:
     with store.read() as session:
         context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_job_whose_deadline_is_over_is_not_begun(store: Store) -> None:
+    ingested = ingest(a_png(64, 64), 10_000)
+    late = store.accept(ingested, NewAnalysis(deadline_s=0.001), 100).analysis_id
+    time.sleep(0.01)
+    assert a_worker(store).claim() is None
+    assert store.analysis(late).problem == EXPIRED
+
+
+def test_a_late_analysis_is_given_up_behind_others_and_makes_room_for_new_ones(
+    store: Store,
+) -> None:
+    ingested = ingest(a_png(64, 64), 10_000)
+    first = store.accept(ingested, NewAnalysis(), 2).analysis_id
+    late = store.accept(ingested, NewAnalysis(deadline_s=0.001), 2).analysis_id
+    time.sleep(0.01)
+    third = store.accept(ingested, NewAnalysis(deadline_s=60.0), 2).analysis_id
+    with pytest.raises(QueueFull):
+        store.accept(ingested, NewAnalysis(), 2)
+    a_worker(store).beat()
+    states = {each: store.analysis(each).state for each in (first, late, third)}
+    assert states == {first: JobState.QUEUED, late: JobState.FAILED, third: JobState.QUEUED}
+    assert store.analysis(late).problem == EXPIRED
+
+
+def test_a_cancelled_analysis_is_not_worked_on_any_more(store: Store) -> None:
+    waiting, running = an_analysis(store), an_analysis(store)
+    cancel(store, waiting)
+    worker = a_worker(store)
+    lease = worker.claim()
+    assert lease is not None
+    assert lease.analysis_id == running
+    cancel(store, running)
+    cancel(store, running)
+    with pytest.raises(LeaseLost):
+        worker.append(lease, a_record(0))
+    assert worker.claim() is None
+    assert {store.analysis(one).problem for one in (waiting, running)} == {CANCELLED}
+
+
+def test_what_is_done_cannot_be_cancelled(store: Store) -> None:
+    analysis_id, worker = an_analysis(store), a_worker(store)
+    lease = worker.claim()
+    assert lease is not None
+    worker.finish(lease, a_report(analysis_id=analysis_id, report_id="a" * 32))
+    with pytest.raises(Conflict):
+        cancel(store, analysis_id)
+
+
+def test_a_job_that_an_attempt_did_not_end_is_told_from_a_fresh_one(store: Store) -> None:
+    first, second = an_analysis(store), an_analysis(store)
+    worker = a_worker(store)
+    lease = worker.claim(suspect=False)
+    assert lease is not None
+    assert lease.analysis_id == first
+    assert not worker.waiting(suspect=True)
+    expire(store)
+    assert worker.waiting(suspect=True)
+    claimed = [worker.claim(suspect=True), worker.claim(suspect=True), worker.claim(suspect=False)]
+    assert [lease and lease.analysis_id for lease in claimed] == [first, None, second]
+
+
+def test_many_that_claim_at_once_get_different_jobs(store: Store) -> None:
+    made = {an_analysis(store) for _ in range(8)}
+    workers = [a_worker(store) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        leases = list(pool.map(lambda worker: worker.claim(), workers))
+    # One that looked while another held the only free row may have gone away empty, never with the same.
+    got = [lease.analysis_id for lease in leases if lease is not None]
+    assert len(got) == len(set(got))
+    while (lease := workers[0].claim()) is not None:
+        got.append(lease.analysis_id)
+    assert sorted(got) == sorted(made)
+
+
+def test_many_that_send_one_key_at_once_get_one_analysis(store: Store) -> None:
+    ingested = ingest(a_png(64, 64), 10_000)
+    with ThreadPoolExecutor(8) as pool:
+        accepted = list(
+            pool.map(
+                lambda _: store.accept(ingested, NewAnalysis(idempotency_key="k"), 100), range(8)
+            )
+        )
+    assert len({one.analysis_id for one in accepted}) == 1
+    assert sum(not one.replayed for one in accepted) == 1
+    assert store.png(ingested.key) == ingested.png
+
+
+def test_processes_that_start_at_once_migrate_once(either: Settings) -> None:
+    code = (
+        "import sys; from app.settings import Settings; from app.store import Store; "
+        "Store.open(Settings.model_validate_json(sys.argv[1])).close()"
+    )
+    text = either.model_dump_json()
+    started = [subprocess.Popen([sys.executable, "-c", code, text]) for _ in range(3)]
+    assert [process.wait(120) for process in started] == [0, 0, 0]

@@ -33,6 +33,8 @@ class Tools(OneByOne, Backbone):
         self.manifest = self.stand_in.manifest
         self.runtime = "stand-in"
 
+    runner: "TorchInstead"
+
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
         return self.stand_in.run(specialist_id, image, roi)
 
@@ -161,3 +163,17 @@ def test_the_doctor_tests_the_planner_that_is_configured(
     assert not line.right
     assert "does not follow the image" in line.says
     assert then in line.says
+
+
+def test_the_doctor_says_why_torch_runs_although_openvino_was_asked_for(tmp_path: Path) -> None:
+    tools = Tools()
+    whole = examine(settings_of(tmp_path, planner="rules"), tools)
+    assert all(line.right for line in whole)
+    tools.runner = TorchInstead()
+    lines = {line.name: line for line in examine(settings_of(tmp_path, planner="rules"), tools)}
+    assert not lines["runtime"].right
+    assert "RuntimeError: no such CPU" in lines["runtime"].says
+
+
+class TorchInstead:
+    fallback: str | None = "RuntimeError: no such CPU"

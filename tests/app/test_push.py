@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
@@ -16,10 +17,12 @@ from requests.auth import HTTPBasicAuth
 from typer.testing import CliRunner, Result
 
 from app.cli import app as command_line
+from app.destination import Destination
 from app.errors import PushRefused
 from app.filing import Filing
 from app.ingest import ingest
 from app.outbox import Wish, outbox_of
+from app.sender import Sender
 from app.settings import Settings
 from app.store import NewAnalysis, Store
 from app.tables import PushState, ReportRow
@@ -41,6 +44,14 @@ def environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("USTRI_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("USTRI_PUSH_RETRY_S", "0.05")
+
+
+@pytest.fixture
+def over(either: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings over SQLite, then over PostgreSQL, for this process and those that it starts."""
+    if either.database_url is not None:
+        monkeypatch.setenv("USTRI_DATABASE_URL", either.database_url)
+    return either
 
 
 @pytest.fixture
@@ -146,9 +157,9 @@ def test_one_form_takes_the_picture_with_it(
 
 
 def test_what_a_server_that_is_down_does_not_get_waits_and_is_sent_later(
-    settings: Settings, orthanc: Orthanc, password_file: Path
+    over: Settings, orthanc: Orthanc, password_file: Path
 ) -> None:
-    analysis = reported(settings)
+    analysis = reported(over)
     orthanc.stop()
     answer = push(analysis, *signed_in(orthanc, password_file), "--wait", "0.3")
     assert answer.exit_code == Exit.INCOMPLETE, answer.output
@@ -234,10 +245,10 @@ def test_an_address_without_dicomweb_is_explained(
 
 
 def test_a_process_killed_while_it_sends_is_followed_by_one_that_finishes_without_duplicates(
-    settings: Settings, orthanc: Orthanc, password_file: Path, tmp_path: Path
+    over: Settings, orthanc: Orthanc, password_file: Path, tmp_path: Path
 ) -> None:
     """The first process is killed after the server has everything of its request and before its answer counts."""
-    analysis = reported(settings)
+    analysis = reported(over)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         code = "from app.cli import main; main()"
@@ -251,8 +262,8 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finishes_withou
             process.send_signal(signal.SIGKILL)
             process.wait()
     assert b"DICM" in sent
-    store = Store.open(settings)
-    [picture, *others] = outbox_of(settings, store).items()
+    store = Store.open(over)
+    [picture, *others] = outbox_of(over, store).items()
     assert picture.state is PushState.SENDING
     assert {item.state for item in others} == {PushState.PENDING}
     # What the dead process sent did arrive, and the server is now where that address is.
@@ -267,6 +278,31 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finishes_withou
     assert answer.output.count(" sent ") == 3
     uids = [str(pydicom.dcmread(io.BytesIO(d)).SOPInstanceUID) for d in orthanc.instances()]
     assert len(uids) == len(set(uids)) == 3
+
+
+def test_two_that_send_at_once_send_each_instance_once(
+    over: Settings, orthanc: Orthanc, password_file: Path
+) -> None:
+    analyses = [reported(over), reported(over, calibrated())]
+    orthanc.stop()
+    for analysis in analyses:
+        push(analysis, *signed_in(orthanc, password_file), "--wait", "0")
+    orthanc.start()
+    destination = Destination(url=orthanc.url, token=None, user=USER, password=PASSWORD)
+    stores = [Store.open(over) for _ in range(2)]
+    senders = [Sender(outbox_of(over, store), Filing(store, None)) for store in stores]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda sender: sender.drain(destination, early=True), senders))
+    answer = push("--pending", *signed_in(orthanc, password_file))
+    assert answer.exit_code == Exit.OK, answer.output
+    items = outbox_of(over, stores[0]).items()
+    for store in stores:
+        store.close()
+    assert {item.state for item in items} == {PushState.SENT}
+    # The picture was tried once while nobody was there; nothing was sent by both.
+    assert [item.attempts for item in items] == [2, 1, 1] * 2
+    uids = [str(pydicom.dcmread(io.BytesIO(d)).SOPInstanceUID) for d in orthanc.instances()]
+    assert len(uids) == len(set(uids)) == len(items)
 
 
 def test_a_command_that_cannot_be_right_is_refused(settings: Settings, tmp_path: Path) -> None:

@@ -64,3 +64,18 @@ def test_the_table_lists_every_setting_with_its_default_and_nothing_else() -> No
         if field.default_factory is None:
             shown = {None: "unset", (): "`[]`"}.get(field.default, f"`{field.default}`")
             assert default == shown, name
+
+
+def test_secrets_are_read_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "api_key"
+    secret.write_text("from-a-file\n", encoding="utf-8")
+    monkeypatch.setenv("USTRI_API_KEY_FILE", str(secret))
+    settings = read_settings(host="0.0.0.0")
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "from-a-file"
+    with pytest.raises(SettingsError, match="USTRI_API_KEY_FILE, not both"):
+        read_settings(api_key="another")
+    for bad in (tmp_path / "none", tmp_path / "empty"):
+        (tmp_path / "empty").touch()
+        with pytest.raises(SettingsError, match="USTRI_API_KEY_FILE names"):
+            read_settings(api_key_file=bad)

@@ -14,6 +14,7 @@ from reports.geometry import (
     area,
     box_iou,
     box_of,
+    convex_hull,
     extent,
     inside,
     long_and_short_axis,
@@ -21,6 +22,37 @@ from reports.geometry import (
 )
 from reports.model import Box, Ring
 from tests.builders import an_ellipse
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 12)).map(lambda p: (p[0] / 4, p[1] / 4)),
+        min_size=0,
+        max_size=60,
+    )
+)
+def test_a_hull_is_that_of_all_points_although_few_are_looked_at(
+    points: list[tuple[float, float]],
+) -> None:
+    def chain(ordered: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        kept: list[tuple[float, float]] = []
+        for x, y in ordered:
+            while len(kept) > 1:
+                (x0, y0), (x1, y1) = kept[-2:]
+                if (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0:
+                    break
+                kept.pop()
+            kept.append((x, y))
+        return kept
+
+    ordered = sorted(set(points))
+    expected = chain(ordered)[:-1] + chain(ordered[::-1])[:-1]
+    if len(expected) < 3:
+        with pytest.raises(OutlineDegenerate):
+            convex_hull(np.array(points).reshape(-1, 2))
+    else:
+        assert convex_hull(np.array(points)).tolist() == [list(point) for point in expected]
+
 
 centres = st.tuples(st.floats(-50, 1000), st.floats(-50, 1000))
 semi_axes = st.tuples(st.floats(30, 200), st.floats(5, 28))

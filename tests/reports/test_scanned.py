@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from reports.scanned import edge_distance, scanned_outline
+from reports.scanned import DARK, _mostly, edge_distance, scanned_outline
 from specialists.phantom import Options, draw
 from specialists.phantom_field import FieldShape
 
@@ -44,3 +45,10 @@ def test_a_dark_image_and_one_with_only_text_have_no_outline() -> None:
     assert scanned_outline(pixels) is None
     pixels[10:20, 10:60] = 255
     assert scanned_outline(pixels) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (40, 57), (256, 3)])
+def test_most_of_the_neighbours_is_the_median_of_them(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(7).integers(0, 2 * DARK, size).astype(np.uint8)
+    expected = ndimage.median_filter(pixels, size=3) > DARK
+    assert (_mostly(pixels > DARK) == expected).all()

@@ -13,6 +13,7 @@ from reports.interval import Form
 from reports.measure_head import BPD, CEPHALIC_INDEX, HC, OFD
 from reports.measure_progression import AOP
 from reports.model import Box, NamedPoint
+from specialists.batching import Patience
 from specialists.engine import Engine
 from specialists.errors import Declined
 from specialists.image import Image, image_of
@@ -35,7 +36,13 @@ class Drawn(Engine):
         self.manifest = manifest
         self.answers = answers
 
-    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+    def run(
+        self,
+        specialist_id: str,
+        image: Image,
+        roi: Box | None = None,
+        patience: Patience | None = None,
+    ) -> Result:
         if image.key not in self.answers:
             raise Declined("the image is unlike those of training")
         return self.answers[image.key]

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from reports.geometry import area, box_of, long_and_short_axis, rasterize
 from reports.model import Ring
-from specialists.decode import decode
+from specialists.decode import decode, margins
 from specialists.heads.regress import target_heatmaps
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import SpecialistEntry, read_manifest
@@ -188,3 +188,16 @@ def test_a_structure_at_the_edge_is_cut_where_the_image_ends(size_px: tuple[int,
     (component,) = result.components
     assert box_of(component.polygons) == pytest.approx((0, 0, width_px / 3, height_px / 2), abs=1.0)
     assert box_of(component.polygons)[:2] == (0, 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_margins_are_those_of_torchs_bicubic_interpolation_within_five_millionths(
+    classes: int,
+) -> None:
+    logits = 8 * torch.randn(2, classes, 64, 64, generator=torch.Generator().manual_seed(classes))
+    shares = torch.nn.functional.interpolate(logits, (256, 256), mode="bicubic").softmax(1)
+    for index in range(1, classes):
+        others = [shares[:, other] for other in range(classes) if other != index]
+        expected = shares[:, index] - torch.stack(others).amax(0)
+        found = margins(logits, 256)[:, index - 1]
+        assert torch.allclose(found, expected, rtol=0, atol=5e-6)

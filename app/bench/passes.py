@@ -1,0 +1,287 @@
+"""What an analysis costs around its one backbone pass: everything in turn, round by round, as ratios.
+
+A time says little on a machine that does something else beside; two times of one round say how they compare.
+So every round does all cases, each round begins with another one, and what is printed is a ratio within a
+round: its median over the rounds, and the range that holds the middle 80 % of them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from app.bench.figures import Ratio, ratio_of
+from app.bench.subject import TOOLS, Subject
+from app.ingest import ingest
+from app.settings import Settings, code_version
+from app.store import utc_now
+from planner.case import Case, Record, Request
+from planner.choose import Chooser
+from planner.conclude import Identity, conclude
+from planner.protocols import read_protocols
+from planner.rules import Rules
+from planner.run import Tools, run
+from reports.model import Box, ExamCode
+from specialists.backbones.transunet import Features
+from specialists.engine import Engine
+from specialists.features import FeatureCache
+from specialists.image import Image, image_of
+from specialists.load import load_engine
+from specialists.manifest import Manifest
+from specialists.model import Output
+from specialists.result import Result
+from specialists.runtime import Runner
+
+Case_ = Callable[[], str | None]
+TOGETHER = 16
+"""Images of the pass that is compared with as many single ones."""
+
+
+class TimedRunner:
+    """A runner that adds up, thread by thread, the time that its networks take."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._spent = threading.local()
+
+    @property
+    def name(self) -> str:
+        """That of the runner inside."""
+        return self._runner.name
+
+    def take_s(self) -> float:
+        """Seconds since the last call in this thread."""
+        spent = float(getattr(self._spent, "s", 0.0))
+        self._spent.s = 0.0
+        return spent
+
+    def backbone(self, model_id: str, pixels: Tensor) -> Features:
+        """As the runner inside."""
+        started = time.perf_counter()
+        found = self._runner.backbone(model_id, pixels)
+        self._add(started)
+        return found
+
+    def head(
+        self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None
+    ) -> Output:
+        """As the runner inside."""
+        started = time.perf_counter()
+        found = self._runner.head(specialist_id, features, field, roi)
+        self._add(started)
+        return found
+
+    def _add(self, started: float) -> None:
+        self._spent.s = getattr(self._spent, "s", 0.0) + time.perf_counter() - started
+
+
+class Only:
+    """Tools of which some are not installed."""
+
+    def __init__(self, engine: Engine, specialist_ids: Sequence[str]) -> None:
+        self._engine = engine
+        left_out = {"weights": None, "sha256": None, "not_installed": "Left out here."}
+        self.manifest = Manifest(
+            models=engine.manifest.models,
+            specialists={
+                name: entry if name in specialist_ids else entry.model_copy(update=left_out)
+                for name, entry in engine.manifest.specialists.items()
+            },
+        )
+        self.runtime = engine.runtime
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """As the engine's."""
+        return self._engine.run(specialist_id, image, roi)
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """As the engine's."""
+        return self._engine.screen(specialist_id, images)
+
+
+class Forgetting(Only):
+    """Tools that encode the image anew for each question, as separate published models do."""
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """As the engine's, from the pixels on."""
+        kept, self._engine.cache = self._engine.cache, FeatureCache()
+        try:
+            return self._engine.run(specialist_id, image, roi)
+        finally:
+            self._engine.cache = kept
+
+
+@dataclass(kw_only=True)
+class Rounds:
+    """Seconds by case, one entry a round."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    _turns: int = 0
+
+    def take(self, cases: Mapping[str, Case_], timed: TimedRunner, *, counts: bool = True) -> None:
+        """Nothing; does every case once, beginning with another one than before, and notes how long it took.
+
+        What a case returns names a figure beside its own: the time that its networks did not take.
+        """
+        names = list(cases)
+        turn = self._turns % len(names)
+        self._turns += 1
+        for name in names[turn:] + names[:turn]:
+            timed.take_s()
+            started = time.perf_counter()
+            also = cases[name]()
+            whole = time.perf_counter() - started
+            if counts:
+                self.seconds.setdefault(name, []).append(whole)
+                if also is not None:
+                    self.seconds.setdefault(also, []).append(whole - timed.take_s())
+
+    def over(self, upper: str, lower: str, factor: float = 1.0) -> Ratio:
+        """The time of one case over another's, round by round."""
+        pairs = zip(self.seconds[upper], self.seconds[lower], strict=True)
+        return ratio_of([factor * one / other for one, other in pairs])
+
+    def ms(self, name: str) -> Ratio:
+        """The time of a case."""
+        return ratio_of([1000 * one for one in self.seconds[name]])
+
+
+class _Nowhere:
+    """A journal that keeps nothing: what the store costs is measured apart."""
+
+    def append(self, record: Record) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    """What `Passes.found` gives: fields of the same names in a `Document`."""
+
+    ratios: dict[str, Ratio | None]
+    heads_over_backbone: dict[str, Ratio]
+
+
+class Passes:
+    """The cases, over one engine and fp32 torch beside it on the same device."""
+
+    def __init__(self, engine: Engine, settings: Settings, chooser: Chooser) -> None:
+        self.engine = engine
+        self.timed = TimedRunner(engine.runner)
+        engine.runner = self.timed
+        self._plain = load_engine(engine.manifest, _device(engine)).runner
+        self._rules = Rules(read_protocols())
+        self._chooser = None if isinstance(chooser, Rules) else chooser
+        self.settings = settings
+        self.subject = Subject(partial(self._analyse, tools=engine))
+        self._model = engine.manifest.specialist(TOOLS[0]).model
+        self._cases = self._all_cases()
+        self.rounds = Rounds()
+
+    def round(self, *, counts: bool) -> None:
+        """Nothing; every case once."""
+        self.rounds.take(self._cases, self.timed, counts=counts)
+
+    def found(self) -> Around:
+        """The figures of all rounds."""
+        over = self.rounds.over
+        heads = [name for name in self._cases if name.startswith("head ")]
+        return Around(
+            ratios={
+                "analysis_over_backbone": over("analysis", "backbone"),
+                "full_analysis_over_backbone": over("full analysis", "backbone"),
+                "planned_over_rules": over("planned", "full analysis") if self._chooser else None,
+                "repeat_over_backbone": over("repeat", "backbone"),
+                "shared_over_unshared": over("analysis", "unshared"),
+                "runtime_over_torch": over("backbone", "torch"),
+                "tta_cost": over("mirrored too", "once"),
+                "sixteen_over_single": over("backbone", "sixteen", TOGETHER),
+                "overhead_ms": self.rounds.ms("overhead"),
+                "backbone_ms": self.rounds.ms("backbone"),
+                "decode_ms": self.rounds.ms("decode"),
+            },
+            heads_over_backbone={
+                name.removeprefix("head "): over(name, "backbone") for name in heads
+            },
+        )
+
+    def _all_cases(self) -> dict[str, Case_]:
+        return self._network_cases() | self._analysis_cases()
+
+    def _network_cases(self) -> dict[str, Case_]:
+        """The backbone as it runs here and in fp32 torch, and every head on its features."""
+        runner, side = self.engine.runner, self.engine.manifest.models[self._model].input_px
+        pixels = torch.rand(1, 1, side, side)
+        many = torch.rand(TOGETHER, 1, side, side)
+        ones = torch.ones(1, 1, side, side)
+        levels = runner.backbone(self._model, pixels)
+        cases: dict[str, Case_] = {
+            "backbone": lambda: _done(runner.backbone(self._model, pixels)),
+            "torch": lambda: _done(self._plain.backbone(self._model, pixels)),
+            "sixteen": lambda: _done(runner.backbone(self._model, many)),
+        }
+        for entry in self.engine.manifest.installed():
+            if entry.model == self._model:
+                roi = None if entry.roi == "none" else ones
+                ask = partial(runner.head, entry.id, levels, ones, roi)
+                cases[f"head {entry.id}"] = lambda ask=ask: _done(ask())  # type: ignore[misc]
+        return cases
+
+    def _analysis_cases(self) -> dict[str, Case_]:
+        """Analyses of the three specialists, of all, anew, without sharing, planned; and one specialist alone."""
+        fresh = self.subject.fresh
+        three, unshared = Only(self.engine, TOOLS), Forgetting(self.engine, TOOLS)
+        kept, png = fresh(), self.subject.png()
+        self._analyse(kept, three)
+
+        def analysis() -> str:
+            self._analyse(fresh(), three)
+            return "overhead"
+
+        def mirrored_too() -> None:
+            image = fresh()
+            self.engine.run(TOOLS[1], image)
+            self.engine.run(TOOLS[1], image_of(np.ascontiguousarray(image.pixels[:, ::-1])))
+
+        cases: dict[str, Case_] = {
+            "analysis": analysis,
+            "full analysis": lambda: _done(self._analyse(fresh(), self.engine)),
+            "repeat": lambda: _done(self._analyse(kept, three)),
+            "unshared": lambda: _done(self._analyse(fresh(), unshared)),
+            "once": lambda: _done(self.engine.run(TOOLS[1], fresh())),
+            "mirrored too": mirrored_too,
+            "decode": lambda: _done(ingest(png, self.settings.limit_pixels)),
+        }
+        if (chooser := self._chooser) is not None:
+            cases["planned"] = lambda: _done(self._analyse(fresh(), self.engine, chooser))
+        return cases
+
+    def _analyse(self, image: Image, tools: Tools, chooser: Chooser | None = None) -> Case:
+        request = Request(exam=ExamCode.BREAST)
+        case = run(image, request, tools, chooser or self._rules, _Nowhere())
+        conclude(case, _IDENTITY)
+        return case
+
+
+_IDENTITY = Identity(
+    report_id="bench",
+    analysis_id="bench",
+    version=1,
+    supersedes=None,
+    external_id=None,
+    created_at=utc_now(),
+    code_version=code_version(),
+    runtime="bench",
+)
+
+
+def _device(engine: Engine) -> str:
+    return "cuda" if "cuda" in engine.runtime else "cpu"
+
+
+def _done(_: object) -> None:
+    """Nothing: a case is timed, not looked at."""

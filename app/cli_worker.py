@@ -1,0 +1,61 @@
+"""`ustri worker`: takes analyses and questions from the store that it shares with `ustri serve`, without serving HTTP."""
+
+from typing import Annotated
+
+import typer
+
+from app.errors import NotReady
+from app.settings import Settings
+from app.starting import uncollected
+from app.terminal import DataDir, errors_as_exits, out, settings_with
+
+WORKER_EXAMPLE = (
+    "[bold]Example[/]  USTRI_DATABASE_URL=postgresql+psycopg://ustri@db/ustri "
+    "USTRI_REDIS_URL=redis://queue ustri worker"
+)
+
+
+def worker(
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Analyses at once; over USTRI_WORKER_THREADS.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether a worker of this machine is alive.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Work on what waits in the store until SIGTERM or Ctrl-C."""
+    with errors_as_exits():
+        if check:
+            _check(settings_with(data_dir))
+            return
+        from app.logs import set_up_logs
+        from app.patience import end_when_told
+        from app.worker import load_tools
+        from app.working import work
+
+        end_when_told()
+        settings = settings_with(data_dir, worker_threads=threads)
+        set_up_logs(settings)
+        with uncollected():
+            tools = load_tools(settings)
+        out.print("USTri works on what waits — Ctrl-C stops it.", soft_wrap=True)
+        work(settings, tools)
+
+
+def _check(settings: Settings) -> None:
+    """Nothing; a worker on this machine gave a heartbeat of late.
+
+    Raises:
+        NotReady: none did.
+        StoreUnavailable: the store cannot be asked.
+    """
+    from app.jobs import alive_here
+    from app.store import Store
+
+    store = Store.open(settings)
+    try:
+        if not alive_here(store, max(settings.lease_s, 1.0)):
+            raise NotReady("No worker of this machine gave a heartbeat of late.")
+    finally:
+        store.close()

@@ -1,0 +1,176 @@
+"""The log: one line each, for people or as JSON, that says of which request and which analysis it speaks.
+
+Nothing that was sent to the service stands in it. Our own sentences are written so; what a library says, or an
+exception that is not ours, may quote what it read, so only its kind and its place are kept.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from app.errors import NotReady
+from app.settings import Settings
+from planner.errors import PlannerError
+from specialists.errors import SpecialistError
+
+log = logging.getLogger(__name__)
+
+OURS = ("app", "planner", "specialists", "reports", "uvicorn")
+"""Loggers that never quote what was sent; `uvicorn` says when it starts and stops."""
+
+FIELDS = ("request_id", "analysis_id", "method", "route", "status", "duration_ms")
+"""What a line may carry beside time, level, logger and message."""
+
+_SAYS_NOTHING = "said something that is not kept here, since it may quote what was sent"
+_TOLD = (NotReady, PlannerError, SpecialistError)
+"""Errors whose sentences quote nothing that was sent."""
+
+_SANE = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_CHAIN_MAX = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What the lines of the running code speak of."""
+
+    request_id: str | None = None
+    analysis_id: str | None = None
+
+
+_NOTHING = About()
+_ABOUT: ContextVar[About] = ContextVar("about", default=_NOTHING)
+
+
+def this_request() -> str | None:
+    """The id of the request that is being answered, or that asked for the work that is being done."""
+    return _ABOUT.get().request_id
+
+
+@contextmanager
+def about(*, request_id: str | None = None, analysis_id: str | None = None) -> Iterator[None]:
+    """Nothing; meanwhile the lines of this thread or task carry these ids, and those around them that are not given."""
+    here = _ABOUT.get()
+    if request_id is not None:
+        here = replace(here, request_id=request_id)
+    if analysis_id is not None:
+        here = replace(here, analysis_id=analysis_id)
+    token = _ABOUT.set(here)
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
+
+
+def request_id_of(given: str | None) -> str:
+    """That id where it is one: 8 to 64 letters, digits and . _ -; else a new one."""
+    return given if given is not None and _SANE.fullmatch(given) else uuid.uuid4().hex
+
+
+class TextFormatter(logging.Formatter):
+    """A line for a person."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time of day, level, message, then what it is about."""
+        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        line = f"{time} {record.levelname:<7} {message_of(record)}"
+        return "\n".join([f"{line}  {fields}".rstrip(), *trace_of(record)])
+
+
+class JsonFormatter(logging.Formatter):
+    """A line for a machine: one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object; `trace` is there when an exception is logged."""
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, object] = {
+            "time": time.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message_of(record),
+            **fields_of(record),
+        }
+        if trace := trace_of(record):
+            line["trace"] = trace
+        return json.dumps(line, ensure_ascii=False)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """The record's sentence in one line; of a library's, where it came from."""
+    if record.name.partition(".")[0] in OURS:
+        return " ".join(record.getMessage().split())
+    return f"{Path(record.pathname).name}:{record.lineno} {_SAYS_NOTHING}."
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """What the record is about, by the names of `FIELDS`; what is not known is left out."""
+    around = _ABOUT.get()
+    given = {name: getattr(record, name, getattr(around, name, None)) for name in FIELDS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def trace_of(record: logging.LogRecord) -> list[str]:
+    """The exception of the record, its causes first: places and kinds, and sentences only of errors of ours."""
+    error = record.exc_info[1] if record.exc_info else None
+    chain: list[BaseException] = []
+    while error is not None and len(chain) < _CHAIN_MAX:
+        chain.append(error)
+        hidden = error.__suppress_context__
+        error = error.__cause__ or (None if hidden else error.__context__)
+    lines: list[str] = []
+    for one in reversed(chain):
+        lines += [
+            f"{frame.filename}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(one.__traceback__)
+        ]
+        lines.append(f"{type(one).__name__}: {one}" if isinstance(one, _TOLD) else _kind(one))
+    return lines
+
+
+def _kind(error: BaseException) -> str:
+    """Its name; of a group, also those of the errors in it."""
+    name = type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        return f"{name} of {', '.join(_kind(one) for one in error.exceptions)}"
+    return name
+
+
+def handler_of(settings: Settings, stream: TextIO) -> logging.Handler:
+    """A handler that writes to that stream in the form of these settings."""
+    handler = logging.StreamHandler(stream)
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and stream.isatty())
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    return handler
+
+
+def set_up_logs(settings: Settings, stream: TextIO | None = None) -> None:
+    """Nothing; from now on this process logs to standard error, or to `stream`, as these settings say."""
+    root = logging.getLogger()
+    root.handlers[:] = [handler_of(settings, stream or sys.stderr)]
+    root.setLevel(logging.WARNING)
+    for name in OURS:
+        logging.getLogger(name).setLevel(settings.log_level.upper())
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Logs where Python warned, and of what kind; its words may quote what was sent."""
+    log.warning("%s at %s:%d.", category.__name__, Path(filename).name, lineno)

@@ -1,0 +1,305 @@
+"""The networks in OpenVINO on the CPU: exported once, checked against torch, and kept compiled."""
+
+import hashlib
+import io
+import logging
+import platform
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from specialists.backbones.transunet import STRIDES, Features
+from specialists.compiled import CompiledCache
+from specialists.errors import Unavailable
+from specialists.manifest import PACKAGE_DIR, Kind, ModelEntry, Roi, SpecialistEntry
+from specialists.model import Frozen, Output, SpecialistNet
+from specialists.runtime import Networks, Precision, RuntimeOptions
+from specialists.silent_openvino import frontend, ov, ts_decoder
+
+log = logging.getLogger(__name__)
+
+LOADERS = 4
+"""Networks that are made ready at the same time."""
+
+TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+"""Largest difference from fp32 torch that an export may have, as share of the output's largest value."""
+
+_CODE = ("backbones", "necks", "heads", "model.py", "runtime_openvino.py")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Plan:
+    """A network to make ready: its module, inputs of one image to trace it with, and what it depends on."""
+
+    id: str
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    key: dict[str, str]
+
+
+class _Levels(nn.Module):
+    """A backbone whose levels come in the order of `STRIDES`, channels last as OpenVINO computes them.
+
+    Channels first would be two slow passes over memory here, and one more in each network that reads them.
+    """
+
+    def __init__(self, backbone: Frozen) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The levels of (1, 1, S, S) pixels, each (1, H * W, C)."""
+        levels = self.backbone(pixels)
+        return tuple(levels[name].flatten(2).transpose(1, 2) for name in STRIDES)
+
+
+class _Wired(nn.Module):
+    """A specialist whose inputs are the levels it reads, (1, H, W, C), then the field and the region if it reads them."""
+
+    def __init__(self, net: SpecialistNet, entry: SpecialistEntry) -> None:
+        super().__init__()
+        self.net = net
+        self.levels = entry.features
+        self.reads_field, self.reads_roi = _reads(entry)
+
+    def forward(self, *given: Tensor) -> Any:
+        """The head's raw output."""
+        rest = list(given[len(self.levels) :])
+        features = {
+            name: level.permute(0, 3, 1, 2)  # (1, H, W, C) -> (1, C, H, W)
+            for name, level in zip(self.levels, given, strict=False)
+        }
+        field = rest.pop(0) if self.reads_field else given[0]
+        return self.net(features, field, rest.pop(0) if self.reads_roi else None)
+
+
+class _Network:
+    """A network compiled for one image; one inference at a time, which takes all the cores there are.
+
+    Images of a batch are asked in turn: with a fixed shape OpenVINO joins operations and moves memory less, which a
+    batch does not make up for on a CPU. So an image's answer is the same whatever it was batched with.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._request = compiled.create_infer_request()
+        self._shapes = [tuple(output.shape)[1:] for output in compiled.outputs]
+        self._lock = threading.Lock()
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        arrays = [_array(one) for one in inputs]
+        images = len(arrays[0])
+        found = [np.empty((images, *shape), np.float32) for shape in self._shapes]
+        with self._lock:
+            for index in range(images):
+                self._infer([one[index : index + 1] for one in (*arrays, *found)], len(arrays))
+        return tuple(torch.from_numpy(one) for one in found)
+
+    def _infer(self, arrays: list[npt.NDArray[np.float32]], inputs: int) -> None:
+        """Nothing; reads the first `inputs` arrays and writes the others in place."""
+        for place, array in enumerate(arrays):
+            tensor = ov.Tensor(array, shared_memory=True)
+            if place < inputs:
+                self._request.set_input_tensor(place, tensor)
+            else:
+                self._request.set_output_tensor(place - inputs, tensor)
+        self._request.infer(share_outputs=True)
+
+
+class OpenVinoRunner:
+    """Every network compiled for this CPU.
+
+    Raises:
+        Unavailable: an export does not answer as torch does.
+        RuntimeError: OpenVINO cannot convert or compile a network.
+    """
+
+    fallback: str | None = None
+
+    def __init__(self, networks: Networks, precision: Precision, options: RuntimeOptions) -> None:
+        self._core = ov.Core()
+        if precision == "bf16" and not self._has_bf16():
+            log.warning("This CPU has no bf16 arithmetic: the networks run in fp32.")
+            precision = "fp32"
+        self._precision = "bf16" if precision == "bf16" else "fp32"
+        self.name = f"openvino-cpu-{self._precision}"
+        self._config = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if options.threads is not None:
+            self._config["INFERENCE_NUM_THREADS"] = str(options.threads)
+        self._cache = None if options.cache_dir is None else CompiledCache(options.cache_dir)
+        self._tracing = threading.Lock()
+        self._entries = networks.manifest.specialists
+        plans = [*self._backbone_plans(networks), *self._head_plans(networks)]
+        with ThreadPoolExecutor(LOADERS, "compile") as pool:
+            ready = pool.map(self._ready, plans)
+            self._networks = {plan.id: one for plan, one in zip(plans, ready, strict=True)}
+
+    def backbone(self, model_id: str, pixels: Tensor) -> Features:
+        """As `Runner.backbone`."""
+        images, side = len(pixels), pixels.shape[-1]
+        return {
+            name: level.view(images, side // STRIDES[name], side // STRIDES[name], -1).permute(
+                0, 3, 1, 2
+            )
+            for name, level in zip(
+                STRIDES, self._networks[f"model {model_id}"](pixels), strict=True
+            )
+        }
+
+    def head(
+        self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None
+    ) -> Output:
+        """As `Runner.head`."""
+        entry = self._entries[specialist_id]
+        reads_field, reads_roi = _reads(entry)
+        given = [features[level].permute(0, 2, 3, 1) for level in entry.features]
+        if reads_field:
+            given.append(field)
+        if reads_roi:
+            given.append(torch.zeros_like(field) if roi is None else roi)
+        found = self._networks[f"specialist {specialist_id}"](*given)
+        if len(found) == 1:
+            return found[0]
+        first, second, third = found
+        return first, second, third
+
+    def _backbone_plans(self, networks: Networks) -> list[_Plan]:
+        plans = []
+        for model_id, backbone in networks.backbones.items():
+            model = networks.manifest.models[model_id]
+            pixels = _example(1, model.input_px, model.input_px)
+            key = self._key(model, model.sha256)
+            plans.append(
+                _Plan(id=f"model {model_id}", module=_Levels(backbone), inputs=(pixels,), key=key)
+            )
+        return plans
+
+    def _head_plans(self, networks: Networks) -> list[_Plan]:
+        plans = []
+        for specialist_id, net in networks.nets.items():
+            entry = networks.manifest.specialists[specialist_id]
+            model = networks.manifest.models[entry.model]
+            widths = networks.backbones[entry.model].widths
+            side = model.input_px
+            shapes = [(side // STRIDES[n], side // STRIDES[n], widths[n]) for n in entry.features]
+            inputs = [_example(*shape) for shape in shapes]
+            inputs += [torch.ones(1, 1, side, side)] * sum(_reads(entry))
+            key = self._key(model, entry.sha256) | {
+                "specialist": specialist_id,
+                "reads": f"{entry.kind} {' '.join(entry.features)} {entry.roi}",
+                "answers": f"{len(entry.labels)} {len(entry.landmarks)}",
+            }
+            plans.append(
+                _Plan(
+                    id=f"specialist {specialist_id}",
+                    module=_Wired(net, entry),
+                    inputs=tuple(inputs),
+                    key=key,
+                )
+            )
+        return plans
+
+    def _key(self, model: ModelEntry, sha256: str | None) -> dict[str, str]:
+        return {
+            "weights": str(sha256),
+            "model": f"{model.family} {model.input_px} {sorted(model.config.items())}",
+            "openvino": ov.get_version(),
+            "torch": torch.__version__,
+            "cpu": cpu_features(),
+            "config": str(sorted(self._config.items())),
+            "code": _code_digest(),
+        }
+
+    def _has_bf16(self) -> bool:
+        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+    def _ready(self, plan: _Plan) -> _Network:
+        """The network from the cache, or exported, checked and kept there."""
+        kept = None if self._cache is None else self._cache.read(plan.key)
+        if kept is not None:
+            try:
+                return _Network(self._core.import_model(io.BytesIO(kept), "CPU", self._config))
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                log.warning("The compiled %s is not taken, and is made again: %s", plan.id, reason)
+        compiled = self._core.compile_model(self._exported(plan), "CPU", self._config)
+        network = _Network(compiled)
+        self._check(plan, network)
+        log.info("The %s was exported to OpenVINO.", plan.id)
+        if self._cache is not None:
+            self._cache.write(plan.key, compiled.export_model().getvalue())
+        return network
+
+    def _exported(self, plan: _Plan) -> Any:
+        """The module as OpenVINO's graph, of one image."""
+        with self._tracing, torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Tracing warns of every size that it takes as fixed.
+            traced = torch.jit.trace(plan.module, plan.inputs, check_trace=False)  # type: ignore[no-untyped-call]
+            decoder = ts_decoder.TorchScriptPythonDecoder(traced)
+            torch_frontend = frontend.FrontEndManager().load_by_framework("pytorch")
+            model = torch_frontend.convert(torch_frontend.load(decoder))
+        shapes = {index: ov.PartialShape([*one.shape]) for index, one in enumerate(plan.inputs)}
+        model.reshape(shapes)
+        return model
+
+    def _check(self, plan: _Plan, network: _Network) -> None:
+        """Nothing, where the export answers as torch does, also for an image that it was not traced with.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        two = tuple(torch.cat([one, one * 0.5]) for one in plan.inputs)
+        with torch.inference_mode():
+            output = plan.module(*two)
+        expected = (output,) if isinstance(output, Tensor) else output
+        for one, own in zip(expected, network(*two), strict=True):
+            furthest = float((one - own).abs().max())
+            if not furthest <= TOLERANCE[self._precision] * max(1.0, float(one.abs().max())):
+                raise Unavailable(f"The export of {plan.id} differs from torch by {furthest:.3g}.")
+
+
+def _example(*shape: int) -> Tensor:
+    """One of that shape, the same every time."""
+    return torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _reads(entry: SpecialistEntry) -> tuple[bool, bool]:
+    """Whether the network reads the field, and a region."""
+    return entry.kind is Kind.CLASSIFY, entry.roi is not Roi.NONE
+
+
+def _array(tensor: Tensor) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(tensor.numpy())
+
+
+@cache
+def cpu_features() -> str:
+    """A digest of this CPU's name and instruction sets: code that is compiled for another one may not run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        told = sorted({line for line in lines if line.startswith(("model name", "flags"))})
+    except OSError:
+        told = [platform.processor()]
+    return hashlib.sha256("\n".join([platform.machine(), *told]).encode()).hexdigest()
+
+
+@cache
+def _code_digest() -> str:
+    """A digest of the code that the graphs are traced from."""
+    digest = hashlib.sha256()
+    for name in _CODE:
+        path = PACKAGE_DIR / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
