@@ -66,7 +66,8 @@ function followAnalysis(root) {
   const list = root.querySelector("[data-progress]");
   const events = new EventSource(root.dataset.events);
   let tries = 0;
-  const known = new Set();
+  // A page that is opened late has the first steps already; the stream tells all of them.
+  const known = new Set([...list.querySelectorAll("[data-index]")].map((item) => Number(item.dataset.index)));
   events.addEventListener("step", (event) => {
     tries = 0;
     const step = JSON.parse(event.data);

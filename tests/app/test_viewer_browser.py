@@ -269,6 +269,10 @@ def test_progress_is_followed_until_the_report_is_there(
         expect(page.get_by_role("heading", name="Analysing")).to_be_visible()
         expect(page.locator("[data-progress] li")).to_have_count(1)
         expect(page.locator("[data-progress] li")).to_contain_text("exam_cls")
+        with page.expect_response("**/events"):
+            page.reload()  # Opened late: the page has the step already, and the stream tells it again.
+        page.wait_for_timeout(300)
+        expect(page.locator("[data-progress] li")).to_have_count(1)
         tools.gate.set()
         expect(page.get_by_role("heading", name="Breast ultrasound")).to_be_visible()
         _assert_quiet(seen)
