@@ -28,6 +28,9 @@ def planner(
         Path, typer.Option("--out", help="Folder of the planner, its state and log.")
     ],
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 2500,
+    read_steps: Annotated[
+        int, typer.Option(min=0, help="Steps before, on requests alone; 0 leaves that out.")
+    ] = 6000,
     episodes: Annotated[int, typer.Option(min=1, help="Runs that the teacher shows.")] = 12_000,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -36,8 +39,10 @@ def planner(
     with errors_as_exits():
         from planner.training import commands
         from planner.training.learn import LearnConfig
+        from planner.training.reading import ReadConfig
 
         config = commands.PlannerConfig(
+            read=ReadConfig(steps=read_steps, seed=seed),
             learn=LearnConfig(steps=steps, seed=seed),
             episodes=episodes,
             jobs=_jobs(),

@@ -27,6 +27,8 @@ from planner.training.judge import Sizes
 from planner.training.learn import Composer, LearnConfig, fold_statistics, standardised, train
 from planner.training.network import build_network, learn_tokenizer, tower_of
 from planner.training.pictures import Kind
+from planner.training.reading import FOLDER as READING
+from planner.training.reading import Library, ReadConfig, learn_to_read
 from planner.training.requests import Asker, read_grammar
 from planner.training.scenes import Stage
 from planner.training.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
@@ -52,6 +54,7 @@ TIMED_PASSES = 12
 class PlannerConfig:
     """A whole training of the small planner; everything follows from it, the data and the specialists."""
 
+    read: ReadConfig = field(default_factory=ReadConfig)
     learn: LearnConfig = field(default_factory=LearnConfig)
     extent: Extent = field(default_factory=Extent)
     episodes: int = 12_000
@@ -79,14 +82,18 @@ def train_planner(
         TrainingError: the data cannot be used, or there is nothing to resume.
         WeightsError: a specialist's weights are missing or altered.
     """
-    if resume and not (out / STATE).is_file():
+    if resume and not any((folder / STATE).is_file() for folder in (out, out / READING)):
         raise TrainingError(f"There is no training to resume in {out}.")
     out.mkdir(parents=True, exist_ok=True)
     ground = _ground(user_dir)
     seen = _survey(ground, data, out / "survey", "train", config)
     tokenizer, network, composer, examples = _school(ground, seen, config)
     tokenizer.save(str(out / "tokenizer.json"))
-    train(network, composer, examples, config.learn, out, resume=resume)
+    planning = resume and (out / STATE).is_file()
+    if not planning:
+        library = Library(tokenizer, ground.asker, composer.meanings)
+        learn_to_read(network, library, config.read, out, resume=resume)
+    train(network, composer, examples, config.learn, out, resume=planning)
     fold_statistics(network, composer.pictures)
     card = PlannerCard(
         id="ustri-planner-small",

@@ -23,8 +23,8 @@ from specialists.result import ClassifyResult
 WANTS = {
     Want.NONE: 0.10,
     Want.WHOLE: 0.15,
-    Want.ITEMS: 0.42,
-    Want.EXCEPT: 0.10,
+    Want.ITEMS: 0.40,
+    Want.EXCEPT: 0.12,
     Want.UNSERVED: 0.15,
     Want.IRRELEVANT: 0.08,
 }

@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import AdamW
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix, render_state
 from planner.training.examples import Example
-from planner.training.meaning import Meanings, add_head, drop_head
+from planner.training.meaning import Meanings, drop_head, head_of
 from planner.training.network import IMAGE, PAD, label_ids, token_of
 from planner.training.requests import Asker, Want
 from specialists.training.state import Average, load_state, save_state
@@ -29,7 +30,7 @@ NOISE = 0.2
 """Deviation of the noise on standardised features."""
 MEANT_AT = 3
 """Layer after which the last token of the request must tell what is meant."""
-NAMED_AT = 4
+NAMED_AT = 5
 """Layer after which the name of the action must be known at the place of the answer, and its letter at each name's place;
 the next layer must look from the one place to the other. So the letter can be copied, and the model need not find out
 by chance that this is what letters are for."""
@@ -40,6 +41,9 @@ MEANING_WEIGHT = 4.0
 LEAST_LOOK = 1e-4
 SORTED_BATCHES = 8
 """Batches whose examples are sorted by length together, so that little is padded."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ class LearnConfig:
     warmup: int = 100
     seed: int = 0
     save_every: int = 100
+    reading_times: float = 0.5
+    """The learning rate of the layers that read the request, as a share of the others'."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -266,7 +272,7 @@ def told_loss(head: nn.Linear, scored: Scored, batch: Batch) -> Tensor:
     return F.binary_cross_entropy_with_logits(head(scored.ended.float()), batch.meant)
 
 
-def made_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+def made_ahead(batches: Iterator[T]) -> Iterator[T]:
     """The same batches, each composed by another thread while the network learns from the one before."""
     with ThreadPoolExecutor(1, "composer") as pool:
         coming = pool.submit(next, batches)
@@ -290,11 +296,8 @@ def train(
     Raises:
         TrainingError: there is nothing to resume.
     """
-    head = add_head(network, network.lm_head.weight.shape[1], composer.meanings)
-    average = Average(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
-    )
+    head = head_of(network, network.lm_head.weight.shape[1], composer.meanings)
+    average, optimizer = Average(network), _optimizer(network, config)
     start = load_state(out, network, average, optimizer) if resume else 0
     rng = np.random.default_rng([config.seed, start])
     batches = made_ahead(composer.batches(examples, config.batch, rng))
@@ -305,7 +308,7 @@ def train(
     steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
     for step in steps:
         for group in optimizer.param_groups:
-            group["lr"] = config.rate * _schedule(step, config)
+            group["lr"] = group["times"] * config.rate * rate_at(step, config.steps, config.warmup)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
             scored = score(network, batch, composer.labels, watched=True)
@@ -328,6 +331,16 @@ def train(
     network.eval()
 
 
+def _optimizer(network: LlavaForConditionalGeneration, config: LearnConfig) -> AdamW:
+    """What has learnt to read changes more slowly than the rest."""
+    speech = network.model.language_model
+    reading = [*speech.embed_tokens.parameters(), *speech.layers[:MEANT_AT].parameters()]
+    known = {id(parameter) for parameter in reading}
+    others = [p for p in network.parameters() if id(p) not in known]
+    groups = [{"params": reading, "times": config.reading_times}, {"params": others, "times": 1.0}]
+    return AdamW(groups, lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98))
+
+
 def _log(out: Path, step: int, losses: Sequence[Tensor], right_and_s: tuple[float, float]) -> None:
     line = {
         "step": step,
@@ -339,11 +352,11 @@ def _log(out: Path, step: int, losses: Sequence[Tensor], right_and_s: tuple[floa
         file.write(json.dumps(line) + "\n")
 
 
-def _schedule(step: int, config: LearnConfig) -> float:
-    """Linear warm-up, then a cosine to nearly nothing."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+def rate_at(step: int, steps: int, warmup: int) -> float:
+    """The share of the learning rate at that step of so many: linear warm-up, then a cosine to nearly nothing."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
     return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done)))
 
 

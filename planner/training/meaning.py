@@ -1,12 +1,14 @@
 """What a request means, as numbers that the small planner must be able to tell where the request ends."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from planner.protocols import Protocols
 from planner.training.requests import Want, Wish
+from planner.training.teacher import due
 from reports.model import ExamCode
 
 ASKS_NOTHING = {Want.NONE, Want.UNSERVED, Want.IRRELEVANT}
@@ -17,12 +19,18 @@ HEAD = "meaning"
 
 
 class Meanings:
-    """Turns wishes into rows of zeros and ones: kind of request, questions, exam that it names, exam of its words."""
+    """Turns wishes into rows of zeros and ones.
+
+    Kind of request, questions, exam that it names, exam of its words, and the slots that it needs of an image of that exam.
+    """
 
     def __init__(self, protocols: Protocols) -> None:
+        self._protocols = protocols
         questions = [q.id for exam in protocols.exams.values() for q in exam.questions]
         marks = [*Want, *(("asks", question) for question in questions)]
         marks += [(role, exam) for role in ("names", "about") for exam in ExamCode]
+        slots = {step.slot for exam in protocols.exams.values() for step in exam.steps}
+        marks += [("needs", slot) for slot in sorted(slots)]
         self._places = {mark: place for place, mark in enumerate(marks)}
 
     def __len__(self) -> int:
@@ -39,14 +47,16 @@ class Meanings:
                 row[self._places["names", wish.exam]] = 1
             if wish.want not in ASKS_NOTHING:
                 row[self._places["about", wish.about]] = 1
+                for slot in due(wish, wish.about, self._protocols).needed:
+                    row[self._places["needs", slot]] = 1
         return rows
 
 
-def add_head(network: nn.Module, width: int, meanings: Meanings) -> nn.Linear:
-    """The layer that tells the meaning, kept in the network so that its state is saved with it."""
-    head = nn.Linear(width, len(meanings))
-    network.add_module(HEAD, head)
-    return head
+def head_of(network: nn.Module, width: int, meanings: Meanings) -> nn.Linear:
+    """The layer that tells the meaning, kept in the network so that its state is saved with it; a new one the first time."""
+    if not hasattr(network, HEAD):
+        network.add_module(HEAD, nn.Linear(width, len(meanings)))
+    return cast(nn.Linear, network.get_submodule(HEAD))
 
 
 def drop_head(network: nn.Module) -> None:

@@ -96,7 +96,7 @@ class Size:
     """How large the language model is."""
 
     width: int = 192
-    layers: int = 6
+    layers: int = 7
     heads: int = 6
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from planner.errors import ProtocolInvalid
 from planner.protocols import Answer, Protocols, read_protocols
+from planner.training.topics import coded_topics
 from reports.model import ExamCode
 
 PACKAGE_REQUESTS = Path(__file__).with_name("requests.toml")
@@ -24,6 +25,13 @@ SURROUNDED = 0.3
 """Taught requests with words before or after them that ask nothing."""
 PHRASES_SHARE = 0.35
 """Requests that are a phrase of their own, not a name in a frame."""
+COUNTS, TAUGHT_COUNTS = (1, 1, 1, 1, 2, 2, 3), (1, 1, 1, 2, 2, 2, 3)
+"""How many single items a request asks for, where it is judged and where it is taught."""
+PHRASES_JOINED = 0.3
+"""Taught requests for several items that are put together from a whole phrase for each."""
+JOINTS = (" ", " ", ", ", "; ", ". ", "? ", " and ", " also ", " then ", " plus ", " + ", " & ")
+CODED_TOPICS = 0.3
+"""Taught topics that no protocol answers which are names of DICOM's context groups, not of the grammar."""
 MIXED_TOPICS = 0.3
 """Unserved topics that are put together from two, so that an unknown word is more likely no question of ours."""
 
@@ -242,7 +250,7 @@ class Asker:
         if phrasing is Phrasing.HELD_INTENT:
             return self._held_intent(rng, exam)
         askable = self._askable(exam, phrasing)
-        count = int(rng.choice([1, 1, 1, 1, 2, 2, 3]))
+        count = _pick(rng, TAUGHT_COUNTS if phrasing is Phrasing.SEEN else COUNTS)
         chosen = [askable[i].id for i in rng.permutation(len(askable))[:count]]
         return tuple(chosen[:1] if self._is_held_pair(chosen) else chosen)
 
@@ -284,6 +292,10 @@ class Asker:
 
     def _several(self, rng: np.random.Generator, items: Sequence[Item], phrasing: Phrasing) -> str:
         held = phrasing is Phrasing.HELD
+        if phrasing is Phrasing.SEEN and rng.random() < PHRASES_JOINED:
+            phrases = [self._one(rng, item, phrasing) for item in items]
+            joint = _pick(rng, JOINTS)
+            return joint.join([*(p.rstrip(" .?!") for p in phrases[:-1]), phrases[-1]])
         joined = self.grammar.joined
         frame = _pick(rng, joined.held if held and rng.random() < 0.5 else joined.any)
         names = [_pick(rng, item.held if held else item.names) for item in items]
@@ -294,11 +306,18 @@ class Asker:
         seen = phrasing is Phrasing.SEEN
         if seen and rng.random() < PHRASES_SHARE:
             return _pick(rng, unserved.phrases)
-        topic = _pick(rng, unserved.topics if seen else unserved.held)
+        topic = self._topic(rng) if seen else _pick(rng, unserved.held)
         if seen and rng.random() < MIXED_TOPICS:
-            topic = _mixed(topic, _pick(rng, unserved.topics))
+            topic = _mixed(topic, self._topic(rng))
         held_frame = phrasing is Phrasing.HELD and rng.random() < 0.5
         return _pick(rng, unserved.any_held if held_frame else unserved.any).format(x=topic)
+
+    def _topic(self, rng: np.random.Generator) -> str:
+        """A taught topic that no protocol answers."""
+        unserved = self.grammar.unserved
+        if rng.random() < CODED_TOPICS:
+            return _pick(rng, coded_topics(unserved.held))
+        return _pick(rng, unserved.topics)
 
 
 def _mixed(first: str, second: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from planner.errors import ProtocolInvalid
 from planner.protocols import read_protocols
 from planner.training.requests import Phrasing, Want, Wish, read_grammar
+from planner.training.topics import coded_topics
 from reports.model import ExamCode
 
 PACKAGE_WRITTEN = Path(__file__).with_name("requests_other_hand.toml")
@@ -123,6 +124,7 @@ def _trained_on() -> set[str]:
     texts = {text for item in grammar.item for text in (*item.phrases, *item.names)}
     texts |= {*grammar.unserved.phrases, *grammar.unserved.topics}
     texts |= {*grammar.irrelevant.any, *grammar.whole.any}
+    texts |= set(coded_topics(grammar.unserved.held))
     return {words_of(text) for text in texts}
 
 

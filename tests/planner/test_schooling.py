@@ -140,7 +140,7 @@ def parts(
     ]
     tokenizer = learn_tokenizer(texts, PROTOCOLS)
     torch.manual_seed(0)
-    network = build_network(tokenizer, TOWER, Size(width=48, layers=5, heads=4))
+    network = build_network(tokenizer, TOWER, Size(width=48, layers=6, heads=4))
     pictures = standardised(surveyed.features, surveyed.of("train", Kind.REAL))
     return Composer(tokenizer, pictures, an_asker()), network
 
@@ -225,7 +225,8 @@ def test_the_meaning_of_a_wish_is_told_apart_from_every_other() -> None:
     rows = meanings.of(wishes)
     assert rows.shape == (7, len(meanings))
     assert len({tuple(row.tolist()) for row in rows}) == len(wishes)
-    assert rows[5].sum() == 4  # kind, two questions, exam of the words
+    needed = due(wishes[5], ExamCode.BREAST, PROTOCOLS).needed
+    assert rows[5].sum() == 4 + len(needed)  # kind, two questions, exam of the words, slots
 
 
 def test_the_layer_that_tells_the_meaning_does_not_ship(

@@ -1,0 +1,183 @@
+"""Teaches the small planner's first layers to read requests, before it plans: many more requests a second than decisions."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+from transformers import LlamaModel, LlavaForConditionalGeneration
+
+from planner.prompt import Turn, render_prefix
+from planner.training.learn import (
+    MEANING_WEIGHT,
+    MEANT_AT,
+    PIECES_DROPPED,
+    SORTED_BATCHES,
+    made_ahead,
+    rate_at,
+)
+from planner.training.meaning import Meanings, head_of
+from planner.training.network import PAD, token_of
+from planner.training.requests import Asker, Phrasing, Want, Wish
+from reports.model import ExamCode
+from specialists.training.state import STATE, Average, load_state, save_state
+
+WANTS = {
+    Want.WHOLE: 0.14,
+    Want.ITEMS: 0.52,
+    Want.EXCEPT: 0.12,
+    Want.UNSERVED: 0.14,
+    Want.IRRELEVANT: 0.08,
+}
+"""How often each kind of request is read."""
+EXAM_NAMED = 0.35
+"""Requests before which the form names an exam, any."""
+NEXT_WORD_WEIGHT = 0.3
+"""Of the loss of each next token of the request, beside five times the usual one of its meaning."""
+MEANING_TIMES = 5.0
+FOLDER = "reading"
+"""Where the state of this part of a training lies, in the folder of the training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadConfig:
+    """This part of a training; everything else follows from the seed."""
+
+    steps: int = 6000
+    batch: int = 128
+    rate: float = 1e-3
+    decay: float = 0.05
+    warmup: int = 100
+    seed: int = 0
+    save_every: int = 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Page:
+    """B requests: padded (B, L) tokens with their mask, and (B, M) what each means."""
+
+    tokens: Tensor
+    mask: Tensor
+    meant: Tensor
+
+
+class Library:
+    """Requests without end, each with what it means; all follows from the generator."""
+
+    def __init__(self, tokenizer: Tokenizer, asker: Asker, meanings: Meanings) -> None:
+        self._asker, self.meanings = asker, meanings
+        self._slipping = Tokenizer.from_str(tokenizer.to_str())
+        self._slipping.model.dropout = PIECES_DROPPED
+        self._pad = token_of(tokenizer, PAD)
+
+    def pages(self, size: int, rng: np.random.Generator) -> Iterator[Page]:
+        """Pages of so many requests, those of like length together."""
+        while True:
+            drawn = [self._request(rng) for _ in range(size * SORTED_BATCHES)]
+            drawn.sort(key=lambda item: len(item[1]))
+            for start in rng.permutation(SORTED_BATCHES) * size:
+                yield self._page(drawn[int(start) : int(start) + size])
+
+    def _request(self, rng: np.random.Generator) -> tuple[Wish, list[int]]:
+        exams = list(self._asker.protocols.exams)
+        want = list(WANTS)[int(rng.choice(len(WANTS), p=list(WANTS.values())))]
+        wish = self._asker.wish(rng, want, _pick(rng, exams), Phrasing.SEEN)
+        named = _pick(rng, exams).value if rng.random() < EXAM_NAMED else None
+        turn = Turn(request_exam=named, question=self._asker.word(rng, wish), state="", legal=())
+        return wish, self._slipping.encode(f"\n{render_prefix(turn)}").ids
+
+    def _page(self, drawn: Sequence[tuple[Wish, list[int]]]) -> Page:
+        longest = max(len(tokens) for _, tokens in drawn)
+        page = torch.full((len(drawn), longest), self._pad)
+        mask = torch.zeros(len(drawn), longest, dtype=torch.long)
+        for row, (_, tokens) in enumerate(drawn):
+            page[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        return Page(tokens=page, mask=mask, meant=self.meanings.of([wish for wish, _ in drawn]))
+
+
+class Reader(nn.Module):
+    """The layers of a network that read its request, the head that tells the meaning, and the one that tells the next token.
+
+    They are the network's own: what is learnt here is learnt there.
+    """
+
+    def __init__(self, network: LlavaForConditionalGeneration, head: nn.Linear) -> None:
+        super().__init__()
+        speech = network.model.language_model
+        with torch.device("meta"):
+            self.body = LlamaModel(speech.config)
+        self.body.embed_tokens = speech.embed_tokens
+        self.body.layers = speech.layers[:MEANT_AT]
+        self.body.rotary_emb = speech.rotary_emb
+        self.body.add_module("norm", nn.Identity())  # what it holds is read as it is
+        self.next_token, self.meaning = network.lm_head, head
+
+    def losses(self, page: Page) -> tuple[Tensor, Tensor]:
+        """Of what each request means, and of each next token."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            held = self.body(
+                input_ids=page.tokens, attention_mask=page.mask, use_cache=False
+            ).last_hidden_state  # (B, L, width)
+            said = self.next_token(F.layer_norm(held[:, :-1], held.shape[2:]))
+        rows, ends = torch.arange(len(held)), page.mask.sum(1) - 1
+        told = self.meaning(held[rows, ends].float())
+        coming = page.tokens[:, 1:].masked_fill(page.mask[:, 1:] == 0, -100)
+        return (
+            F.binary_cross_entropy_with_logits(told, page.meant),
+            F.cross_entropy(said.float().flatten(0, 1), coming.flatten()),
+        )
+
+
+def learn_to_read(
+    network: LlavaForConditionalGeneration,
+    library: Library,
+    config: ReadConfig,
+    out: Path,
+    *,
+    resume: bool,
+) -> None:
+    """Leaves the moving average of what was learnt in the network's first layers, and a head that tells the meaning.
+
+    The state and `log.jsonl` lie in a folder of `out`; a training that is resumed goes on from there.
+    """
+    head = head_of(network, network.lm_head.weight.shape[1], library.meanings)
+    reader, folder = Reader(network, head), out / FOLDER
+    folder.mkdir(exist_ok=True)
+    average = Average(reader)
+    optimizer = torch.optim.AdamW(
+        reader.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
+    )
+    known = resume and (folder / STATE).is_file()
+    start = load_state(folder, reader, average, optimizer) if known else 0
+    rng = np.random.default_rng([config.seed, 3, start])
+    pages, began = made_ahead(library.pages(config.batch, rng)), time.perf_counter()
+    reader.train()
+    steps = range(start, config.steps)
+    for step in tqdm(steps, desc="reading", initial=start, total=config.steps, disable=None):
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate * rate_at(step, config.steps, config.warmup)
+        meaning, following = reader.losses(next(pages))
+        optimizer.zero_grad()
+        total = MEANING_TIMES * MEANING_WEIGHT * meaning + NEXT_WORD_WEIGHT * following
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
+        optimizer.step()
+        average.update(reader, step)
+        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            save_state(folder, step + 1, reader, average, optimizer)
+            said = {"step": step + 1, "meaning": meaning.item(), "next": following.item()}
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(said | {"s": round(time.perf_counter() - began, 1)}) + "\n")
+    reader.load_state_dict(average.tensors)
+
+
+def _pick(rng: np.random.Generator, exams: Sequence[ExamCode]) -> ExamCode:
+    return exams[int(rng.integers(len(exams)))]

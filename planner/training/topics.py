@@ -1,0 +1,74 @@
+"""Names of structures, findings and measurements from DICOM's context groups that no protocol of ours answers for."""
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from pydicom.sr.codedict import codes
+
+GROUPS = (
+    *("CID4", "CID4031", "CID8134"),  # anatomic regions and structures
+    *("CID12005", "CID12006", "CID12007", "CID12008", "CID12011"),  # obstetrics
+    *("CID12018", "CID12019"),  # obstetric summaries
+    *("CID12246", "CID12248", "CID12249", "CID12300", "CID12304", "CID12305"),  # the heart
+    *("CID3810", "CID6117", "CID12119", "CID12122"),  # vessels
+    *("CID7154", "CID12320", "CID12322", "CID12325"),  # abdomen and elastography
+    *("CID6109", "CID6113", "CID7600", "CID7602"),  # chest, lymph nodes and spine
+    *("CID7470", "CID4209"),  # distances and the eye
+)
+"""Context groups of DICOM PS3.16 whose names are read."""
+
+SHORTEST, LONGEST = 4, 48
+"""Characters of a name that somebody may write in a request."""
+
+SERVED = re.compile(
+    r"breast|mamm|head|skull|cerebr|brain|crani|cavum|septi|pelluc|ventric|biparietal|occipit|cephal|gestation"
+    r"|symphys|pubi|perine|nerve|vessel|arter|vein|venous|vascul|musc|aponeur|fasci|gastrocn|soleus|vastus|rectus"
+    r"|biceps|triceps|quadric|calf|thigh|tibialis|forearm|wrist|upper arm|median|axilla|nipple"
+    r"|lesion|mass\b|nodul|tumou?r|neoplas|cyst|calcif|axis"
+)
+"""Parts of words that one of our exams might be meant by."""
+NO_TOPIC = re.compile(
+    r"ultrasound|image|report|findings?\b|normal|other|unspecified|entire|unknown|whole body"
+    r"|^(fetus|fetal|face|skin|distance|width|length|region|structure)$"
+)
+"""Names that are no topic of their own, or none that is surely not ours."""
+CUT = re.compile(r"\s*\(.*?\)|[,;].*|( structure| region)\b( of the)?")
+
+ANYWHERE = {"fetal", "left", "right", "wall", "volume", "length", "valve", "stenosis", "profile"}
+"""Words of topics that are held out which other topics may share."""
+
+
+@cache
+def coded_topics(held: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in lower case and in order, but none that shares a telling word with a topic in `held`."""
+    taken = {word for topic in held for word in _words(topic)} - ANYWHERE
+    names = {_plain(name) for name in _meanings()}
+    return tuple(
+        sorted(
+            name
+            for name in names
+            if SHORTEST <= len(name) <= LONGEST
+            and not SERVED.search(name)
+            and not NO_TOPIC.search(name)
+            and taken.isdisjoint(_words(name))
+        )
+    )
+
+
+def _meanings() -> Iterable[str]:
+    for group in GROUPS:
+        collection = getattr(codes, group)
+        for keyword in collection.dir():
+            try:
+                yield getattr(collection, keyword).meaning
+            except RuntimeError:  # two schemes of the group have it; pydicom then gives neither
+                continue
+
+
+def _plain(name: str) -> str:
+    return " ".join(CUT.sub(" ", name).lower().split())
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{4,}", text.lower()))
