@@ -72,7 +72,7 @@ class Library:
     """Requests without end, each with what it means; all follows from the generator."""
 
     def __init__(self, tokenizer: Tokenizer, asker: Asker, meanings: Meanings) -> None:
-        self._asker, self.meanings = asker, meanings
+        self.tokenizer, self.meanings, self._asker = tokenizer, meanings, asker
         self._slipping = Tokenizer.from_str(tokenizer.to_str())
         self._slipping.model.dropout = PIECES_DROPPED
         self._pad = token_of(tokenizer, PAD)

@@ -35,14 +35,15 @@ NO_TOPIC = re.compile(
 """Names that are no topic of their own, or none that is surely not ours."""
 CUT = re.compile(r"\s*\(.*?\)|[,;].*|( structure| region)\b( of the)?")
 
-ANYWHERE = {"fetal", "left", "right", "wall", "volume", "length", "valve", "stenosis", "profile"}
-"""Words of topics that are held out which other topics may share."""
+STEM = 6
+ANYWHERE = {"fetal", "valve", "stenos", "profil"}
+"""Stems of words in topics that are held out which other topics may share."""
 
 
 @cache
 def coded_topics(held: tuple[str, ...]) -> tuple[str, ...]:
     """The names in lower case and in order, but none that shares a telling word with a topic in `held`."""
-    taken = {word for topic in held for word in _words(topic)} - ANYWHERE
+    taken = {stem for topic in held for stem in _stems(topic)} - ANYWHERE
     names = {_plain(name) for name in _meanings()}
     return tuple(
         sorted(
@@ -51,7 +52,7 @@ def coded_topics(held: tuple[str, ...]) -> tuple[str, ...]:
             if SHORTEST <= len(name) <= LONGEST
             and not SERVED.search(name)
             and not NO_TOPIC.search(name)
-            and taken.isdisjoint(_words(name))
+            and taken.isdisjoint(_stems(name))
         )
     )
 
@@ -70,5 +71,6 @@ def _plain(name: str) -> str:
     return " ".join(CUT.sub(" ", name).lower().split())
 
 
-def _words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z]{4,}", text.lower()))
+def _stems(text: str) -> set[str]:
+    """The first letters of its longer words, so that `pancreatic` is no other word than `pancreas`."""
+    return {word[:STEM] for word in re.findall(r"[a-z]{4,}", text.lower())}
