@@ -47,16 +47,24 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnConfig:
-    """A training; everything else follows from the seed."""
+class Course:
+    """So many steps of the optimiser; everything else follows from the seed."""
 
-    steps: int = 2500
-    batch: int = 64
+    steps: int
+    batch: int
     rate: float = 1e-3
     decay: float = 0.05
     warmup: int = 100
     seed: int = 0
     save_every: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnConfig(Course):
+    """How decisions are learnt."""
+
+    steps: int = 2500
+    batch: int = 64
     reading_times: float = 0.5
     """The learning rate of the layers that read the request, as a share of the others'."""
 

@@ -20,6 +20,7 @@ from planner.training.learn import (
     MEANT_AT,
     PIECES_DROPPED,
     SORTED_BATCHES,
+    Course,
     made_ahead,
     rate_at,
 )
@@ -47,16 +48,11 @@ FOLDER = "reading"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadConfig:
-    """This part of a training; everything else follows from the seed."""
+class ReadConfig(Course):
+    """How requests are learnt."""
 
     steps: int = 6000
     batch: int = 128
-    rate: float = 1e-3
-    decay: float = 0.05
-    warmup: int = 100
-    seed: int = 0
-    save_every: int = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
