@@ -12,6 +12,7 @@ from app.bench.figures import Document, read_document
 from app.bench.page import NO_CUDA, rows_of, write_pages
 from app.settings import Settings
 from app.terminal import DataDir, Exit, errors_as_exits, out, settings_with
+from specialists.manifest import Manifest
 
 BENCH_EXAMPLE = (
     "[bold]Examples[/]\n\nustri bench --json bench.json\n\n"
@@ -84,26 +85,42 @@ def precision(
     task: Annotated[
         list[str] | None, typer.Option("--task", help="Only this task; repeatable.")
     ] = None,
+    heads: Annotated[
+        bool,
+        typer.Option("--heads", help="bf16 in decoders and heads only, over an fp32 backbone."),
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Predict with fp32 and with bf16, score both, and say which metrics differ by more than 0.5 %.
 
-    A difference counts in either direction. Bias, which lies about zero, is printed and not judged.
+    A difference counts in either direction. Bias, which lies about zero, is printed and not judged. With --heads the
+    specialists that lose nothing are named with their weights, as `bf16_sha256` of the manifest wants it.
     """
     with errors_as_exits():
         settings = settings_with(data_dir)
         asked = _Asked(data_root=data_root, split=split, tasks=task)
         plain = _scored(settings, "fp32", asked)
-        half = _scored(settings, "bf16", asked)
+        half = _scored(settings, "heads" if heads else "bf16", asked)
+    if plain.runtime == half.runtime:
+        out.print(
+            f"{plain.runtime} has no bf16 of that kind on this machine: nothing was compared."
+        )
+        raise typer.Exit(Exit.SETUP)
     out.print(f"{plain.runtime} against {half.runtime}, {split}")
     table = Table("task", "metric", "fp32", "bf16", "difference", box=None, pad_edge=False)
-    lost = 0
+    lost, losing = 0, set[str]()
     for (name, metric), value in plain.values.items():
         other = half.values[name, metric]
         share = abs(other - value) / max(abs(value), 1e-9)
-        lost += "bias" not in metric and share > LOSS_MAX
+        if "bias" not in metric and share > LOSS_MAX:
+            lost += 1
+            losing.add(name)
         table.add_row(name, metric, f"{value:.4f}", f"{other:.4f}", f"{100 * share:.2f} %")
     out.print(table)
+    if heads:
+        for name in sorted({name for name, _ in plain.values} - losing):
+            sha256 = half.manifest.specialists[name].sha256
+            out.print(f'{name}: bf16_sha256 = "{sha256}"', highlight=False, soft_wrap=True)
     if lost:
         out.print(f"{lost} metrics differ by more than {100 * LOSS_MAX} %: keep fp32.")
         raise typer.Exit(Exit.INCOMPLETE)
@@ -124,10 +141,13 @@ class _Scored:
     """The metrics by task and name, and what ran."""
 
     runtime: str
+    manifest: Manifest
     values: dict[tuple[str, str], float]
 
 
-def _scored(settings: Settings, precision: Literal["fp32", "bf16"], asked: _Asked) -> _Scored:
+def _scored(
+    settings: Settings, precision: Literal["fp32", "heads", "bf16"], asked: _Asked
+) -> _Scored:
     """The metrics with that precision and the runtime of the settings."""
     from specialists.load import load_engine
     from specialists.manifest import read_manifest
@@ -152,4 +172,4 @@ def _scored(settings: Settings, precision: Literal["fp32", "bf16"], asked: _Aske
         for task, score in found.scores.items()
         for metric in score.metrics
     }
-    return _Scored(runtime=engine.runtime, values=values)
+    return _Scored(runtime=engine.runtime, manifest=manifest, values=values)

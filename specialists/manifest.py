@@ -177,6 +177,8 @@ class SpecialistEntry(_Entry):
     """Why there are no weights."""
     weights: str | None = None
     sha256: str | None = None
+    bf16_sha256: str | None = None
+    """The weights for which `ustri precision --heads` showed that bf16 in decoder and head loses nothing."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
     @model_validator(mode="after")
@@ -196,6 +198,11 @@ class SpecialistEntry(_Entry):
     def installed(self) -> bool:
         """Whether weights are named; that they are whole is checked at the start."""
         return self.weights is not None
+
+    @property
+    def bf16(self) -> bool:
+        """Whether decoder and head may run in bf16: it was shown, for these very weights."""
+        return self.sha256 is not None and self.bf16_sha256 == self.sha256
 
 
 class Manifest(_Entry):

@@ -17,15 +17,16 @@ from specialists.model import Frozen, Output, SpecialistNet
 log = logging.getLogger(__name__)
 
 Runtime = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "heads", "bf16"]
+"""Arithmetic; `heads`: bf16 in every decoder and head, fp32 in the backbones; `auto` as `RuntimeOptions` says."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
-    """What is asked for; `auto` is OpenVINO on the CPU and torch on CUDA, both in fp32.
+    """What is asked for; `auto` is OpenVINO on the CPU and torch on CUDA.
 
-    bf16 becomes the automatic precision where `ustri precision` shows that no metric loses by it
-    (docs/decisions/0013-runtime.md).
+    The automatic precision is fp32, but bf16 in those decoders and heads in OpenVINO of which the manifest says that
+    `ustri precision` showed no metric to lose by it (docs/decisions/0013-runtime.md).
     """
 
     runtime: Runtime = "torch"
@@ -116,25 +117,22 @@ def choose_runner(networks: Networks, device: str, options: RuntimeOptions) -> R
     if device == "auto":
         wanted = options.runtime != "openvino" and torch.cuda.is_available()
         device = "cuda" if wanted else "cpu"
-    precision: Precision = "fp32" if options.precision == "auto" else options.precision
     if options.runtime == "torch" or device != "cpu":
-        return _torch(networks, device, options, precision)
+        return _torch(networks, device, options)
     try:
         from specialists.runtime_openvino import OpenVinoRunner  # torch alone needs no OpenVINO
 
-        return OpenVinoRunner(networks, precision, options)
+        return OpenVinoRunner(networks, options.precision, options)
     except Exception as error:  # noqa: BLE001 - a compiler's errors are many; torch answers the same.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         log.warning("OpenVINO does not run the networks here, torch does. %s", reason)
-        runner = _torch(networks, device, options, precision)
+        runner = _torch(networks, device, options)
         runner.name += " (OpenVINO failed)"
         runner.fallback = reason
         return runner
 
 
-def _torch(
-    networks: Networks, device: str, options: RuntimeOptions, precision: Precision
-) -> TorchRunner:
+def _torch(networks: Networks, device: str, options: RuntimeOptions) -> TorchRunner:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    return TorchRunner(networks, device, precision)
+    return TorchRunner(networks, device, options.precision)

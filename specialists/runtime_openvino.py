@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 LOADERS = 4
 """Networks that are made ready at the same time."""
 
-TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
+Arithmetic = Literal["fp32", "bf16"]
+
+TOLERANCE: dict[Arithmetic, float] = {"fp32": 1e-3, "bf16": 0.1}
 """Largest difference from fp32 torch that an export may have, as share of the output's largest value."""
 
 _CODE = ("backbones", "necks", "heads", "model.py", "runtime_openvino.py")
@@ -38,12 +40,13 @@ _CODE = ("backbones", "necks", "heads", "model.py", "runtime_openvino.py")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Plan:
-    """A network to make ready: its module, inputs of one image to trace it with, and what it depends on."""
+    """A network to make ready: its module, inputs of one image to trace it with, what it depends on, how it computes."""
 
     id: str
     module: nn.Module
     inputs: tuple[Tensor, ...]
     key: dict[str, str]
+    arithmetic: Arithmetic
 
 
 class _Levels(nn.Module):
@@ -126,21 +129,20 @@ class OpenVinoRunner:
 
     def __init__(self, networks: Networks, precision: Precision, options: RuntimeOptions) -> None:
         self._core = ov.Core()
-        if precision == "bf16" and not self._has_bf16():
-            log.warning("This CPU has no bf16 arithmetic: the networks run in fp32.")
+        if precision != "fp32" and not self._has_bf16():
+            if precision != "auto":
+                log.warning("This CPU has no bf16 arithmetic: the networks run in fp32.")
             precision = "fp32"
-        self._precision = "bf16" if precision == "bf16" else "fp32"
-        self.name = f"openvino-cpu-{self._precision}"
-        self._config = {
-            "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-        }
+        self._precision = precision
+        self._config = {"PERFORMANCE_HINT": "LATENCY"}
         if options.threads is not None:
             self._config["INFERENCE_NUM_THREADS"] = str(options.threads)
         self._cache = None if options.cache_dir is None else CompiledCache(options.cache_dir)
         self._tracing = threading.Lock()
         self._entries = networks.manifest.specialists
         plans = [*self._backbone_plans(networks), *self._head_plans(networks)]
+        used = sorted({plan.arithmetic for plan in plans})
+        self.name = f"openvino-cpu-{used[0] if len(used) == 1 else 'mixed'}"
         with ThreadPoolExecutor(LOADERS, "compile") as pool:
             ready = pool.map(self._ready, plans)
             self._networks = {plan.id: one for plan, one in zip(plans, ready, strict=True)}
@@ -179,9 +181,15 @@ class OpenVinoRunner:
         for model_id, backbone in networks.backbones.items():
             model = networks.manifest.models[model_id]
             pixels = _example(1, model.input_px, model.input_px)
-            key = self._key(model, model.sha256)
+            arithmetic: Arithmetic = "bf16" if self._precision == "bf16" else "fp32"
             plans.append(
-                _Plan(id=f"model {model_id}", module=_Levels(backbone), inputs=(pixels,), key=key)
+                _Plan(
+                    id=f"model {model_id}",
+                    module=_Levels(backbone),
+                    inputs=(pixels,),
+                    key=self._key(model, model.sha256, arithmetic),
+                    arithmetic=arithmetic,
+                )
             )
         return plans
 
@@ -195,7 +203,8 @@ class OpenVinoRunner:
             shapes = [(side // STRIDES[n], side // STRIDES[n], widths[n]) for n in entry.features]
             inputs = [_example(*shape) for shape in shapes]
             inputs += [torch.ones(1, 1, side, side)] * sum(_reads(entry))
-            key = self._key(model, entry.sha256) | {
+            arithmetic = self._arithmetic(entry)
+            key = self._key(model, entry.sha256, arithmetic) | {
                 "specialist": specialist_id,
                 "reads": f"{entry.kind} {' '.join(entry.features)} {entry.roi}",
                 "answers": f"{len(entry.labels)} {len(entry.landmarks)}",
@@ -206,18 +215,31 @@ class OpenVinoRunner:
                     module=_Wired(net, entry),
                     inputs=tuple(inputs),
                     key=key,
+                    arithmetic=arithmetic,
                 )
             )
         return plans
 
-    def _key(self, model: ModelEntry, sha256: str | None) -> dict[str, str]:
+    def _arithmetic(self, entry: SpecialistEntry) -> Arithmetic:
+        """Of its decoder and head."""
+        if self._precision == "auto":
+            return "bf16" if entry.bf16 else "fp32"
+        return "fp32" if self._precision == "fp32" else "bf16"
+
+    def _compiling(self, arithmetic: Arithmetic) -> dict[str, str]:
+        """What OpenVINO is told of a network."""
+        return self._config | {
+            "INFERENCE_PRECISION_HINT": "bf16" if arithmetic == "bf16" else "f32"
+        }
+
+    def _key(self, model: ModelEntry, sha256: str | None, arithmetic: Arithmetic) -> dict[str, str]:
         return {
             "weights": str(sha256),
             "model": f"{model.family} {model.input_px} {sorted(model.config.items())}",
             "openvino": ov.get_version(),
             "torch": torch.__version__,
             "cpu": cpu_features(),
-            "config": str(sorted(self._config.items())),
+            "config": str(sorted(self._compiling(arithmetic).items())),
             "code": _code_digest(),
         }
 
@@ -227,13 +249,14 @@ class OpenVinoRunner:
     def _ready(self, plan: _Plan) -> _Network:
         """The network from the cache, or exported, checked and kept there."""
         kept = None if self._cache is None else self._cache.read(plan.key)
+        config = self._compiling(plan.arithmetic)
         if kept is not None:
             try:
-                return _Network(self._core.import_model(io.BytesIO(kept), "CPU", self._config))
+                return _Network(self._core.import_model(io.BytesIO(kept), "CPU", config))
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
                 log.warning("The compiled %s is not taken, and is made again: %s", plan.id, reason)
-        compiled = self._core.compile_model(self._exported(plan), "CPU", self._config)
+        compiled = self._core.compile_model(self._exported(plan), "CPU", config)
         network = _Network(compiled)
         self._check(plan, network)
         log.info("The %s was exported to OpenVINO.", plan.id)
@@ -265,7 +288,7 @@ class OpenVinoRunner:
         expected = (output,) if isinstance(output, Tensor) else output
         for one, own in zip(expected, network(*two), strict=True):
             furthest = float((one - own).abs().max())
-            if not furthest <= TOLERANCE[self._precision] * max(1.0, float(one.abs().max())):
+            if not furthest <= TOLERANCE[plan.arithmetic] * max(1.0, float(one.abs().max())):
                 raise Unavailable(f"The export of {plan.id} differs from torch by {furthest:.3g}.")
 
 

@@ -29,7 +29,7 @@ pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
 from specialists.runtime_openvino import OpenVinoRunner
 
-CLOSE = {"fp32": 2e-4, "bf16": 0.1}
+CLOSE = {"fp32": 2e-4, "heads": 0.1, "bf16": 0.1}
 """Largest difference from fp32 torch, as share of the largest value of an output (or of 1 where that is more)."""
 
 
@@ -86,7 +86,7 @@ def agree(networks: Networks, model_id: str, precision: str, batch: int) -> None
             assert furthest(expected, answer) < CLOSE[precision], name
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "heads", "bf16"])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_every_network_answers_in_openvino_as_in_torch(
     tiny: Manifest, precision: str, batch: int
@@ -153,6 +153,37 @@ def test_other_arithmetic_is_compiled_anew(
     if engine.runtime != "openvino-cpu-bf16":
         pytest.skip("this CPU has no bf16")
     assert exported(compilations) == 1 + len(tiny.specialists)
+
+
+def test_only_heads_that_lose_nothing_run_in_bf16_by_default(tiny: Manifest) -> None:
+    name, *others = tiny.specialists
+    shown = tiny.specialists[name]
+    shown = shown.model_copy(update={"bf16_sha256": shown.sha256})
+    networks = networks_of(
+        tiny.model_copy(update={"specialists": {**tiny.specialists, name: shown}})
+    )
+    plain = OpenVinoRunner(networks, "fp32", options(None))
+    mixed = OpenVinoRunner(networks, "auto", options(None))
+    if mixed.name != "openvino-cpu-mixed":
+        assert mixed.name == "openvino-cpu-fp32"
+        pytest.skip("this CPU has no bf16")
+    pixels = torch.rand(1, 1, INPUT_PX, INPUT_PX, generator=torch.Generator().manual_seed(3))
+    features, field = plain.backbone(MODEL, pixels), torch.ones(1, 1, INPUT_PX, INPUT_PX)
+    for level, own in mixed.backbone(MODEL, pixels).items():
+        assert torch.equal(features[level], own)
+    for head in others:
+        answers = [tensors(one.head(head, features, field, None)) for one in (plain, mixed)]
+        assert all(torch.equal(a, b) for a, b in zip(*answers, strict=True)), head
+    answers = [tensors(one.head(name, features, field, None)) for one in (plain, mixed)]
+    assert not all(torch.equal(a, b) for a, b in zip(*answers, strict=True))
+
+
+def test_weights_that_were_trained_anew_are_no_longer_shown_to_lose_nothing(tiny: Manifest) -> None:
+    entry = next(iter(tiny.specialists.values()))
+    assert not entry.bf16
+    shown = entry.model_copy(update={"bf16_sha256": entry.sha256})
+    assert shown.bf16
+    assert not shown.model_copy(update={"sha256": "0" * 64}).bf16
 
 
 @pytest.mark.parametrize("damage", ["cut short", "altered", "empty", "not a network"])
