@@ -87,8 +87,10 @@ def train_planner(
     out.mkdir(parents=True, exist_ok=True)
     ground = _ground(user_dir)
     seen = _survey(ground, data, out / "survey", "train", config)
-    tokenizer, network, composer, examples = _school(ground, seen, config)
-    tokenizer.save(str(out / "tokenizer.json"))
+    words = out / "tokenizer.json"
+    known = Tokenizer.from_file(str(words)) if resume and words.is_file() else None
+    tokenizer, network, composer, examples = _school(ground, seen, config, known)
+    tokenizer.save(str(words))
     planning = resume and (out / STATE).is_file()
     if not planning:
         library = Library(tokenizer, ground.asker, composer.meanings)
@@ -173,9 +175,12 @@ def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerCo
 
 
 def _school(
-    ground: Ground, seen: Survey, config: PlannerConfig
+    ground: Ground, seen: Survey, config: PlannerConfig, known: Tokenizer | None
 ) -> tuple[Tokenizer, LlavaForConditionalGeneration, Composer, list[Example]]:
-    """What a training needs: the same tokenizer, network and examples for the same seed."""
+    """What a training needs: the same tokenizer, network and examples for the same seed.
+
+    A tokenizer that is known is kept, for what was learnt of its tokens would mean nothing with another.
+    """
     seed = config.learn.seed
     school = School(
         survey=seen,
@@ -195,7 +200,7 @@ def _school(
             render_state(example.turn, range(len(example.turn.legal))),
         )
     )
-    tokenizer = learn_tokenizer(prompts, ground.protocols)
+    tokenizer = known or learn_tokenizer(prompts, ground.protocols)
     torch.manual_seed(seed)
     network = build_network(tokenizer, ground.eyes.tower)
     pictures = standardised(seen.features, seen.of("train", Kind.REAL, Kind.VIEW))

@@ -1,5 +1,6 @@
 """From drawn images to a planner that is loaded and judged: the whole command, at the smallest size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from planner.card import read_card
 from planner.training.commands import Judged, PlannerConfig, evaluate_planner, train_planner
 from planner.training.judge import PLANNER, RULES, TAUGHT
 from planner.training.learn import LearnConfig
+from planner.training.reading import FOLDER, ReadConfig
 from planner.training.scenes import BARE, REQUESTED
 from planner.training.survey import Extent
 from specialists.manifest import Threshold
@@ -16,6 +18,7 @@ from tests.specialists.dataset import read_csv, write_csv, write_dataset
 from tests.specialists.nets import KINDS, installed
 
 CONFIG = PlannerConfig(
+    read=ReadConfig(steps=2, batch=4, save_every=1),
     learn=LearnConfig(steps=2, batch=4, save_every=1),
     extent=Extent(train=4, val=4, foreign_train=2, foreign_val=2, drawn=1),
     episodes=6,
@@ -68,3 +71,17 @@ def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
         m for m in again.decisions if m.name == "agreement over another seed of the training"
     )
     assert seeds.value == 1.0
+
+
+def test_a_training_that_is_resumed_keeps_its_words_and_what_it_has_read(
+    data: Path, user_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train_planner(data, out, CONFIG, resume=False, user_dir=user_dir)
+    words = (out / "tokenizer.json").read_bytes()
+    read = (out / FOLDER / "state.safetensors").read_bytes()
+    longer = replace(CONFIG, learn=replace(CONFIG.learn, steps=3), episodes=9)
+    train_planner(data, out, longer, resume=True, user_dir=user_dir)
+    assert (out / "tokenizer.json").read_bytes() == words
+    assert (out / FOLDER / "state.safetensors").read_bytes() == read
+    assert len((out / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 3
