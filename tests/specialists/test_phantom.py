@@ -105,16 +105,16 @@ def longest_chord(points: npt.NDArray[np.float64]) -> tuple[float, float]:
     first, last = np.unravel_index(int(apart.argmax()), apart.shape)
     along = (points[last] - points[first]) / apart.max()
     turned = (points - points[first]) @ np.array([[along[0], -along[1]], [along[1], along[0]]])
-    corners = turned[ConvexHull(turned).vertices]
-    lengths = []
-    for at in np.linspace(0, apart.max(), 4001)[1:-1]:
-        crossed = [
-            (y0 + (at - x0) * (y1 - y0) / (x1 - x0))
-            for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True)
-            if (x0 < at) != (x1 < at)
-        ]
-        lengths.append(max(crossed) - min(crossed))
-    return float(apart.max()), max(lengths)
+    start = turned[ConvexHull(turned).vertices]
+    step = np.roll(start, -1, axis=0) - start
+    cuts = np.linspace(0, apart.max(), 4001)[1:-1, None]
+    crossed = (start[:, 0] < cuts) != (start[:, 0] + step[:, 0] < cuts)  # (cuts, edges)
+    slope = np.divide(step[:, 1], step[:, 0], out=np.zeros(len(step)), where=step[:, 0] != 0)
+    heights = start[:, 1] + slope * (cuts - start[:, 0])
+    lengths = np.max(heights, axis=1, where=crossed, initial=-np.inf) - np.min(
+        heights, axis=1, where=crossed, initial=np.inf
+    )
+    return float(apart.max()), float(lengths.max())
 
 
 def test_axes_are_those_that_a_report_measures(phantoms: list[Phantom]) -> None:
