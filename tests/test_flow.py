@@ -28,6 +28,12 @@ shipped = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the commands below: what the first of them compiles is there for the next."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_perfect_outline_comes_back_within_a_pixel_at_every_aspect(
     size: tuple[int, int], tmp_path: Path
@@ -88,13 +94,14 @@ def test_the_demo_prints_the_report_and_drawn_beside_measured(tmp_path: Path) ->
 
 
 @shipped
-def test_the_shipped_specialists_report_a_phantom(tmp_path: Path) -> None:
+def test_the_shipped_specialists_report_a_phantom(tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "out"
     image = tmp_path / "phantom.png"
     image.write_bytes(png_bytes(draw("breast", seed=1, options=Options(lesion=Lesion.BENIGN))))
     command = [sys.executable, "-c", "from app.cli import main; main()", "analyze", str(image)]
     ended = subprocess.run(
         [*command, "--exam", "breast", "--json", "--out", str(folder)],
+        env=os.environ | {"USTRI_DATA_DIR": str(home)},
         capture_output=True,
         text=True,
         check=False,
@@ -109,7 +116,7 @@ def test_the_shipped_specialists_report_a_phantom(tmp_path: Path) -> None:
     }
 
 
-def test_the_demo_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+def test_the_demo_command_serves_until_it_is_interrupted(home: Path) -> None:
     command = [
         sys.executable,
         "-u",
@@ -119,7 +126,7 @@ def test_the_demo_command_serves_until_it_is_interrupted(tmp_path: Path) -> None
         "--port",
         "0",
     ]
-    settings = {"USTRI_DATA_DIR": str(tmp_path), "USTRI_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    settings = {"USTRI_DATA_DIR": str(home), "USTRI_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command,
         env=os.environ | settings,

@@ -68,8 +68,9 @@ class Orthanc:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        """Nothing; it is gone at once. Told to end, it takes 2.4 s; what it answered for is in its files either way."""
         if self.process is not None:
-            self.process.terminate()
+            self.process.kill()
             self.process.wait(30)
             self.process = None
 
