@@ -5,6 +5,9 @@ EXTRAS ?= ml,dicom,queue,dev
 IMAGE ?=
 BIN := .venv/bin
 STAMP := .venv/.installed-$(EXTRAS)
+# Tests write to memory where 4 GB of it are free: on a disk, a database waits for it at every commit.
+MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk '$$6 == "/dev/shm" && $$4 > 4000000 { print $$6 }')
+PYTEST := TMPDIR=$(or $(TMPDIR),$(MEMORY),/tmp) $(BIN)/pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak bench check serve
@@ -23,10 +26,10 @@ demo: install ## Show an image become a report in the browser (IMAGE=path for yo
 	$(BIN)/ustri demo $(if $(IMAGE),"$(IMAGE)")
 
 test: install ## Run the tests, but for the long ones
-	$(BIN)/pytest -m "not soak"
+	$(PYTEST) -m "not soak"
 
 soak: install ## Run the long tests
-	$(BIN)/pytest -m soak
+	$(PYTEST) -m soak
 
 bench: install ## Measure this machine into docs/performance.md and docs/deployment.md
 	$(BIN)/python -m tests.app.stacked $(BIN)/ustri bench --json docs/performance.json --pages docs \
