@@ -67,8 +67,15 @@ class Postgres:
 
     def stop(self) -> None:
         """Nothing; every connection is broken off, as in a restart."""
+        self._end(signal.SIGINT)
+
+    def abandon(self) -> None:
+        """Nothing; it is gone, and so is what it had not written to its files."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(how)
             self._process.wait(60)
 
     def new_database(self) -> str:
@@ -147,7 +154,7 @@ def a_postgres() -> Iterator[Postgres]:
         try:
             yield server
         finally:
-            server.stop()
+            server.abandon()
 
 
 @contextmanager

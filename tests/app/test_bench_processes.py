@@ -53,7 +53,7 @@ class _Service(ThreadingHTTPServer):
 def answering(*statuses: int) -> Iterator[tuple[_Service, Clients]]:
     """A service that answers so, and clients of it."""
     service = _Service(*statuses)
-    thread = threading.Thread(target=service.serve_forever)
+    thread = threading.Thread(target=service.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield service, Clients(f"http://127.0.0.1:{service.server_port}", {"exam": "breast"})

@@ -59,7 +59,7 @@ def answering() -> Iterator[tuple[Answering, str]]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield answer, f"http://127.0.0.1:{server.server_port}/dicom-web"
     server.shutdown()
