@@ -52,7 +52,7 @@ FULL = Effort(
 SHORT = Effort(
     rounds=2,
     warm_up=1,
-    passes=1,
+    passes=2,
     planned=False,
     load=Load(requests={1: 2, 4: 4}, one_by_one=2, core=2, web=4, starts=1),
 )
