@@ -188,7 +188,7 @@ class Engine:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
         pixels, field = network_input(image, box)
-        if not field.any():
+        if not field.numpy().any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
         quality = inspected(image.pixels, model.thresholds)
         if quality is not None:
@@ -293,9 +293,9 @@ def _part(output: Output, index: int) -> Output:
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
     """Pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
-    pixels = torch.from_numpy(resize(image.pixels, box).astype(np.float32))[None, None].div_(255)
     field = box_mask(box.field(), box.input_px)
-    return pixels.mul_(field), field
+    pixels = np.divide(resize(image.pixels, box), np.float32(255))[None, None]
+    return torch.from_numpy(np.multiply(pixels, field.numpy(), out=pixels)), field
 
 
 def box_mask(corners: Box, side_px: int) -> Tensor:
@@ -330,7 +330,7 @@ def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor
         return torch.zeros_like(field)
     (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2)).tolist()
     region = box_mask((x_min, y_min, x_max, y_max), box.input_px) * field
-    if not region.any():
+    if not region.numpy().any():
         rows, columns = field[0, 0].nonzero(as_tuple=True)
         away_x, away_y = columns + 0.5 - (x_min + x_max) / 2, rows + 0.5 - (y_min + y_max) / 2
         nearest = (away_x.square() + away_y.square()).argmin()
