@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +65,8 @@ class Engine:
             for entry in manifest.installed()
         }
         self._novelties = dict(novelties)
+        self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
+        """Shrinks an image while its quality is looked at; Pillow needs no lock for it."""
 
     def run(
         self,
@@ -187,14 +190,15 @@ class Engine:
     def _encode(self, image: Image, model: ModelEntry, patience: Patience | None) -> Encoded:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
-        pixels, field = network_input(image, box)
+        field = box_mask(box.field(), box.input_px)
         if not field.numpy().any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
+        shrinking = self._beside.submit(_network_pixels, image, box, field)
         quality = inspected(image.pixels, model.thresholds)
         if quality is not None:
             quality.check()
         features, distance = self.backbones[model.id].ask(
-            _Input(pixels=pixels, field=field), patience
+            _Input(pixels=shrinking.result(), field=field), patience
         )
         return Encoded(features=features, field=field, box=box, novelty=distance, quality=quality)
 
@@ -294,8 +298,12 @@ def _part(output: Output, index: int) -> Output:
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
     """Pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
     field = box_mask(box.field(), box.input_px)
+    return _network_pixels(image, box, field), field
+
+
+def _network_pixels(image: Image, box: Letterbox, field: Tensor) -> Tensor:
     pixels = np.divide(resize(image.pixels, box), np.float32(255))[None, None]
-    return torch.from_numpy(np.multiply(pixels, field.numpy(), out=pixels)), field
+    return torch.from_numpy(np.multiply(pixels, field.numpy(), out=pixels))
 
 
 def box_mask(corners: Box, side_px: int) -> Tensor:
