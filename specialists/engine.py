@@ -66,7 +66,7 @@ class Engine:
         }
         self._novelties = dict(novelties)
         self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
-        """Shrinks an image while its quality is looked at; Pillow needs no lock for it."""
+        """Shrinks an image while its quality is judged: Pillow lets other threads of Python run meanwhile."""
 
     def run(
         self,
@@ -194,7 +194,7 @@ class Engine:
         if not field.numpy().any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
         shrinking = self._beside.submit(_network_pixels, image, box, field)
-        quality = inspected(image.pixels, model.thresholds)
+        quality = inspected(image.pixels, model.thresholds, self._beside)
         if quality is not None:
             quality.check()
         features, distance = self.backbones[model.id].ask(

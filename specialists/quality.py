@@ -7,8 +7,10 @@ none of a fault, that fault is not judged.
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -137,8 +139,9 @@ class Quality:
             raise Illegible(f"the image {faults}")
 
 
-def scores_of(pixels: Grey) -> dict[Fault, float]:
-    """Every fault's score of (H, W) grey pixels."""
+def scores_of(pixels: Grey, beside: Executor | None = None) -> dict[Fault, float]:
+    """Every fault's score of (H, W) grey pixels; with `beside`, sharpness is judged there meanwhile."""
+    detail = beside.submit(_detail, pixels).result if beside else partial(_detail, pixels)
     step = -(-max(pixels.shape) // LOOKED_AT_PX)
     seen = np.ascontiguousarray(pixels[::step, ::step])
     content = _content(seen)
@@ -153,7 +156,7 @@ def scores_of(pixels: Grey) -> dict[Fault, float]:
         Fault.TINY_FIELD: float(content.mean()),
         Fault.SCREENSHOT: _lettering(seen),
         Fault.PANELS: float(_panels(seen)),
-        Fault.BLURRED: _detail(pixels),
+        Fault.BLURRED: detail(),
         Fault.LOW_CONTRAST: high - low,
     }
 
@@ -173,11 +176,13 @@ def judge(scores: Mapping[Fault, float], limits: Mapping[str, Threshold]) -> Qua
     return Quality(scores=named, refused=tuple(refused), warned=tuple(warned))
 
 
-def inspected(pixels: Grey, limits: Mapping[str, Threshold]) -> Quality | None:
+def inspected(
+    pixels: Grey, limits: Mapping[str, Threshold], beside: Executor | None = None
+) -> Quality | None:
     """The quality of (H, W) grey pixels; null where the limits of a model state nothing of it."""
     if not any(name.startswith(PREFIX) for name in limits):
         return None
-    return judge(scores_of(pixels), limits)
+    return judge(scores_of(pixels, beside), limits)
 
 
 def _beyond(score: float, limit: float, rule: Rule) -> bool:
