@@ -224,20 +224,24 @@ class Engine:
         field = _joined([one.encoded.field for one in questions])
         regions = [one.region for one in questions if one.region is not None]
         output = self.runner.head(entry.id, features, field, _joined(regions) if regions else None)
+        if len(questions) == 1:
+            return [output]
         return [_part(output, index) for index in range(len(questions))]
 
     def _features(
         self, model: ModelEntry, pixels: Tensor, field: Tensor
     ) -> tuple[Features, list[float | None]]:
         """The backbone's features of (B, 1, S, S) pixels, and each image's distance from the training images."""
-        features = self.runner.backbone(model.id, (pixels - model.mean) / model.std)
+        normal = np.subtract(pixels.numpy(), np.float32(model.mean))
+        normal /= np.float32(model.std)
+        features = self.runner.backbone(model.id, torch.from_numpy(normal))
         novelty = self._novelties.get(model.id)
         if novelty is None:
             return features, [None] * len(pixels)
         with torch.inference_mode():
             on_cpu = {name: level.cpu() for name, level in features.items()}
             distances = novelty.distance(describe(on_cpu, field))
-        return features, [round(float(distance), 4) for distance in distances]
+        return features, [round(distance, 4) for distance in distances.tolist()]
 
     def _limit(self, entry: SpecialistEntry) -> float:
         if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know
