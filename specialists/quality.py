@@ -226,7 +226,8 @@ def _block_sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """(h, w) sums over blocks of (H, W) whole numbers, which float32 holds exactly and adds fastest."""
     height, width = values.shape
     rows = values.reshape(-1, BLOCK, width).sum(1)
-    return (rows.reshape(len(rows), -1, BLOCK) @ np.ones(BLOCK, np.float32)).astype(np.int64)
+    blocks = rows.reshape(len(rows), -1, BLOCK) @ np.ones(BLOCK, np.float32)
+    return np.asarray(blocks, np.int64)
 
 
 def _extent(content: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
