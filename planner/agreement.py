@@ -56,7 +56,7 @@ def _progression(one: Result | None, other: Result | None, case: Case) -> Verdic
     points, symphysis, head = _points(one), _outline(other, SYMPHYSIS), _outline(other, HEAD)
     if points is None or symphysis is None or head is None:
         return None
-    landmarks = progression_of_points(points, case.image, case.scanned).deg
+    landmarks = progression_of_points(points, case.image, case.scanned()).deg
     corners = [*_places(points), *symphysis[0], *head[0]]
     if (
         calibration_for(case.image, corners).scale

@@ -1,6 +1,6 @@
 """The case: an image, a request, and append-only records, folded into a state in one deterministic way."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from planner.protocols import Protocols
 from reports.model import Box, ExamCode, ImageInfo, PlannerRef, Ring, Step
+from reports.scanned import unknown
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
@@ -105,7 +106,7 @@ def fold(records: Iterable[Record]) -> State:
 class Case:
     """Everything that the next step and the report follow from; `planner` names the chooser.
 
-    `sees` says whether it looks at the image, and so may expect an exam before the router answers. `scanned` outlines the scanned area (`reports.scanned`); None where it is not known.
+    `sees` says whether it looks at the image, and so may expect an exam before the router answers. `scanned` outlines the scanned area (`reports.scanned`), once a formula asks for it.
     """
 
     image: ImageInfo
@@ -114,7 +115,7 @@ class Case:
     protocols: Protocols
     planner: PlannerRef
     records: tuple[Record, ...] = ()
-    scanned: Ring | None = None
+    scanned: Callable[[], Ring | None] = unknown
     sees: bool = False
 
     @cached_property

@@ -59,9 +59,11 @@ def decide_exam(case: Case) -> ExamDecision:
 def not_installed(case: Case, specialists: tuple[str, ...]) -> str:
     """Those of `specialists` without weights, with the manifest's reasons, as part of a sentence."""
     by_reason: dict[str | None, list[str]] = {}
-    for name in _missing(case, specialists):
-        entry = case.manifest.specialists.get(name)
-        by_reason.setdefault(entry.not_installed if entry else None, []).append(name)
+    there = installed(case, specialists)
+    for name in specialists:
+        if name not in there:
+            entry = case.manifest.specialists.get(name)
+            by_reason.setdefault(entry.not_installed if entry else None, []).append(name)
     return "; ".join(
         ", ".join(names) + (f" ({reason.rstrip('.')})" if reason else "")
         for reason, names in by_reason.items()
@@ -70,12 +72,8 @@ def not_installed(case: Case, specialists: tuple[str, ...]) -> str:
 
 def installed(case: Case, specialists: tuple[str, ...]) -> tuple[str, ...]:
     """Those of `specialists` that have weights."""
-    return tuple(s for s in specialists if s not in _missing(case, specialists))
-
-
-def _missing(case: Case, specialists: tuple[str, ...]) -> tuple[str, ...]:
     entries = case.manifest.specialists
-    return tuple(s for s in specialists if s not in entries or not entries[s].installed)
+    return tuple(s for s in specialists if s in entries and entries[s].installed)
 
 
 def _threshold(manifest: Manifest, specialist: str, name: str) -> float:

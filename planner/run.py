@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Protocol, runtime_checkable
 
 from planner.case import STOP, Case, Record, Request
@@ -90,7 +91,7 @@ def run(
         protocols=read_protocols(),
         planner=chooser.ref,
         records=tuple(records),
-        scanned=scanned_outline(image.pixels),
+        scanned=cache(partial(scanned_outline, image.pixels)),
         sees=chooser.sees,
     )
     check_thresholds(case.manifest, case.protocols.router.specialist)

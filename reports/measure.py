@@ -33,6 +33,7 @@ from reports.model import (
     Ring,
     Spacing,
 )
+from reports.scanned import unknown
 
 LONG_AXIS = "long axis"
 SHORT_AXIS = "short axis"
@@ -102,12 +103,12 @@ class Number:
 class Seen:
     """What an exam's measurements are made of: the evidence by slot, and the image it lies in.
 
-    `scanned` outlines the scanned area (`reports.scanned`); None where it is not known.
+    `scanned` outlines the scanned area (`reports.scanned`), once a formula asks for it.
     """
 
     image: ImageInfo
     evidence: Mapping[str, Sequence[Evidence]] = field(default_factory=dict)
-    scanned: Ring | None = None
+    scanned: Callable[[], Ring | None] = unknown
 
     def masks(self, slot: str, label: str | None = None) -> tuple[MaskEvidence, ...]:
         """The outlined components of a slot, those of one label if it is given, in their order."""

@@ -175,7 +175,7 @@ def _angle(points: PointsEvidence, seen: Seen) -> Number:
     calibration = calibration_for(seen.image, [(point.x, point.y) for point in points.points])
     found: Progression | None = None
     try:
-        found = progression_of_points(points.points, seen.image, seen.scanned)
+        found = progression_of_points(points.points, seen.image, seen.scanned())
         reason = angle_reason(calibration)
     except NotMeasurable as error:
         reason = str(error)

@@ -47,6 +47,11 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     return tuple(_point(corner) for corner in hull)
 
 
+def unknown() -> Ring | None:
+    """No outline: of a case whose pixels are not at hand."""
+    return None
+
+
 def _mostly(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Whether most of each pixel's 3 × 3 neighbours are set: the median of what was compared, compared."""
     height, width = shown.shape

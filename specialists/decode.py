@@ -42,9 +42,6 @@ LABEL_SET = "label_set"
 """Of the thresholds' names `label_set CLASS`: the score from which that class is not ruled out."""
 
 
-_FILL = contourpy.FillType.OuterOffset
-
-
 def check_decodable(entry: SpecialistEntry) -> None:
     """Returns if the entry has every number that its decoding needs.
 
@@ -142,10 +139,7 @@ def outlines(margin: Map, level: float, box: Letterbox) -> list[tuple[Ring, ...]
         return []
     seen = margin[np.ix_(rows[in_y], columns[in_x])].astype(np.float64)
     seen[beyond_y[in_y]], seen[:, beyond_x[in_x]] = -1.0, -1.0
-    generator = contourpy.contour_generator(
-        index[in_x] + 0.5, index[in_y] + 0.5, seen, fill_type=_FILL
-    )
-    polygons, offsets = cast("tuple[list[Array], list[Array]]", generator.filled(level, np.inf))
+    polygons, offsets = _filled(index[in_x] + 0.5, index[in_y] + 0.5, seen, level)
     found = []
     for points, offset in zip(polygons, offsets, strict=True):
         rings = [
@@ -154,6 +148,26 @@ def outlines(margin: Map, level: float, box: Letterbox) -> list[tuple[Ring, ...]
         ]
         found.append(tuple(ring for ring in rings if len(ring) >= 3))
     return [rings for rings in found if rings]
+
+
+def _filled(x: Array, y: Array, seen: Array, level: float) -> tuple[list[Array], list[Array]]:
+    """Polygons of (h, w) values above `level`, and where in each its rings begin.
+
+    By the generator itself: the function that makes one takes longer to look at what it is given than the polygons do.
+    """
+    generator = contourpy.SerialContourGenerator(
+        *np.meshgrid(x, y),
+        seen,
+        ~np.isfinite(seen),
+        corner_mask=True,
+        line_type=contourpy.LineType.Separate,
+        fill_type=contourpy.FillType.OuterOffset,
+        quad_as_tri=False,
+        z_interp=contourpy.ZInterp.Linear,
+        x_chunk_size=0,
+        y_chunk_size=0,
+    )
+    return cast("tuple[list[Array], list[Array]]", generator.filled(level, np.inf))
 
 
 def _around(found: npt.NDArray[np.intp]) -> slice | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +65,8 @@ class Engine:
             for entry in manifest.installed()
         }
         self._novelties = dict(novelties)
+        self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
+        """Shrinks an image while its quality is judged: Pillow lets other threads of Python run meanwhile."""
 
     def run(
         self,
@@ -187,14 +190,15 @@ class Engine:
     def _encode(self, image: Image, model: ModelEntry, patience: Patience | None) -> Encoded:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
-        pixels, field = network_input(image, box)
-        if not field.any():
+        field = box_mask(box.field(), box.input_px)
+        if not field.numpy().any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
-        quality = inspected(image.pixels, model.thresholds)
+        shrinking = self._beside.submit(_network_pixels, image, box, field)
+        quality = inspected(image.pixels, model.thresholds, self._beside)
         if quality is not None:
             quality.check()
         features, distance = self.backbones[model.id].ask(
-            _Input(pixels=pixels, field=field), patience
+            _Input(pixels=shrinking.result(), field=field), patience
         )
         return Encoded(features=features, field=field, box=box, novelty=distance, quality=quality)
 
@@ -220,20 +224,24 @@ class Engine:
         field = _joined([one.encoded.field for one in questions])
         regions = [one.region for one in questions if one.region is not None]
         output = self.runner.head(entry.id, features, field, _joined(regions) if regions else None)
+        if len(questions) == 1:
+            return [output]
         return [_part(output, index) for index in range(len(questions))]
 
     def _features(
         self, model: ModelEntry, pixels: Tensor, field: Tensor
     ) -> tuple[Features, list[float | None]]:
         """The backbone's features of (B, 1, S, S) pixels, and each image's distance from the training images."""
-        features = self.runner.backbone(model.id, (pixels - model.mean) / model.std)
+        normal = np.subtract(pixels.numpy(), np.float32(model.mean))
+        normal /= np.float32(model.std)
+        features = self.runner.backbone(model.id, torch.from_numpy(normal))
         novelty = self._novelties.get(model.id)
         if novelty is None:
             return features, [None] * len(pixels)
         with torch.inference_mode():
             on_cpu = {name: level.cpu() for name, level in features.items()}
             distances = novelty.distance(describe(on_cpu, field))
-        return features, [round(float(distance), 4) for distance in distances]
+        return features, [round(distance, 4) for distance in distances.tolist()]
 
     def _limit(self, entry: SpecialistEntry) -> float:
         if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know
@@ -293,9 +301,13 @@ def _part(output: Output, index: int) -> Output:
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
     """Pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
-    pixels = torch.from_numpy(resize(image.pixels, box).astype(np.float32))[None, None].div_(255)
     field = box_mask(box.field(), box.input_px)
-    return pixels.mul_(field), field
+    return _network_pixels(image, box, field), field
+
+
+def _network_pixels(image: Image, box: Letterbox, field: Tensor) -> Tensor:
+    pixels = np.divide(resize(image.pixels, box), np.float32(255))[None, None]
+    return torch.from_numpy(np.multiply(pixels, field.numpy(), out=pixels))
 
 
 def box_mask(corners: Box, side_px: int) -> Tensor:
@@ -330,7 +342,7 @@ def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor
         return torch.zeros_like(field)
     (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2)).tolist()
     region = box_mask((x_min, y_min, x_max, y_max), box.input_px) * field
-    if not region.any():
+    if not region.numpy().any():
         rows, columns = field[0, 0].nonzero(as_tuple=True)
         away_x, away_y = columns + 0.5 - (x_min + x_max) / 2, rows + 0.5 - (y_min + y_max) / 2
         nearest = (away_x.square() + away_y.square()).argmin()

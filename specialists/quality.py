@@ -7,9 +7,10 @@ none of a fault, that fault is not judged.
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,6 @@ from specialists.manifest import Threshold
 
 Grey = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.intp]
-Whole = TypeVar("Whole", np.int16, np.int32)
 
 LOOKED_AT_PX = 640
 """The longer side of what is looked at; a larger picture is read by every second, third … pixel."""
@@ -139,8 +139,9 @@ class Quality:
             raise Illegible(f"the image {faults}")
 
 
-def scores_of(pixels: Grey) -> dict[Fault, float]:
-    """Every fault's score of (H, W) grey pixels."""
+def scores_of(pixels: Grey, beside: Executor | None = None) -> dict[Fault, float]:
+    """Every fault's score of (H, W) grey pixels; with `beside`, sharpness is judged there meanwhile."""
+    detail = beside.submit(_detail, pixels).result if beside else partial(_detail, pixels)
     step = -(-max(pixels.shape) // LOOKED_AT_PX)
     seen = np.ascontiguousarray(pixels[::step, ::step])
     content = _content(seen)
@@ -155,7 +156,7 @@ def scores_of(pixels: Grey) -> dict[Fault, float]:
         Fault.TINY_FIELD: float(content.mean()),
         Fault.SCREENSHOT: _lettering(seen),
         Fault.PANELS: float(_panels(seen)),
-        Fault.BLURRED: _detail(pixels),
+        Fault.BLURRED: detail(),
         Fault.LOW_CONTRAST: high - low,
     }
 
@@ -175,11 +176,13 @@ def judge(scores: Mapping[Fault, float], limits: Mapping[str, Threshold]) -> Qua
     return Quality(scores=named, refused=tuple(refused), warned=tuple(warned))
 
 
-def inspected(pixels: Grey, limits: Mapping[str, Threshold]) -> Quality | None:
+def inspected(
+    pixels: Grey, limits: Mapping[str, Threshold], beside: Executor | None = None
+) -> Quality | None:
     """The quality of (H, W) grey pixels; null where the limits of a model state nothing of it."""
     if not any(name.startswith(PREFIX) for name in limits):
         return None
-    return judge(scores_of(pixels), limits)
+    return judge(scores_of(pixels, beside), limits)
 
 
 def _beyond(score: float, limit: float, rule: Rule) -> bool:
@@ -211,17 +214,20 @@ def _content(seen: Grey) -> npt.NDArray[np.bool_]:
     whole = seen[: height * BLOCK, : width * BLOCK]
     if whole.shape != (height * BLOCK, width * BLOCK):  # smaller than a block
         return np.ones((1, 1), np.bool_)
-    squared = np.multiply(whole, whole, dtype=np.uint16)
-    total, squares = (
-        np.add.reduce(part.reshape(height, BLOCK, width * BLOCK), axis=1, dtype=np.uint32)
-        .reshape(height, width, BLOCK)
-        .sum(2, dtype=np.int64)
-        for part in (whole, squared)
-    )
+    grey = whole.astype(np.float32)
+    total, squares = _block_sums(grey), _block_sums(np.square(grey, out=grey))
     pixels = BLOCK**2
     spread = squares * pixels - total**2  # pixels² times the variance
     there: npt.NDArray[np.bool_] = (total > BLACK * pixels) & (spread > 2 * pixels**2)
     return there
+
+
+def _block_sums(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """(h, w) sums over blocks of (H, W) whole numbers, which float32 holds exactly and adds fastest."""
+    height, width = values.shape
+    rows = values.reshape(-1, BLOCK, width).sum(1)
+    blocks = rows.reshape(len(rows), -1, BLOCK) @ np.ones(BLOCK, np.float32)
+    return np.asarray(blocks, np.int64)
 
 
 def _extent(content: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -249,10 +255,17 @@ def _lettering(seen: Grey) -> float:
 
 def _panels(seen: Grey) -> int:
     """How many upright pictures stand apart: large textured regions between straight, even gaps."""
-    grey = seen.astype(np.int16)
-    apart = 25 * grey - _sums(grey)  # from the mean, 25 times
-    squares = np.multiply(apart, apart, dtype=np.int32)
-    small = _sums(squares, every=4) > 4 * 25**3  # their mean square is above 4
+    apart = _apart(seen.astype(np.int16))
+    height, width = seen.shape
+    padded = np.pad(apart, 2, mode="symmetric")
+    rows = np.zeros((-(-height // 4), width + 4), np.int32)
+    for k in range(5):
+        every = padded[k : k + height : 4]
+        rows += np.multiply(every, every, dtype=np.int32)
+    squares = rows[:, :width:4] + rows[:, 1 : 1 + width : 4]
+    for k in range(2, 5):
+        squares += rows[:, k : k + width : 4]
+    small = squares > 4 * 25**3  # their mean square is above 4
     parts, count = label(small)
     if count < 2:
         return count
@@ -265,17 +278,19 @@ def _panels(seen: Grey) -> int:
     return large
 
 
-def _sums(values: npt.NDArray[Whole], every: int = 1) -> npt.NDArray[Whole]:
-    """The sums of 5 × 5 values around every so manieth of (H, W), which go on mirrored beyond the edge."""
-    height, width = values.shape
-    padded = np.pad(values, 2, mode="symmetric")
-    rows = padded[:height:every] + padded[1 : 1 + height : every]
-    for k in range(2, 5):
-        rows += padded[k : k + height : every]
-    sums = rows[:, :width:every] + rows[:, 1 : 1 + width : every]
-    for k in range(2, 5):
-        sums += rows[:, k : k + width : every]
-    return sums
+def _apart(grey: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """25 times how far each of (H, W) values is from the mean of the 5 × 5 around it, mirrored beyond the edge."""
+    height, width = grey.shape
+    padded = np.pad(grey, 2, mode="symmetric")
+    two = padded[:-1] + padded[1:]
+    rows = two[:height] + two[2 : 2 + height]
+    rows += padded[4:]
+    two = rows[:, :-1] + rows[:, 1:]
+    apart = grey * np.int16(25)
+    apart -= two[:, :width]
+    apart -= two[:, 2 : 2 + width]
+    apart -= rows[:, 4:]
+    return apart
 
 
 def _detail(pixels: Grey) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def _numbers(
         items = evidence_of_result(result, step=0, first=first)
         first += len(items)
         evidence.update(dict.fromkeys(tool.provides, items))
-    seen = Seen(image=image.info, evidence=evidence, scanned=scanned_outline(image.pixels))
+    seen = Seen(image=image.info, evidence=evidence, scanned=partial(scanned_outline, image.pixels))
     return {number.name: number for number in reversed(NUMBERS_OF[exam](seen))}
 
 

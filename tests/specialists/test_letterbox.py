@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image as PILImage
 
 from specialists.letterbox import letterbox, resize
 
@@ -114,3 +115,22 @@ def test_a_very_long_image_needs_no_square_of_its_length() -> None:
     resized = resize(np.full((24_000, 600), 255, np.uint8), letterbox(24_000, 600, 64))
     assert resized[32, 32] > 100
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 150 * 1024
+
+
+@pytest.mark.parametrize("size", [(301, 301), (402, 300), (300, 403), (404, 301), (600, 5)])
+def test_an_image_is_shrunk_as_pillow_shrinks_grey_along_its_long_side_first(
+    size: tuple[int, int],
+) -> None:
+    height_px, width_px = size
+    pixels = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    tall, long = height_px >= width_px, max(size)
+    narrow = PILImage.fromarray(pixels).resize(
+        (width_px, 64) if tall else (64, height_px), PILImage.Resampling.BILINEAR
+    )
+    pad = (long - min(size) + 1) // 2
+    square = PILImage.new("L", (width_px + 2 * pad, 64) if tall else (64, height_px + 2 * pad))
+    square.paste(narrow, (pad, 0) if tall else (0, pad))
+    first = pad - (long - min(size)) / 2
+    part = (first, 0, first + long, 64) if tall else (0, first, 64, first + long)
+    expected = square.resize((64, 64), PILImage.Resampling.BILINEAR, box=part)
+    assert (resize(pixels, letterbox(height_px, width_px, 64)) == np.asarray(expected)).all()

@@ -1,5 +1,6 @@
 """The image quality gate: what it calls a fault, where its limits come from, and how the engine uses it."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,11 @@ def test_a_mild_blur_warns_and_a_strong_one_refuses(
     assert (mild.warned, mild.refused) == ((Fault.BLURRED,), ())
     assert mild.warnings[0].startswith("The image is blurred")
     assert strong.refused == (Fault.BLURRED,)
+
+
+def test_sharpness_judged_beside_the_rest_gives_the_same_scores(drawn: list[Grey]) -> None:
+    with ThreadPoolExecutor(1) as beside:
+        assert scores_of(drawn[0], beside) == scores_of(drawn[0])
 
 
 def test_a_model_without_limits_judges_nothing(drawn: list[Grey]) -> None:
