@@ -95,6 +95,9 @@ class Card(BaseModel):
     model: str
     sha256: str | None
     backbone_sha256: str | None
+    bf16: bool = Field(
+        description="Whether decoder and head run in bf16 by default, where runtime and processor have it."
+    )
     making: Making | None
 
 
@@ -129,6 +132,7 @@ SHOWN_ELSEWHERE = frozenset(
             "not_installed",
             "weights",
             "sha256",
+            "bf16_sha256",
         ),
         "line_ends",
     }
@@ -161,6 +165,7 @@ def card_of(entry: SpecialistEntry) -> Card:
         model=entry.model,
         sha256=entry.sha256,
         backbone_sha256=entry.backbone_sha256,
+        bf16=entry.bf16,
         making=_making(entry),
     )
 
