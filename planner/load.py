@@ -33,6 +33,10 @@ from reports.model import PlannerRef
 from specialists.checkpoints import load_module, read_tensors
 from specialists.errors import WeightsError
 from specialists.image import Image
+from specialists.runtime import threads_here
+
+LARGE = 500_000_000
+"""Parameters from which a step on the CPU takes so long that it deserves every core."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,10 @@ def load_planner(
         image_inputs_of(LlavaConfig.from_pretrained(folder, local_files_only=True), backbones)
     parts = _parts(folder, placement)
     model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))  # type: ignore[arg-type]
+    if placement.on.type == "cpu" and model.num_parameters() > LARGE:
+        torch.set_num_threads(
+            threads_here()
+        )  # Its steps take seconds; beside them the networks take nothing.
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
     return LlavaChooser(
         Network(model, parts.tokenizer, template),

@@ -1,6 +1,7 @@
 """What runs the networks: torch on the CPU or on CUDA, or OpenVINO on the CPU, behind one protocol."""
 
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,15 @@ log = logging.getLogger(__name__)
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "fp32", "heads", "bf16"]
 """Arithmetic; `heads`: bf16 in every decoder and head, fp32 in the backbones; `auto` as `RuntimeOptions` says."""
+
+
+TORCH_BESIDE = 2
+"""Threads of torch where OpenVINO runs the networks: those that wait for more work take cores from it."""
+
+
+def threads_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +132,7 @@ def choose_runner(networks: Networks, device: str, options: RuntimeOptions) -> R
     try:
         from specialists.runtime_openvino import OpenVinoRunner  # torch alone needs no OpenVINO
 
-        return OpenVinoRunner(networks, options.precision, options)
+        compiled = OpenVinoRunner(networks, options.precision, options)
     except Exception as error:  # noqa: BLE001 - a compiler's errors are many; torch answers the same.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         log.warning("OpenVINO does not run the networks here, torch does. %s", reason)
@@ -130,6 +140,8 @@ def choose_runner(networks: Networks, device: str, options: RuntimeOptions) -> R
         runner.name += " (OpenVINO failed)"
         runner.fallback = reason
         return runner
+    torch.set_num_threads(min(TORCH_BESIDE, torch.get_num_threads()))
+    return compiled
 
 
 def _torch(networks: Networks, device: str, options: RuntimeOptions) -> TorchRunner:

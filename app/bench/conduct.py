@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import torch
-
 from app.bench.ceiling import ceiling_of
 from app.bench.figures import Document, Run
 from app.bench.kept import ServerKept
@@ -26,6 +24,7 @@ from app.planning import load_planning
 from app.settings import Settings
 from app.worker import load_tools
 from specialists.engine import Engine
+from specialists.runtime import threads_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +120,7 @@ def _run_of(passes: Passes, effort: Effort, over: Over, before: _Before) -> Run:
     return Run(
         runtime=passes.engine.runtime,
         threads=passes.settings.threads,
-        torch_threads=torch.get_num_threads(),
+        torch_threads=passes.settings.threads or threads_here(),
         short=effort is SHORT,
         rounds=effort.rounds,
         passes_per_round=effort.passes,
@@ -152,8 +151,6 @@ def _here(settings: Settings, folder: Path) -> Settings:
 
 def _passes(here: Settings, planning: Settings) -> Passes:
     """The cases; the verdict on a planner that sees is the one that `planning` keeps."""
-    if here.threads is not None:
-        torch.set_num_threads(here.threads)  # What is compared has as many.
     tools = load_tools(here)
     if not isinstance(tools, Engine):
         raise TypeError("The settings gave no engine.")

@@ -253,7 +253,7 @@ def _machine(found: Document) -> str:
         ("packages", ", ".join(f"{name} {one}" for name, one in machine.packages.items())),
         ("networks run on (runtime, device, precision)", found.run.runtime),
         ("cores that one pass may take", str(found.run.threads or "all")),
-        ("torch threads", str(found.run.torch_threads)),
+        ("threads of the eager torch pass", str(found.run.torch_threads)),
         (
             "processes that wanted a core in the minute before",
             f"{found.run.load_before} (0 is a machine at rest)",

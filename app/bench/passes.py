@@ -35,7 +35,7 @@ from specialists.load import load_engine
 from specialists.manifest import Manifest
 from specialists.model import Output
 from specialists.result import Result
-from specialists.runtime import Runner
+from specialists.runtime import Runner, threads_here
 
 Case_ = Callable[[], str | None]
 TOGETHER = 16
@@ -212,6 +212,15 @@ class Passes:
     def _all_cases(self) -> dict[str, Case_]:
         return self._network_cases() | self._analysis_cases()
 
+    def _eager(self, pixels: Tensor) -> None:
+        """A pass in fp32 torch with as many threads as the compiled one has."""
+        own = torch.get_num_threads()
+        torch.set_num_threads(self.settings.threads or threads_here())
+        try:
+            _done(self._plain.backbone(self._model, pixels))
+        finally:
+            torch.set_num_threads(own)
+
     def _network_cases(self) -> dict[str, Case_]:
         """The backbone as it runs here and in fp32 torch, and every head on its features."""
         runner, side = self.engine.runner, self.engine.manifest.models[self._model].input_px
@@ -221,7 +230,7 @@ class Passes:
         levels = runner.backbone(self._model, pixels)
         cases: dict[str, Case_] = {
             "backbone": lambda: _done(runner.backbone(self._model, pixels)),
-            "torch": lambda: _done(self._plain.backbone(self._model, pixels)),
+            "torch": lambda: self._eager(pixels),
             "sixteen": lambda: _done(runner.backbone(self._model, many)),
         }
         for entry in self.engine.manifest.installed():

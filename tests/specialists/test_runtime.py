@@ -155,6 +155,23 @@ def test_other_arithmetic_is_compiled_anew(
     assert exported(compilations) == 1 + len(tiny.specialists)
 
 
+def test_torch_takes_few_threads_beside_openvino_and_all_that_it_had_without(
+    tiny: Manifest,
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        load_engine(tiny, "cpu")
+        assert torch.get_num_threads() == 4
+        load_engine(tiny, "cpu", options(None))
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        load_engine(tiny, "cpu", options(None))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_only_heads_that_lose_nothing_run_in_bf16_by_default(tiny: Manifest) -> None:
     name, *others = tiny.specialists
     shown = tiny.specialists[name]
