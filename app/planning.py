@@ -102,7 +102,9 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
                 f"USTRI_PLANNER names a planner under this licence: {licence} Set USTRI_ACCEPT_RESEARCH_LICENCE=plan "
                 "to accept it: reports then stay preliminary and do not leave; with =release they may."
             )
-    placement = Placement(device=settings.device, precision=settings.planner_precision)
+    placement = Placement(
+        device=settings.device, precision=settings.planner_precision, threads=settings.threads
+    )
     backbones = tools if isinstance(tools, Backbones) else None
     chooser = load_planner(folder, placement, backbones)
     released = research_only and settings.accept_research_licence == "release"

@@ -36,7 +36,7 @@ from specialists.image import Image
 from specialists.runtime import threads_here
 
 LARGE = 500_000_000
-"""Parameters from which a step on the CPU takes so long that it deserves every core."""
+"""Parameters from which a step on the CPU takes seconds, beside which the networks' passes take nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Placement:
 
     device: str = "auto"
     precision: str = "auto"
+    threads: int | None = None
+    """Cores that a step of a large planner takes on the CPU; None: all."""
 
     @property
     def on(self) -> torch.device:
@@ -90,9 +92,7 @@ def load_planner(
     parts = _parts(folder, placement)
     model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))  # type: ignore[arg-type]
     if placement.on.type == "cpu" and model.num_parameters() > LARGE:
-        torch.set_num_threads(
-            threads_here()
-        )  # Its steps take seconds; beside them the networks take nothing.
+        torch.set_num_threads(placement.threads or threads_here())
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
     return LlavaChooser(
         Network(model, parts.tokenizer, template),

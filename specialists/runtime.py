@@ -21,7 +21,6 @@ Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "fp32", "heads", "bf16"]
 """Arithmetic; `heads`: bf16 in every decoder and head, fp32 in the backbones; `auto` as `RuntimeOptions` says."""
 
-
 TORCH_BESIDE = 2
 """Threads of torch where OpenVINO runs the networks: those that wait for more work take cores from it."""
 
