@@ -1,8 +1,7 @@
 """Decisions for the small planner to learn: a picture, a turn, and what the teacher does there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from planner.legal import plan_for
 from planner.prompt import Turn, turn_of
 from planner.protocols import Protocols
 from planner.training.pictures import Kind
-from planner.training.requests import Asker, Phrasing, Want, Wish
+from planner.training.requests import Asker, Phrasing, Want, Wish, pick, pick_want
 from planner.training.states import all_installed, imagined, outcome_of
 from planner.training.survey import Survey, Surveyed
 from planner.training.teacher import Lesson, Teacher, teach
@@ -96,16 +95,15 @@ class School:
     def draw(self) -> Episode:
         """An episode: exams and kinds of request in equal or stated shares."""
         rng = self.rng
-        exam = _pick(rng, list(self._by_exam))
-        state = _pick(rng, self._by_exam[exam])
+        exam = pick(rng, list(self._by_exam))
+        state = pick(rng, self._by_exam[exam])
         shown: ExamCode | None = exam
         if rng.random() < OTHER_IMAGE:
             shown, picture = self._other_picture(exam)
         else:
             same = self._by_exam if rng.random() < 0.5 else self._views
-            picture = state if same is self._by_exam else _pick(rng, same[exam])
-        wants = list(WANTS)
-        want = wants[int(rng.choice(len(wants), p=list(WANTS.values())))]
+            picture = state if same is self._by_exam else pick(rng, same[exam])
+        want = pick_want(rng, WANTS)
         about = self._other_exam(exam) if rng.random() < OTHER_EXAM_ASKED else exam
         wish = self.asker.wish(rng, want, about, self.phrasing)
         named = None
@@ -198,12 +196,12 @@ class School:
     def _other_picture(self, exam: ExamCode) -> tuple[ExamCode | None, int]:
         """What another picture shows, and its row: of another exam, or foreign."""
         if self._foreign and self.rng.random() < 0.5:
-            return None, _pick(self.rng, self._foreign)
+            return None, pick(self.rng, self._foreign)
         other = self._other_exam(exam)
-        return other, _pick(self.rng, self._by_exam[other] + self._views[other])
+        return other, pick(self.rng, self._by_exam[other] + self._views[other])
 
     def _other_exam(self, exam: ExamCode) -> ExamCode:
-        return _pick(self.rng, [code for code in self._by_exam if code is not exam])
+        return pick(self.rng, [code for code in self._by_exam if code is not exam])
 
     def _grouped(self, *kinds: Kind) -> dict[ExamCode, list[int]]:
         found: dict[ExamCode, list[int]] = {}
@@ -212,10 +210,3 @@ class School:
             if exam is not None:
                 found.setdefault(exam, []).append(index)
         return dict(sorted(found.items()))
-
-
-T = TypeVar("T")
-
-
-def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
-    return values[int(rng.integers(len(values)))]

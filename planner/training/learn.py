@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,6 +123,27 @@ class Drawn:
     example: Example
 
 
+def of_like_length(
+    made: list[T], length: Callable[[T], int], rng: np.random.Generator
+) -> Iterator[list[T]]:
+    """`SORTED_BATCHES` equal parts of what was made, those of like length together, in any order; `made` is sorted."""
+    made.sort(key=length)
+    size = len(made) // SORTED_BATCHES
+    for start in rng.permutation(SORTED_BATCHES) * size:
+        yield made[int(start) : int(start) + size]
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """(B, L) tokens, filled up at the end, and the (B, L) mask of those that are none of the filling."""
+    longest = max(len(row) for row in rows)
+    tokens = torch.full((len(rows), longest), pad)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row)
+        mask[index, : len(row)] = 1
+    return tokens, mask
+
+
 class Composer:
     """Turns examples into batches: with the labels in any order, and requests worded anew."""
 
@@ -151,9 +172,8 @@ class Composer:
         while True:
             drawn = rng.integers(0, len(examples), size * SORTED_BATCHES)
             made = [self._drawn(examples[int(index)], rng) for index in drawn]
-            made.sort(key=lambda item: len(item.tokens))
-            for start in rng.permutation(SORTED_BATCHES) * size:
-                batch = self.collate(made[int(start) : int(start) + size])
+            for some in of_like_length(made, lambda item: len(item.tokens), rng):
+                batch = self.collate(some)
                 noise = rng.normal(0, NOISE, batch.cells.shape).astype(np.float32)
                 yield replace(batch, cells=batch.cells + torch.from_numpy(noise))
 
@@ -184,15 +204,11 @@ class Composer:
 
     def collate(self, made: Sequence[Drawn]) -> Batch:
         """The batch of those prompts."""
-        longest = max(len(item.tokens) for item in made)
+        tokens, mask = padded([item.tokens for item in made], self._pad)
         most = max(len(item.names) for item in made)
-        tokens = torch.full((len(made), longest), self._pad)
-        mask = torch.zeros(len(made), longest, dtype=torch.long)
         legal = torch.zeros(len(made), most, dtype=torch.bool)
         names, places = torch.zeros(2, len(made), most, dtype=torch.long)
         for row, item in enumerate(made):
-            tokens[row, : len(item.tokens)] = torch.tensor(item.tokens)
-            mask[row, : len(item.tokens)] = 1
             legal[row, : len(item.names)] = True
             names[row, : len(item.names)] = torch.tensor(item.names)
             places[row, : len(item.names)] = torch.tensor(item.places)

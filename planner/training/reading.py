@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import LlamaModel, LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix
+from planner.training.examples import EXAM_NAMED
 from planner.training.learn import (
     MEANING_WEIGHT,
     MEANT_AT,
@@ -22,12 +23,13 @@ from planner.training.learn import (
     SORTED_BATCHES,
     Course,
     made_ahead,
+    of_like_length,
+    padded,
     rate_at,
 )
 from planner.training.meaning import Meanings, head_of
 from planner.training.network import PAD, token_of
-from planner.training.requests import Asker, Phrasing, Want, Wish
-from reports.model import ExamCode
+from planner.training.requests import Asker, Phrasing, Want, Wish, pick, pick_want
 from specialists.training.state import STATE, Average, load_state, save_state
 
 WANTS = {
@@ -38,8 +40,6 @@ WANTS = {
     Want.IRRELEVANT: 0.08,
 }
 """How often each kind of request is read."""
-EXAM_NAMED = 0.35
-"""Requests before which the form names an exam, any."""
 NEXT_WORD_WEIGHT = 0.3
 """Of the loss of each next token of the request, beside five times the usual one of its meaning."""
 MEANING_TIMES = 5.0
@@ -77,26 +77,19 @@ class Library:
         """Pages of so many requests, those of like length together."""
         while True:
             drawn = [self._request(rng) for _ in range(size * SORTED_BATCHES)]
-            drawn.sort(key=lambda item: len(item[1]))
-            for start in rng.permutation(SORTED_BATCHES) * size:
-                yield self._page(drawn[int(start) : int(start) + size])
+            for some in of_like_length(drawn, lambda item: len(item[1]), rng):
+                yield self._page(some)
 
     def _request(self, rng: np.random.Generator) -> tuple[Wish, list[int]]:
         exams = list(self._asker.protocols.exams)
-        want = list(WANTS)[int(rng.choice(len(WANTS), p=list(WANTS.values())))]
-        wish = self._asker.wish(rng, want, _pick(rng, exams), Phrasing.SEEN)
-        named = _pick(rng, exams).value if rng.random() < EXAM_NAMED else None
+        wish = self._asker.wish(rng, pick_want(rng, WANTS), pick(rng, exams), Phrasing.SEEN)
+        named = pick(rng, exams).value if rng.random() < EXAM_NAMED else None
         turn = Turn(request_exam=named, question=self._asker.word(rng, wish), state="", legal=())
         return wish, self._slipping.encode(f"\n{render_prefix(turn)}").ids
 
     def _page(self, drawn: Sequence[tuple[Wish, list[int]]]) -> Page:
-        longest = max(len(tokens) for _, tokens in drawn)
-        page = torch.full((len(drawn), longest), self._pad)
-        mask = torch.zeros(len(drawn), longest, dtype=torch.long)
-        for row, (_, tokens) in enumerate(drawn):
-            page[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
-        return Page(tokens=page, mask=mask, meant=self.meanings.of([wish for wish, _ in drawn]))
+        tokens, mask = padded([row for _, row in drawn], self._pad)
+        return Page(tokens=tokens, mask=mask, meant=self.meanings.of([wish for wish, _ in drawn]))
 
 
 class Reader(nn.Module):
@@ -173,7 +166,3 @@ def learn_to_read(
             with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(said | {"s": round(time.perf_counter() - began, 1)}) + "\n")
     reader.load_state_dict(average.tensors)
-
-
-def _pick(rng: np.random.Generator, exams: Sequence[ExamCode]) -> ExamCode:
-    return exams[int(rng.integers(len(exams)))]

@@ -3,7 +3,7 @@
 import enum
 import string
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -194,7 +194,7 @@ class Asker:
         if want is Want.ITEMS:
             items = self._items(rng, exam, phrasing)
         elif want is Want.EXCEPT:
-            items = (_pick(rng, self._askable(exam, phrasing)).id,)
+            items = (pick(rng, self._askable(exam, phrasing)).id,)
         named = want is Want.WHOLE and rng.random() < 0.5
         return Wish(
             want=want, about=exam, phrasing=phrasing, items=items, exam=exam if named else None
@@ -214,13 +214,13 @@ class Asker:
                 text = self._several(rng, items, wish.phrasing)
             case Want.EXCEPT:
                 frames = self.grammar.except_
-                frame = _pick(rng, frames.held if wish.phrasing is Phrasing.HELD else frames.any)
-                text = frame.format(x=_pick(rng, items[0].names))
+                frame = pick(rng, frames.held if wish.phrasing is Phrasing.HELD else frames.any)
+                text = frame.format(x=pick(rng, items[0].names))
             case Want.UNSERVED:
                 text = self._unserved(rng, wish.phrasing)
             case Want.IRRELEVANT:
                 texts = self.grammar.irrelevant
-                text = _pick(rng, texts.any if wish.phrasing is Phrasing.SEEN else texts.held)
+                text = pick(rng, texts.any if wish.phrasing is Phrasing.SEEN else texts.held)
         if wish.phrasing is not Phrasing.SEEN:
             return _as_typed(text, rng, TYPO_SHARE)
         return _as_typed(self._surrounded(rng, text, wish.want), rng, TAUGHT_TYPO_SHARE)
@@ -233,16 +233,16 @@ class Asker:
         alone = want in {Want.ITEMS, Want.UNSERVED}
         if rng.random() < 0.5:
             openings = around.openings + (around.only_openings if alone else ())
-            return f"{_pick(rng, openings)} {text}"
+            return f"{pick(rng, openings)} {text}"
         closings = around.closings + (around.only_closings if alone else ())
-        return f"{text} {_pick(rng, closings)}"
+        return f"{text} {pick(rng, closings)}"
 
     def _whole(self, rng: np.random.Generator, wish: Wish) -> str:
         held = wish.phrasing is not Phrasing.SEEN
         texts = self.grammar.whole.held if held else self.grammar.whole.any
-        frame = _pick(rng, [t for t in texts if ("{exam}" in t) == (wish.exam is not None)])
+        frame = pick(rng, [t for t in texts if ("{exam}" in t) == (wish.exam is not None)])
         names = self.grammar.exam_names_held if held else self.grammar.exam_names
-        return frame.format(exam=_pick(rng, names[wish.about]))
+        return frame.format(exam=pick(rng, names[wish.about]))
 
     def _items(
         self, rng: np.random.Generator, exam: ExamCode, phrasing: Phrasing
@@ -250,7 +250,7 @@ class Asker:
         if phrasing is Phrasing.HELD_INTENT:
             return self._held_intent(rng, exam)
         askable = self._askable(exam, phrasing)
-        count = _pick(rng, TAUGHT_COUNTS if phrasing is Phrasing.SEEN else COUNTS)
+        count = pick(rng, TAUGHT_COUNTS if phrasing is Phrasing.SEEN else COUNTS)
         chosen = [askable[i].id for i in rng.permutation(len(askable))[:count]]
         return tuple(chosen[:1] if self._is_held_pair(chosen) else chosen)
 
@@ -260,8 +260,8 @@ class Asker:
         known = {item.id for item in self._askable(exam, Phrasing.SEEN)}
         pairs = [pair for pair in self.grammar.held_out.pairs if known.issuperset(pair)]
         if alone and (not pairs or rng.random() < 0.5):
-            return (_pick(rng, alone).id,)
-        return _pick(rng, pairs)
+            return (pick(rng, alone).id,)
+        return pick(rng, pairs)
 
     def _askable(self, exam: ExamCode, phrasing: Phrasing) -> list[Item]:
         return self.grammar.items_of(
@@ -275,12 +275,12 @@ class Asker:
         """One item: a phrase of its own, or its name in a frame; held out by phrase, by name or by frame."""
         held = phrasing is Phrasing.HELD
         if rng.random() < PHRASES_SHARE:
-            return _pick(rng, item.phrases_held if held else item.phrases)
+            return pick(rng, item.phrases_held if held else item.phrases)
         by_name = held and rng.random() < 0.5
         by_frame = held and (not by_name or rng.random() < 0.3)
-        name = _pick(rng, item.held if by_name else item.names)
+        name = pick(rng, item.held if by_name else item.names)
         frames = self._frames(item, held=by_frame)
-        return _pick(rng, frames).format(x=name)
+        return pick(rng, frames).format(x=name)
 
     def _frames(self, item: Item, *, held: bool) -> tuple[str, ...]:
         frames = self.grammar.frames
@@ -294,30 +294,30 @@ class Asker:
         held = phrasing is Phrasing.HELD
         if phrasing is Phrasing.SEEN and rng.random() < PHRASES_JOINED:
             phrases = [self._one(rng, item, phrasing) for item in items]
-            joint = _pick(rng, JOINTS)
+            joint = pick(rng, JOINTS)
             return joint.join([*(p.rstrip(" .?!") for p in phrases[:-1]), phrases[-1]])
         joined = self.grammar.joined
-        frame = _pick(rng, joined.held if held and rng.random() < 0.5 else joined.any)
-        names = [_pick(rng, item.held if held else item.names) for item in items]
+        frame = pick(rng, joined.held if held and rng.random() < 0.5 else joined.any)
+        names = [pick(rng, item.held if held else item.names) for item in items]
         return frame.format(x=", ".join(names[:-1]), y=names[-1])
 
     def _unserved(self, rng: np.random.Generator, phrasing: Phrasing) -> str:
         unserved = self.grammar.unserved
         seen = phrasing is Phrasing.SEEN
         if seen and rng.random() < PHRASES_SHARE:
-            return _pick(rng, unserved.phrases)
-        topic = self._topic(rng) if seen else _pick(rng, unserved.held)
+            return pick(rng, unserved.phrases)
+        topic = self._topic(rng) if seen else pick(rng, unserved.held)
         if seen and rng.random() < MIXED_TOPICS:
             topic = _mixed(topic, self._topic(rng))
         held_frame = phrasing is Phrasing.HELD and rng.random() < 0.5
-        return _pick(rng, unserved.any_held if held_frame else unserved.any).format(x=topic)
+        return pick(rng, unserved.any_held if held_frame else unserved.any).format(x=topic)
 
     def _topic(self, rng: np.random.Generator) -> str:
         """A taught topic that no protocol answers."""
         unserved = self.grammar.unserved
         if rng.random() < CODED_TOPICS:
-            return _pick(rng, coded_topics(unserved.held))
-        return _pick(rng, unserved.topics)
+            return pick(rng, coded_topics(unserved.held))
+        return pick(rng, unserved.topics)
 
 
 def _mixed(first: str, second: str) -> str:
@@ -346,7 +346,7 @@ def with_slip(text: str, rng: np.random.Generator) -> str:
     places = [i for i, letter in enumerate(text) if letter in string.ascii_letters]
     if not places:
         return text
-    at = int(_pick(rng, places))
+    at = int(pick(rng, places))
     match int(rng.integers(4)):
         case 0:
             return text[:at] + text[at + 1 :]
@@ -362,9 +362,15 @@ def _neighbour(letter: str, rng: np.random.Generator) -> str:
     row = next(row for row in KEYBOARD if letter.lower() in row)
     at = row.index(letter.lower())
     near = row[max(0, at - 1) : at + 2].replace(letter.lower(), "")
-    found: str = _pick(rng, near)
+    found: str = pick(rng, near)
     return found.upper() if letter.isupper() else found
 
 
-def _pick(rng: np.random.Generator, values: Sequence[T]) -> T:
+def pick(rng: np.random.Generator, values: Sequence[T]) -> T:
+    """One of `values`, each as likely."""
     return values[int(rng.integers(len(values)))]
+
+
+def pick_want(rng: np.random.Generator, shares: Mapping[Want, float]) -> Want:
+    """A kind of request, as often as its share says; the shares add up to 1."""
+    return list(shares)[int(rng.choice(len(shares), p=list(shares.values())))]

@@ -11,7 +11,7 @@ from planner.legal import plan_for
 from planner.protocols import Protocols
 from planner.run import run
 from planner.training.pictures import Kind
-from planner.training.requests import Asker, Phrasing, Want, Wish
+from planner.training.requests import Asker, Phrasing, Want, Wish, pick_want
 from planner.training.survey import Survey, Surveyed, pixels_of
 from planner.training.teacher import Due, Lesson, Teacher, due, teach
 from planner.training.written import Written, read_written
@@ -174,7 +174,7 @@ class Stage:
         if group == NEW_INTENT:
             want = Want.ITEMS
         elif group == REQUESTED:
-            want = list(WANTS)[int(rng.choice(len(WANTS), p=list(WANTS.values())))]
+            want = pick_want(rng, WANTS)
             named = shown if rng.random() < 0.3 else None
         elif group == DISAGREE:
             about = others[int(rng.integers(len(others)))]
@@ -188,7 +188,7 @@ class Stage:
 
     def _written_scene(self, row: Surveyed, shown: ExamCode, rng: np.random.Generator) -> Scene:
         """A request that somebody else wrote, about what the picture shows or about nothing that is served."""
-        want = list(WANTS)[int(rng.choice(len(WANTS), p=list(WANTS.values())))]
+        want = pick_want(rng, WANTS)
         fitting = [
             text for text in read_written() if text.want is want and text.about in {None, shown}
         ]
