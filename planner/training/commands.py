@@ -32,6 +32,14 @@ from planner.training.reading import Library, ReadConfig, learn_to_read
 from planner.training.requests import Asker, read_grammar
 from planner.training.scenes import Stage
 from planner.training.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
+from planner.training.vectors import (
+    fold_vectors,
+    give_vectors,
+    read_vectors,
+    save_table,
+    saved_table,
+    words_in,
+)
 from specialists.backbones.transunet import STRIDES, Features
 from specialists.checkpoints import half, save_tensors, sha256_of
 from specialists.errors import TrainingError, WeightsError
@@ -48,6 +56,7 @@ LICENCE = (
     "the manifest, and cannot be separated from any of them."
 )
 TIMED_PASSES = 12
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +67,8 @@ class PlannerConfig:
     learn: LearnConfig = field(default_factory=LearnConfig)
     extent: Extent = field(default_factory=Extent)
     episodes: int = 12_000
+    words: Path | None = None
+    """Word vectors that a new planner reads with; none leaves it with the words of taught requests."""
     judged: float = 1.0
     """Share of the usual number of scenes that it is judged on."""
     jobs: int = 1
@@ -71,6 +82,14 @@ class Ground:
     manifest: Manifest
     protocols: Protocols
     asker: Asker
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Language:
+    """How text becomes tokens, and the (V, D) vectors of those that are words, where it has any."""
+
+    tokenizer: Tokenizer
+    vectors: Tensor | None
 
 
 def train_planner(
@@ -87,16 +106,16 @@ def train_planner(
     out.mkdir(parents=True, exist_ok=True)
     ground = _ground(user_dir)
     seen = _survey(ground, data, out / "survey", "train", config)
-    words = out / "tokenizer.json"
-    known = Tokenizer.from_file(str(words)) if resume and words.is_file() else None
-    tokenizer, network, composer, examples = _school(ground, seen, config, known)
-    tokenizer.save(str(words))
+    known = _known(out) if resume else None
+    language, network, composer, examples = _school(ground, seen, config, known)
+    _keep(out, language)
     planning = resume and (out / STATE).is_file()
     if not planning:
-        library = Library(tokenizer, ground.asker, composer.meanings)
+        library = Library(language.tokenizer, ground.asker, composer.meanings)
         learn_to_read(network, library, config.read, out, resume=resume)
     train(network, composer, examples, config.learn, out, resume=planning)
     fold_statistics(network, composer.pictures)
+    fold_vectors(network)
     card = PlannerCard(
         id="ustri-planner-small",
         sha256=save_tensors(out / "model.safetensors", half(network), {}),
@@ -175,11 +194,11 @@ def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerCo
 
 
 def _school(
-    ground: Ground, seen: Survey, config: PlannerConfig, known: Tokenizer | None
-) -> tuple[Tokenizer, LlavaForConditionalGeneration, Composer, list[Example]]:
-    """What a training needs: the same tokenizer, network and examples for the same seed.
+    ground: Ground, seen: Survey, config: PlannerConfig, known: Language | None
+) -> tuple[Language, LlavaForConditionalGeneration, Composer, list[Example]]:
+    """What a training needs: the same language, network and examples for the same seed.
 
-    A tokenizer that is known is kept, for what was learnt of its tokens would mean nothing with another.
+    A language that is known is kept, for what was learnt of its tokens would mean nothing with another.
     """
     seed = config.learn.seed
     school = School(
@@ -191,7 +210,19 @@ def _school(
     )
     episodes = tqdm(range(config.episodes), desc="episodes", disable=None)
     examples = [example for _ in episodes for example in school.decisions(school.draw())]
-    rng = np.random.default_rng([seed, 2])
+    language = known or _new_language(ground, examples, config)
+    torch.manual_seed(seed)
+    network = build_network(language.tokenizer, ground.eyes.tower)
+    if language.vectors is not None:
+        give_vectors(network, language.vectors)
+    pictures = standardised(seen.features, seen.of("train", Kind.REAL, Kind.VIEW))
+    composer = Composer(language.tokenizer, pictures, ground.asker)
+    return language, network, composer, examples
+
+
+def _new_language(ground: Ground, examples: list[Example], config: PlannerConfig) -> Language:
+    """A tokenizer of these prompts, and of whole words where there are vectors of them."""
+    rng = np.random.default_rng([config.learn.seed, 2])
     prompts = (
         text
         for example in examples
@@ -200,11 +231,26 @@ def _school(
             render_state(example.turn, range(len(example.turn.legal))),
         )
     )
-    tokenizer = known or learn_tokenizer(prompts, ground.protocols)
-    torch.manual_seed(seed)
-    network = build_network(tokenizer, ground.eyes.tower)
-    pictures = standardised(seen.features, seen.of("train", Kind.REAL, Kind.VIEW))
-    return tokenizer, network, Composer(tokenizer, pictures, ground.asker), examples
+    if config.words is None:
+        return Language(tokenizer=learn_tokenizer(prompts, ground.protocols), vectors=None)
+    vectors = read_vectors(config.words)
+    words = vectors.near(words_in(ground.asker.grammar.taught()))
+    tokenizer = learn_tokenizer(prompts, ground.protocols, words)
+    return Language(tokenizer=tokenizer, vectors=vectors.table(tokenizer))
+
+
+def _known(out: Path) -> Language | None:
+    """The language of the training in that folder; none where it has not begun."""
+    path = out / TOKENIZER
+    if not path.is_file():
+        return None
+    return Language(tokenizer=Tokenizer.from_file(str(path)), vectors=saved_table(out))
+
+
+def _keep(out: Path, language: Language) -> None:
+    language.tokenizer.save(str(out / TOKENIZER))
+    if language.vectors is not None:
+        save_table(out, language.vectors)
 
 
 def _panel(ground: Ground, unseen: Survey, folder: Path, card: PlannerCard | None) -> Panel:
@@ -280,7 +326,7 @@ def _write_run(data: Path, out: Path, config: PlannerConfig, evaluation: Evaluat
     """Writes what was run, on what, and how it came out, beside the weights."""
     said = {
         "command": f"ustri train planner --data {data.name} --out {out.name}",
-        "config": asdict(config),
+        "config": asdict(config) | {"words": None if config.words is None else config.words.name},
         "git_commit": git_commit(),
         "data_sha256": {
             path.name: sha256_of(path) for path in sorted((data / "csv_files").glob("*.csv"))

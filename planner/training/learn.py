@@ -20,12 +20,14 @@ from transformers import LlavaForConditionalGeneration
 from planner.prompt import Turn, render_prefix, render_state
 from planner.training.examples import Example
 from planner.training.meaning import Meanings, drop_head, head_of
-from planner.training.network import IMAGE, PAD, label_ids, token_of
+from planner.training.network import IMAGE, PAD, in_pieces, label_ids, token_of
 from planner.training.requests import Asker, Want
 from specialists.training.state import Average, load_state, save_state
 
 PIECES_DROPPED = 0.12
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
+IN_PIECES = 0.3
+"""Taught requests in which words are put together from pieces though each could be one token."""
 NOISE = 0.2
 """Deviation of the noise on standardised features."""
 MEANT_AT = 3
@@ -151,8 +153,7 @@ class Composer:
         self.tokenizer, self.pictures, self.asker = tokenizer, pictures, asker
         self.cells_per_picture = pictures.features.shape[1]
         self.labels = label_ids(tokenizer)
-        self._slipping = Tokenizer.from_str(tokenizer.to_str())
-        self._slipping.model.dropout = PIECES_DROPPED
+        self._slipping = in_pieces(tokenizer, PIECES_DROPPED)
         self._start = [token_of(tokenizer, IMAGE)] * self.cells_per_picture
         self._pad = token_of(tokenizer, PAD)
         self.meanings = Meanings(asker.protocols)
@@ -182,7 +183,7 @@ class Composer:
             turn = replace(example.turn, question=self.asker.word(rng, example.wish))
             example = replace(example, turn=turn)
         order = [int(index) for index in rng.permutation(len(example.turn.legal))]
-        return self.drawn(example, order, slip=True)
+        return self.drawn(example, order, slip=bool(rng.random() < IN_PIECES))
 
     def drawn(self, example: Example, order: Sequence[int], *, slip: bool = False) -> Drawn:
         """The prompt of an example with its actions in that order."""

@@ -1,16 +1,25 @@
 """The small planner's parts: its tokenizer, learnt from its own prompts, and a LLaVA of its size with random weights."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    trainers,
+)
 from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from planner.case import STOP
 from planner.prompt import INSTRUCTIONS, LABELS
 from planner.protocols import Protocols
 from planner.tower import UsgenTowerConfig
+from planner.training.vectors import SPACE
 from reports.model import ExamCode
 from specialists.errors import TrainingError
 from specialists.manifest import ModelEntry
@@ -19,7 +28,7 @@ IMAGE, PAD = "<image>", "<pad>"
 
 VOCABULARY = 3000
 
-FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest: ", "state: ", "\nactions:\n", "\nanswer:")
+FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest:", "state: ", "\nactions:\n", "\nanswer:")
 """Parts of every prompt that are one token each; no request holds a line break (`planner.prompt.plain`)."""
 
 GRID = 4
@@ -39,8 +48,13 @@ def action_names(protocols: Protocols) -> list[str]:
     return sorted(names)
 
 
-def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
-    """A byte-level tokenizer of those prompts; any text can be written with it, names of actions in one token."""
+def learn_tokenizer(
+    prompts: Iterable[str], protocols: Protocols, words: Sequence[str] = ()
+) -> Tokenizer:
+    """A byte-level tokenizer of those prompts; any text can be written with it, names of actions in one token.
+
+    So can each of `words` with a space before it.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -51,6 +65,7 @@ def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(prompts, trainer)
+    tokenizer = _with_words(tokenizer, words)
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in FIXED])
     tokenizer.add_tokens(
         [
@@ -60,6 +75,23 @@ def learn_tokenizer(prompts: Iterable[str], protocols: Protocols) -> Tokenizer:
         ]
     )
     return tokenizer
+
+
+def _with_words(tokenizer: Tokenizer, words: Sequence[str]) -> Tokenizer:
+    """The same, but whole words that it knows are one token, whatever their pieces are."""
+    held = json.loads(tokenizer.to_str())
+    vocabulary = held["model"]["vocab"]
+    for word in words:
+        vocabulary.setdefault(f"{SPACE}{word}", len(vocabulary))
+    held["model"]["ignore_merges"] = True
+    return Tokenizer.from_str(json.dumps(held))
+
+
+def in_pieces(tokenizer: Tokenizer, dropped: float) -> Tokenizer:
+    """The same tokens, but words are put together from pieces, of which that share is left apart at random."""
+    held = json.loads(tokenizer.to_str())
+    held["model"] |= {"ignore_merges": False, "dropout": dropped}
+    return Tokenizer.from_str(json.dumps(held))
 
 
 def tower_of(model: ModelEntry) -> UsgenTowerConfig:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from transformers import LlamaModel, LlavaForConditionalGeneration
 from planner.prompt import Turn, render_prefix
 from planner.training.examples import EXAM_NAMED
 from planner.training.learn import (
+    IN_PIECES,
     MEANING_WEIGHT,
     MEANT_AT,
     PIECES_DROPPED,
@@ -28,7 +30,7 @@ from planner.training.learn import (
     rate_at,
 )
 from planner.training.meaning import Meanings, head_of
-from planner.training.network import PAD, token_of
+from planner.training.network import PAD, VOCABULARY, in_pieces, token_of
 from planner.training.requests import Asker, Phrasing, Want, Wish, pick, pick_want
 from specialists.training.state import STATE, Average, load_state, save_state
 
@@ -69,8 +71,7 @@ class Library:
 
     def __init__(self, tokenizer: Tokenizer, asker: Asker, meanings: Meanings) -> None:
         self.tokenizer, self.meanings, self._asker = tokenizer, meanings, asker
-        self._slipping = Tokenizer.from_str(tokenizer.to_str())
-        self._slipping.model.dropout = PIECES_DROPPED
+        self._slipping = in_pieces(tokenizer, PIECES_DROPPED)
         self._pad = token_of(tokenizer, PAD)
 
     def pages(self, size: int, rng: np.random.Generator) -> Iterator[Page]:
@@ -85,7 +86,8 @@ class Library:
         wish = self._asker.wish(rng, pick_want(rng, WANTS), pick(rng, exams), Phrasing.SEEN)
         named = pick(rng, exams).value if rng.random() < EXAM_NAMED else None
         turn = Turn(request_exam=named, question=self._asker.word(rng, wish), state="", legal=())
-        return wish, self._slipping.encode(f"\n{render_prefix(turn)}").ids
+        tokenizer = self._slipping if rng.random() < IN_PIECES else self.tokenizer
+        return wish, tokenizer.encode(f"\n{render_prefix(turn)}").ids
 
     def _page(self, drawn: Sequence[tuple[Wish, list[int]]]) -> Page:
         tokens, mask = padded([row for _, row in drawn], self._pad)
@@ -115,14 +117,19 @@ class Reader(nn.Module):
             held = self.body(
                 input_ids=page.tokens, attention_mask=page.mask, use_cache=False
             ).last_hidden_state  # (B, L, width)
-            said = self.next_token(F.layer_norm(held[:, :-1], held.shape[2:]))
+            said = F.linear(F.layer_norm(held[:, :-1], held.shape[2:]), self._pieces())
         rows, ends = torch.arange(len(held)), page.mask.sum(1) - 1
         told = self.meaning(held[rows, ends].float())
         coming = page.tokens[:, 1:].masked_fill(page.mask[:, 1:] == 0, -100)
+        coming = coming.masked_fill(coming >= VOCABULARY, -100)
         return (
             F.binary_cross_entropy_with_logits(told, page.meant),
             F.cross_entropy(said.float().flatten(0, 1), coming.flatten()),
         )
+
+    def _pieces(self) -> Tensor:
+        """(pieces, width): only the tokens that were learnt of requests are ever told."""
+        return cast(Tensor, self.next_token.weight)[:VOCABULARY]
 
 
 def learn_to_read(

@@ -133,6 +133,15 @@ class Grammar(_Table):
     irrelevant: Texts
     except_: Texts
 
+    def taught(self) -> list[str]:
+        """Every text, name and frame that training may draw from."""
+        lists = [self.joined.any, self.whole.any, self.irrelevant.any, self.except_.any]
+        lists += [self.frames.any, self.frames.finding, self.frames.measurement]
+        lists += [part for item in self.item for part in (item.names, item.phrases)]
+        lists += [self.unserved.topics, self.unserved.any, self.unserved.phrases]
+        lists += [self.around.openings, self.around.closings, *self.exam_names.values()]
+        return [text for texts in lists for text in texts] + list(coded_topics(self.unserved.held))
+
     def items_of(self, exam: ExamCode, phrasing: Phrasing, protocols: Protocols) -> list[Item]:
         """The exam's items that such a text may ask for."""
         own = {question.id for question in protocols.exams[exam].questions}
