@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,14 +38,6 @@ class _Input:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Passed:
-    """One image after the backbone, and its distance from the training images, which may be on its way."""
-
-    features: Features
-    distance: Future[float | None]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class _Question:
     """One image for a specialist."""
 
@@ -63,7 +55,7 @@ class Engine:
         self.runner = runner
         self.runtime = runner.name
         self.cache = FeatureCache()
-        self.backbones: dict[str, Batcher[_Input, _Passed]] = {
+        self.backbones: dict[str, Batcher[_Input, tuple[Features, float | None]]] = {
             name: Batcher(partial(self._encode_all, model), PASS_IMAGES)
             for name, model in manifest.models.items()
             if any(entry.model == name for entry in manifest.installed())
@@ -74,8 +66,7 @@ class Engine:
         }
         self._novelties = dict(novelties)
         self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
-        """Shrinks an image while its quality is judged, and measures its novelty while the first specialist answers: Pillow and
-        torch let other threads of Python run meanwhile."""
+        """Shrinks an image while its quality is judged: Pillow lets other threads of Python run meanwhile."""
 
     def run(
         self,
@@ -100,11 +91,9 @@ class Engine:
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
         encoded = self.encode(image, self.manifest.models[entry.model], patience)
-        if encoded.distance.done():
-            self._check_novelty(entry, encoded)
+        self._check_novelty(entry, encoded)
         question = _Question(encoded=encoded, region=_region(entry, roi, encoded))
         output = self.heads[specialist_id].ask(question, patience)
-        self._check_novelty(entry, encoded)
         result = decode(entry, output, encoded.box)
         return result.model_copy(
             update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
@@ -149,8 +138,7 @@ class Engine:
         field = torch.cat([one for _, one in inputs])
         if not field.any():
             return [None] * len(images)
-        features = self._features(model, pixels)
-        distances = self._distances(model, features, field)
+        features, distances = self._features(model, pixels, field)
         roi = None if entry.roi is Roi.NONE else torch.zeros_like(field)
         output = self.runner.head(entry.id, features, field, roi)
         limit = self._limit(entry)
@@ -209,33 +197,22 @@ class Engine:
         quality = inspected(image.pixels, model.thresholds, self._beside)
         if quality is not None:
             quality.check()
-        passed = self.backbones[model.id].ask(
+        features, distance = self.backbones[model.id].ask(
             _Input(pixels=shrinking.result(), field=field), patience
         )
-        return Encoded(
-            features=passed.features,
-            field=field,
-            box=box,
-            distance=passed.distance,
-            quality=quality,
-        )
+        return Encoded(features=features, field=field, box=box, novelty=distance, quality=quality)
 
-    def _encode_all(self, model: ModelEntry, inputs: Sequence[_Input]) -> list[_Passed]:
+    def _encode_all(
+        self, model: ModelEntry, inputs: Sequence[_Input]
+    ) -> list[tuple[Features, float | None]]:
         """Features and distance of each image, after one pass of all of them."""
-        features = self._features(model, _joined([one.pixels for one in inputs]))
+        pixels = _joined([one.pixels for one in inputs])
+        features, distances = self._features(model, pixels, _joined([one.field for one in inputs]))
         if len(inputs) == 1:
-            every = [features]
-        else:  # copies, or one image in the cache would keep all of its batch
-            every = [
-                {name: level[index : index + 1].clone() for name, level in features.items()}
-                for index in range(len(inputs))
-            ]
-        return [
-            _Passed(
-                features=own,
-                distance=self._beside.submit(self._distance, model, own, one.field),
-            )
-            for own, one in zip(every, inputs, strict=True)
+            return [(features, distances[0])]
+        return [  # copies, or one image in the cache would keep all of its batch
+            ({name: level[index : index + 1].clone() for name, level in features.items()}, distance)
+            for index, distance in enumerate(distances)
         ]
 
     def _ask_all(self, entry: SpecialistEntry, questions: Sequence[_Question]) -> list[Output]:
@@ -251,27 +228,20 @@ class Engine:
             return [output]
         return [_part(output, index) for index in range(len(questions))]
 
-    def _features(self, model: ModelEntry, pixels: Tensor) -> Features:
-        """The backbone's features of (B, 1, S, S) pixels."""
+    def _features(
+        self, model: ModelEntry, pixels: Tensor, field: Tensor
+    ) -> tuple[Features, list[float | None]]:
+        """The backbone's features of (B, 1, S, S) pixels, and each image's distance from the training images."""
         normal = np.subtract(pixels.numpy(), np.float32(model.mean))
         normal /= np.float32(model.std)
-        return self.runner.backbone(model.id, torch.from_numpy(normal))
-
-    def _distance(self, model: ModelEntry, features: Features, field: Tensor) -> float | None:
-        """How far one image is from the training images."""
-        return self._distances(model, features, field)[0]
-
-    def _distances(
-        self, model: ModelEntry, features: Features, field: Tensor
-    ) -> list[float | None]:
-        """How far each image is from the training images; null where the model has no statistics."""
+        features = self.runner.backbone(model.id, torch.from_numpy(normal))
         novelty = self._novelties.get(model.id)
         if novelty is None:
-            return [None] * len(field)
+            return features, [None] * len(pixels)
         with torch.inference_mode():
             on_cpu = {name: level.cpu() for name, level in features.items()}
             distances = novelty.distance(describe(on_cpu, field))
-        return [round(distance, 4) for distance in distances.tolist()]
+        return features, [round(distance, 4) for distance in distances.tolist()]
 
     def _limit(self, entry: SpecialistEntry) -> float:
         if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know

@@ -3,7 +3,6 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,15 +21,10 @@ class Encoded:
     field: Tensor
     """(1, 1, S, S) float32, 1 where the letterbox holds image."""
     box: Letterbox
-    distance: Future[float | None]
-    """From the training images; null where the model has no statistics. It may still be on its way."""
+    novelty: float | None
+    """Distance from the training images; null where the model has no statistics."""
     quality: Quality | None = None
     """Whether the picture can be read; null where the model states no limits."""
-
-    @property
-    def novelty(self) -> float | None:
-        """The distance, once it is there."""
-        return self.distance.result()
 
 
 @dataclass(frozen=True, kw_only=True)

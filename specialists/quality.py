@@ -140,11 +140,10 @@ class Quality:
 
 
 def scores_of(pixels: Grey, beside: Executor | None = None) -> dict[Fault, float]:
-    """Every fault's score of (H, W) grey pixels; with `beside`, sharpness and panels are judged there meanwhile."""
+    """Every fault's score of (H, W) grey pixels; with `beside`, sharpness is judged there meanwhile."""
     detail = beside.submit(_detail, pixels).result if beside else partial(_detail, pixels)
     step = -(-max(pixels.shape) // LOOKED_AT_PX)
     seen = np.ascontiguousarray(pixels[::step, ::step])
-    panels = beside.submit(_panels, seen).result if beside else partial(_panels, seen)
     content = _content(seen)
     rows, columns = _extent(content)
     field = seen[rows, columns]
@@ -156,7 +155,7 @@ def scores_of(pixels: Grey, beside: Executor | None = None) -> dict[Fault, float
         Fault.SATURATED: float(of_field[GLARE:].sum()) / field.size,
         Fault.TINY_FIELD: float(content.mean()),
         Fault.SCREENSHOT: _lettering(seen),
-        Fault.PANELS: float(panels()),
+        Fault.PANELS: float(_panels(seen)),
         Fault.BLURRED: detail(),
         Fault.LOW_CONTRAST: high - low,
     }

@@ -1,6 +1,6 @@
 """The engine answers in image pixels, runs the backbone once per image, and refuses what does not fit."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -38,9 +38,7 @@ def an_image(seed: int = 0) -> Image:
 
 
 def an_encoding() -> Encoded:
-    near = Future[float | None]()
-    near.set_result(None)
-    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), distance=near)
+    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), novelty=None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
