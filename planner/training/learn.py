@@ -1,12 +1,9 @@
 """Trains the small planner: cross-entropy over the legal labels at the place of the answer, in any order of the labels."""
 
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,15 +11,23 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
-from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix, render_state
+from planner.training.course import (
+    BETAS,
+    SORTED_BATCHES,
+    Course,
+    Pupil,
+    Told,
+    made_ahead,
+    of_like_length,
+    padded,
+)
 from planner.training.examples import Example
 from planner.training.meaning import Meanings, drop_head, head_of
 from planner.training.network import IMAGE, PAD, in_pieces, label_ids, token_of
 from planner.training.requests import Asker, Want
-from specialists.training.state import Average, load_state, save_state
 
 PIECES_DROPPED = 0.12
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
@@ -41,24 +46,8 @@ HELP_WEIGHT = 0.5
 MEANING_WEIGHT = 4.0
 """Of the loss of what the request means, a mean over many zeros, beside the loss of the answer."""
 LEAST_LOOK = 1e-4
-SORTED_BATCHES = 8
-"""Batches whose examples are sorted by length together, so that little is padded."""
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Course:
-    """So many steps of the optimiser; everything else follows from the seed."""
-
-    steps: int
-    batch: int
-    rate: float = 1e-3
-    decay: float = 0.05
-    warmup: int = 100
-    seed: int = 0
-    save_every: int = 100
+RECENT = 50
+"""Steps whose right answers are told together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,27 +112,6 @@ class Drawn:
     answer: int
     asked: int
     example: Example
-
-
-def of_like_length(
-    made: list[T], length: Callable[[T], int], rng: np.random.Generator
-) -> Iterator[list[T]]:
-    """`SORTED_BATCHES` equal parts of what was made, those of like length together, in any order; `made` is sorted."""
-    made.sort(key=length)
-    size = len(made) // SORTED_BATCHES
-    for start in rng.permutation(SORTED_BATCHES) * size:
-        yield made[int(start) : int(start) + size]
-
-
-def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """(B, L) tokens, filled up at the end, and the (B, L) mask of those that are none of the filling."""
-    longest = max(len(row) for row in rows)
-    tokens = torch.full((len(rows), longest), pad)
-    mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    for index, row in enumerate(rows):
-        tokens[index, : len(row)] = torch.tensor(row)
-        mask[index, : len(row)] = 1
-    return tokens, mask
 
 
 class Composer:
@@ -297,16 +265,6 @@ def told_loss(head: nn.Linear, scored: Scored, batch: Batch) -> Tensor:
     return F.binary_cross_entropy_with_logits(head(scored.ended.float()), batch.meant)
 
 
-def made_ahead(batches: Iterator[T]) -> Iterator[T]:
-    """The same batches, each composed by another thread while the network learns from the one before."""
-    with ThreadPoolExecutor(1, "composer") as pool:
-        coming = pool.submit(next, batches)
-        while True:
-            batch = coming.result()
-            coming = pool.submit(next, batches)
-            yield batch
-
-
 def train(
     network: LlavaForConditionalGeneration,
     composer: Composer,
@@ -322,36 +280,28 @@ def train(
         TrainingError: there is nothing to resume.
     """
     head = head_of(network, network.lm_head.weight.shape[1], composer.meanings)
-    average, optimizer = Average(network), _optimizer(network, config)
-    start = load_state(out, network, average, optimizer) if resume else 0
+    pupil = Pupil(network, _optimizer(network, config), config, out)
+    start = pupil.stand(resume=resume)
     rng = np.random.default_rng([config.seed, start])
     batches = made_ahead(composer.batches(examples, config.batch, rng))
-    recent, began = list[float](), time.perf_counter()
     speech = network.model.language_model
     speech.set_attn_implementation("eager")  # the only one that tells where it looks
-    network.train()
-    steps = tqdm(range(start, config.steps), initial=start, total=config.steps, disable=None)
-    for step in steps:
-        for group in optimizer.param_groups:
-            group["lr"] = group["times"] * config.rate * rate_at(step, config.steps, config.warmup)
+    recent = list[float]()
+
+    def learnt() -> tuple[Tensor, Told]:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             batch = next(batches)
             scored = score(network, batch, composer.labels, watched=True)
         losses = (*scored.losses(batch), told_loss(head, scored, batch))
-        optimizer.zero_grad()
+        recent.append(float((scored.letters.argmax(1) == batch.answers).float().mean()))
         total = losses[0] + HELP_WEIGHT * sum(losses[1:-1]) + MEANING_WEIGHT * losses[-1]
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        average.update(network, step)
-        right = float((scored.letters.argmax(1) == batch.answers).float().mean())
-        recent = [*recent[-49:], right]
-        steps.set_postfix(loss=f"{float(losses[0].detach()):.3f}", right=f"{np.mean(recent):.3f}")
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save_state(out, step + 1, network, average, optimizer)
-            _log(out, step + 1, losses, (float(np.mean(recent)), time.perf_counter() - began))
+        return total, {
+            "losses": [round(float(part.detach()), 4) for part in losses],
+            "right": round(float(np.mean(recent[-RECENT:])), 4),
+        }
+
+    pupil.learn(learnt, start)
     speech.set_attn_implementation("sdpa")
-    network.load_state_dict(average.tensors)
     drop_head(network)
     network.eval()
 
@@ -363,26 +313,7 @@ def _optimizer(network: LlavaForConditionalGeneration, config: LearnConfig) -> A
     known = {id(parameter) for parameter in reading}
     others = [p for p in network.parameters() if id(p) not in known]
     groups = [{"params": reading, "times": config.reading_times}, {"params": others, "times": 1.0}]
-    return AdamW(groups, lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98))
-
-
-def _log(out: Path, step: int, losses: Sequence[Tensor], right_and_s: tuple[float, float]) -> None:
-    line = {
-        "step": step,
-        "losses": [round(float(part.detach()), 4) for part in losses],
-        "right": round(right_and_s[0], 4),
-        "s": round(right_and_s[1], 1),
-    }
-    with (out / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def rate_at(step: int, steps: int, warmup: int) -> float:
-    """The share of the learning rate at that step of so many: linear warm-up, then a cosine to nearly nothing."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done)))
+    return AdamW(groups, lr=config.rate, weight_decay=config.decay, betas=BETAS)
 
 
 def fold_statistics(network: LlavaForConditionalGeneration, pictures: Pictures) -> None:

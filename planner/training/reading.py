@@ -1,7 +1,5 @@
 """Teaches the small planner's first layers to read requests, before it plans: many more requests a second than decisions."""
 
-import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,27 +10,25 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 from transformers import LlamaModel, LlavaForConditionalGeneration
 
 from planner.prompt import Turn, render_prefix
-from planner.training.examples import EXAM_NAMED
-from planner.training.learn import (
-    IN_PIECES,
-    MEANING_WEIGHT,
-    MEANT_AT,
-    PIECES_DROPPED,
+from planner.training.course import (
+    BETAS,
     SORTED_BATCHES,
     Course,
+    Pupil,
+    Told,
     made_ahead,
     of_like_length,
     padded,
-    rate_at,
 )
+from planner.training.examples import EXAM_NAMED
+from planner.training.learn import IN_PIECES, MEANING_WEIGHT, MEANT_AT, PIECES_DROPPED
 from planner.training.meaning import Meanings, head_of
 from planner.training.network import PAD, VOCABULARY, in_pieces, token_of
 from planner.training.requests import Asker, Phrasing, Want, Wish, pick, pick_want
-from specialists.training.state import STATE, Average, load_state, save_state
+from specialists.training.state import STATE
 
 WANTS = {
     Want.WHOLE: 0.14,
@@ -147,29 +143,17 @@ def learn_to_read(
     head = head_of(network, network.lm_head.weight.shape[1], library.meanings)
     reader, folder = Reader(network, head), out / FOLDER
     folder.mkdir(exist_ok=True)
-    average = Average(reader)
     optimizer = torch.optim.AdamW(
-        reader.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98)
+        reader.parameters(), lr=config.rate, weight_decay=config.decay, betas=BETAS
     )
-    known = resume and (folder / STATE).is_file()
-    start = load_state(folder, reader, average, optimizer) if known else 0
+    pupil = Pupil(reader, optimizer, config, folder)
+    start = pupil.stand(resume=resume and (folder / STATE).is_file())
     rng = np.random.default_rng([config.seed, 3, start])
-    pages, began = made_ahead(library.pages(config.batch, rng)), time.perf_counter()
-    reader.train()
-    steps = range(start, config.steps)
-    for step in tqdm(steps, desc="reading", initial=start, total=config.steps, disable=None):
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate * rate_at(step, config.steps, config.warmup)
+    pages = made_ahead(library.pages(config.batch, rng))
+
+    def learnt() -> tuple[Tensor, Told]:
         meaning, following = reader.losses(next(pages))
-        optimizer.zero_grad()
         total = MEANING_TIMES * MEANING_WEIGHT * meaning + NEXT_WORD_WEIGHT * following
-        total.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
-        optimizer.step()
-        average.update(reader, step)
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save_state(folder, step + 1, reader, average, optimizer)
-            said = {"step": step + 1, "meaning": meaning.item(), "next": following.item()}
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(said | {"s": round(time.perf_counter() - began, 1)}) + "\n")
-    reader.load_state_dict(average.tensors)
+        return total, {"meaning": meaning.item(), "next": following.item()}
+
+    pupil.learn(learnt, start)

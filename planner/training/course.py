@@ -1,0 +1,133 @@
+"""What the trainings of the small planner share: their length and rate, batches of like length, and the steps themselves."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from specialists.training.state import Average, load_state, save_state
+
+SORTED_BATCHES = 8
+"""Batches whose examples are sorted by length together, so that little is padded."""
+BETAS = (0.9, 0.98)
+"""AdamW's, for every part of the training."""
+LARGEST_GRADIENT = 1.0
+
+T = TypeVar("T")
+Told = dict[str, float | list[float]]
+"""What the log says of a step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """So many steps of the optimiser; everything else follows from the seed."""
+
+    steps: int
+    batch: int
+    rate: float = 1e-3
+    decay: float = 0.05
+    warmup: int = 100
+    seed: int = 0
+    save_every: int = 100
+
+
+class Pupil:
+    """A module under an optimiser, whose groups may learn at a share `times` of the rate; state and `log.jsonl` lie in `folder`."""
+
+    def __init__(
+        self, module: nn.Module, optimizer: Optimizer, config: Course, folder: Path
+    ) -> None:
+        self.module, self.optimizer = module, optimizer
+        self.config, self.folder = config, folder
+        self.average = Average(module)
+
+    def stand(self, *, resume: bool) -> int:
+        """The step at which the training stands.
+
+        Raises:
+            TrainingError: there is nothing to resume.
+        """
+        if not resume:
+            return 0
+        return load_state(self.folder, self.module, self.average, self.optimizer)
+
+    def learn(self, learnt: Callable[[], tuple[Tensor, Told]], start: int) -> None:
+        """Leaves the moving average of the weights in the module.
+
+        Args:
+            learnt: the loss of the next batch, and what the log says of it.
+            start: the step to begin with.
+        """
+        began = time.perf_counter()
+        self.module.train()
+        steps = range(start, self.config.steps)
+        for step in tqdm(steps, initial=start, total=self.config.steps, disable=None):
+            loss, told = learnt()
+            self._descend(loss, step)
+            done = step + 1
+            if done % self.config.save_every == 0 or done == self.config.steps:
+                save_state(self.folder, done, self.module, self.average, self.optimizer)
+                self._log({"step": done, **told, "s": round(time.perf_counter() - began, 1)})
+        self.module.load_state_dict(self.average.tensors)
+
+    def _descend(self, loss: Tensor, step: int) -> None:
+        rate = self.config.rate * rate_at(step, self.config.steps, self.config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group.get("times", 1.0) * rate
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.module.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.average.update(self.module, step)
+
+    def _log(self, line: Told) -> None:
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def rate_at(step: int, steps: int, warmup: int) -> float:
+    """The share of the learning rate at that step of so many: linear warm-up, then a cosine to nearly nothing."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * done)))
+
+
+def of_like_length(
+    made: list[T], length: Callable[[T], int], rng: np.random.Generator
+) -> Iterator[list[T]]:
+    """`SORTED_BATCHES` equal parts of what was made, those of like length together, in any order; `made` is sorted."""
+    made.sort(key=length)
+    size = len(made) // SORTED_BATCHES
+    for start in rng.permutation(SORTED_BATCHES) * size:
+        yield made[int(start) : int(start) + size]
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """(B, L) tokens, filled up at the end, and the (B, L) mask of those that are none of the filling."""
+    longest = max(len(row) for row in rows)
+    tokens = torch.full((len(rows), longest), pad)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row)
+        mask[index, : len(row)] = 1
+    return tokens, mask
+
+
+def made_ahead(batches: Iterator[T]) -> Iterator[T]:
+    """The same batches, each composed by another thread while the network learns from the one before."""
+    with ThreadPoolExecutor(1, "composer") as pool:
+        coming = pool.submit(next, batches)
+        while True:
+            batch = coming.result()
+            coming = pool.submit(next, batches)
+            yield batch
