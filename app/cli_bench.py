@@ -122,7 +122,11 @@ def precision(
             sha256 = half.manifest.specialists[name].sha256
             out.print(f'{name}: bf16_sha256 = "{sha256}"', highlight=False, soft_wrap=True)
     if lost:
-        out.print(f"{lost} metrics differ by more than {100 * LOSS_MAX} %: keep fp32.")
+        where = f" for {', '.join(sorted(losing))}" if heads else ""
+        out.print(
+            f"{lost} metrics differ by more than {100 * LOSS_MAX} %: keep fp32{where}.",
+            soft_wrap=True,
+        )
         raise typer.Exit(Exit.INCOMPLETE)
     out.print(f"No metric differs by more than {100 * LOSS_MAX} %.")
 
