@@ -1,5 +1,6 @@
 """A small survey with made-up answers, and what the planner's school and stage need on it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,15 @@ def a_stage(folder: Path) -> Stage:
 
 def a_generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def word_vectors(folder: Path, words: dict[str, list[float]]) -> Path:
+    """Word vectors as the npm package writes them: of each word a vector, its length and its place."""
+    held = {
+        "dimensions": 3,
+        "words": list(words),
+        "vectors": {w: [*v, float(np.linalg.norm(v)), i] for i, (w, v) in enumerate(words.items())},
+    }
+    path = folder / "words.json"
+    path.write_text(json.dumps(held), encoding="utf-8")
+    return path

@@ -12,8 +12,10 @@ from planner.training.learn import LearnConfig
 from planner.training.reading import FOLDER, ReadConfig
 from planner.training.scenes import BARE, REQUESTED
 from planner.training.survey import Extent
+from specialists.checkpoints import read_tensors
 from specialists.manifest import Threshold
 from specialists.training.registry import write_entries
+from tests.planner.schooling import word_vectors
 from tests.specialists.dataset import read_csv, write_csv, write_dataset
 from tests.specialists.nets import KINDS, installed
 
@@ -77,11 +79,14 @@ def test_a_training_that_is_resumed_keeps_its_words_and_what_it_has_read(
     data: Path, user_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    train_planner(data, out, CONFIG, resume=False, user_dir=user_dir)
-    words = (out / "tokenizer.json").read_bytes()
-    read = (out / FOLDER / "state.safetensors").read_bytes()
+    vectors = word_vectors(tmp_path, {"the": [1, 0, 0], "lesion": [0, 1, 0], "moon": [0, 0, 1]})
+    first = replace(CONFIG, words=vectors)
+    train_planner(data, out, first, resume=False, user_dir=user_dir)
+    kept = [out / name for name in ("tokenizer.json", "words.safetensors")]
+    before = [path.read_bytes() for path in (*kept, out / FOLDER / "state.safetensors")]
+    assert b"moon" in before[0]
     longer = replace(CONFIG, learn=replace(CONFIG.learn, steps=3), episodes=9)
     train_planner(data, out, longer, resume=True, user_dir=user_dir)
-    assert (out / "tokenizer.json").read_bytes() == words
-    assert (out / FOLDER / "state.safetensors").read_bytes() == read
+    assert [p.read_bytes() for p in (*kept, out / FOLDER / "state.safetensors")] == before
     assert len((out / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 3
+    assert not [name for name in read_tensors(out / "model.safetensors") if "said" in name]

@@ -1,6 +1,5 @@
 """Word vectors: which words get a token of their own, and how the small planner reads them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +22,9 @@ from planner.training.vectors import (
     words_in,
 )
 from specialists.errors import TrainingError
-from tests.planner.schooling import TOWER
+from tests.planner.schooling import TOWER, word_vectors
 
 TAUGHT = "measure the head of the fetus"
-
-
-def a_file(tmp_path: Path, words: dict[str, list[float]]) -> Path:
-    """As the npm package writes it: a vector, its length and its place."""
-    held = {
-        "dimensions": 3,
-        "words": list(words),
-        "vectors": {w: [*v, float(np.linalg.norm(v)), i] for i, (w, v) in enumerate(words.items())},
-    }
-    path = tmp_path / "words.json"
-    path.write_text(json.dumps(held), encoding="utf-8")
-    return path
 
 
 def prompt(question: str) -> str:
@@ -61,7 +48,7 @@ def network(vectors: WordVectors) -> LlavaForConditionalGeneration:
 
 
 def test_a_file_is_read_with_its_words_in_order_and_vectors_of_length_one(tmp_path: Path) -> None:
-    read = read_vectors(a_file(tmp_path, {"the": [3, 0, 4], "head": [0, 2, 0]}))
+    read = read_vectors(word_vectors(tmp_path, {"the": [3, 0, 4], "head": [0, 2, 0]}))
     assert read.words == ("the", "head")
     assert read.vectors.tolist() == pytest.approx(np.array([[0.6, 0, 0.8], [0, 1, 0]]))
 
