@@ -89,6 +89,8 @@ class Sizing(_Figures):
     per_gpu: Ratio | None
     web_per_s: Ratio
     """Analyses a second that one web process takes in and hands out when its specialists answer at once."""
+    two_webs_per_s: Ratio | None = None
+    """Likewise of two web processes over one database, as many clients as before; None in a run that had one only."""
     web_cpu_ms: float
     """Processor time of that web process for one analysis."""
     worker_cpu_ms: float

@@ -1,5 +1,6 @@
 """The processes that a bench starts and drives: services on free ports, their logs, and clients of them."""
 
+import itertools
 import os
 import signal
 import socket
@@ -143,11 +144,15 @@ def free_port() -> int:
 
 
 class Clients:
-    """As many clients of one service as are wanted, each of which sends its next image when it has an answer."""
+    """As many clients of one service as are wanted, each of which sends its next image when it has an answer.
 
-    def __init__(self, address: str, form: Mapping[str, str]) -> None:
+    A service of several addresses is sent an image at each in turn.
+    """
+
+    def __init__(self, address: str, form: Mapping[str, str], *further: str) -> None:
         self.address = address
         self._form = dict(form)
+        self._addresses = itertools.cycle([address, *further])
         self.refused = 0
         """How often the service asked to be asked again later."""
 
@@ -181,7 +186,7 @@ class Clients:
         return (len(answered) - lead) / (answered[-1] - begun)
 
     def open(self, limits: httpx.Limits | None = None) -> httpx.Client:
-        """Connections to the service."""
+        """Connections to the service, by itself to its first address."""
         return httpx.Client(
             base_url=self.address,
             trust_env=False,
@@ -196,7 +201,8 @@ class Clients:
             NotReady: it was neither a report nor a request for patience.
         """
         while True:
-            answer = client.post("/analyze", files={"image": ("a.png", png)}, data=self._form)
+            where = f"{next(self._addresses)}/analyze"
+            answer = client.post(where, files={"image": ("a.png", png)}, data=self._form)
             if answer.status_code == httpx.codes.OK:
                 return answer
             if answer.status_code != httpx.codes.TOO_MANY_REQUESTS:

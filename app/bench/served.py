@@ -1,7 +1,7 @@
 """The service as real processes beside the peer: what HTTP and the queue add, and how many images a second pass.
 
 Everything is started once and then asked in turn, round by round: this process, the queue in it, `ustri serve`,
-the peer, a worker with one core, and a web process whose specialists answer at once.
+the peer, a worker with one core, and a web process whose specialists answer at once, alone and with another over the same store.
 """
 
 import asyncio
@@ -80,6 +80,7 @@ class _Processes:
     peer: Clients
     core: Clients
     web: Clients
+    two_webs: Clients
     core_pid: int
     web_pid: int
     ready_s: list[float]
@@ -102,6 +103,7 @@ class Served:
         self._ours: dict[int, list[float]] = {count: [] for count in load.requests}
         self._peers: dict[int, list[float]] = {count: [] for count in load.requests}
         self._core, self._web = _Tally(), _Tally()
+        self._two_webs: list[float] = []
         self._turn = 0
 
     def __enter__(self) -> Self:
@@ -137,6 +139,8 @@ class Served:
             for clients, rates in sides[:: 1 if self._turn % 2 else -1]:
                 rates[count].append(clients.per_s(images, count))
         self._count(self._core, started.core, started.core_pid, self._load.core)
+        images = subject.pngs(self._load.web + WEB_CLIENTS)
+        self._two_webs.append(started.two_webs.per_s(images, WEB_CLIENTS, lead=WEB_CLIENTS))
         before = started.kept.now()
         self._count(self._web, started.web, started.web_pid, self._load.web)
         moved = started.kept.now() - before
@@ -185,6 +189,7 @@ class Served:
             per_machine=whole,
             per_gpu=whole if "cuda" in self._passes.engine.runtime else None,
             web_per_s=ratio_of(self._web.rates),
+            two_webs_per_s=ratio_of(self._two_webs),
             web_cpu_ms=round(1000 * self._web.processor_s / self._web.images, 2),
             worker_cpu_ms=round(1000 * self._core.processor_s / self._core.images, 2),
             store=self._started.kept.name,
@@ -218,12 +223,14 @@ class Served:
         no_workers = {"USTRI_WORKER_THREADS": "0"}
         apart = self._serve("web apart", there | no_workers)
         web = self._serve("web", dict(replay.settings) | no_workers)
+        second = self._serve("second web", dict(replay.settings) | no_workers)
         database = self._over.database_url
         return _Processes(
             ours=Clients(service[-1].address, FORM),
             peer=Clients(self._fleet.serve("peer", peer, ready="/healthz").address, {}),
             core=Clients(apart.address, FORM),
             web=Clients(web.address, FORM),
+            two_webs=Clients(web.address, FORM, second.address),
             core_pid=self._fleet.pids["worker"],
             web_pid=web.pid,
             ready_s=[one.ready_s for one in service],

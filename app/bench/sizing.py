@@ -66,6 +66,12 @@ def _measured(found: Document) -> Iterator[tuple[str, str]]:
         f"analyses a second that one web process carries over {sizing.store}, *w* (its specialists answer at once)",
         f"{sizing.web_per_s.median:.1f} ({sizing.web_per_s.low:.1f} to {sizing.web_per_s.high:.1f})",
     )
+    if sizing.two_webs_per_s is not None:
+        two = sizing.two_webs_per_s
+        yield (
+            "the same of two web processes over that one store",
+            f"{two.median:.1f} ({two.low:.1f} to {two.high:.1f})",
+        )
     yield "processor time of the web process for an analysis", f"{sizing.web_cpu_ms:.0f} ms"
     yield "processor time of the one-core worker for an analysis", f"{sizing.worker_cpu_ms:.0f} ms"
     yield "memory of a worker, at most", f"{memory['worker'].peak:.0f} MB"
@@ -126,8 +132,19 @@ def _day(sizing: Sizing) -> str:
         f"{DAY_PER_S:.1f} a second on average, {peak:.0f} in busy hours ({PEAK:.0f} times that): {cores} worker "
         f"cores and {webs} web processes;\n{DAY * sizing.picture_bytes / 1e9:.0f} GB of pictures and "
         f"{DAY * sizing.row_bytes / 1e9:.0f} GB of rows a day, {log}; {writes}; {redis}.\n"
-        "Not measured: whether several web processes over one database carry that. Accepting is one "
-        "transaction at a time (below), so more of them\nraise *w* only until the database is busy with that alone."
+        f"{_webs(sizing)} Accepting is one transaction at a time (below), so more of them\n"
+        "raise *w* only until the database is busy with that alone."
+    )
+
+
+def _webs(sizing: Sizing) -> str:
+    """Whether more web processes carry more."""
+    if sizing.two_webs_per_s is None:
+        return "Not measured: whether several web processes over one database carry that."
+    times = sizing.two_webs_per_s.median / sizing.web_per_s.median
+    return (
+        f"Two web processes over one database carried {times:.2f} times what one did, on one machine with clients, worker and "
+        "database; more were not tried."
     )
 
 

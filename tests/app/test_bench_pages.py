@@ -83,8 +83,10 @@ def test_what_was_not_measured_is_said(stored: Document) -> None:
     page = page_of(stored.model_copy(update=nothing))
     assert NO_CUDA in page
     assert "| `planned_over_rules` | not measured |" in page
-    sizing = sizing_of(sized(stored, per_gpu=None, log_bytes=None, writes=None, redis_bytes=None))
+    unknown = ("per_gpu", "two_webs_per_s", "log_bytes", "writes", "redis_bytes")
+    sizing = sizing_of(sized(stored, **dict.fromkeys(unknown)))
     for sentence in (
+        "Not measured: whether several web processes over one database carry that.",
         "| analyses a second and GPU, *g* | not measured |",
         "GPUs: not measured",
         "the write-ahead log was not measured",
@@ -99,6 +101,7 @@ def test_a_deployment_is_sized_from_what_was_measured(stored: Document) -> None:
         stored,
         per_core=even(2.0),
         web_per_s=even(10.0),
+        two_webs_per_s=even(18.0),
         per_gpu=even(50.0),
         picture_bytes=500_000.0,
         row_bytes=100_000.0,
@@ -114,6 +117,8 @@ def test_a_deployment_is_sized_from_what_was_measured(stored: Document) -> None:
         "grows by 6.0 GB an hour",
         "18 worker cores and 4 web processes",
         "500 GB of pictures and 100 GB of rows a day, 650 GB of write-ahead log",
+        "| the same of two web processes over that one store | 18.0 (18.0 to 18.0) |",
+        "Two web processes over one database carried 1.80 times what one did",
         "278 transactions a second that write; Redis: 0.35 MB and 1389 commands a second",
     ):
         assert sentence in text.replace("\n", " ")

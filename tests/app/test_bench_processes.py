@@ -70,6 +70,13 @@ def test_every_image_is_sent_once_and_sent_again_where_the_service_is_full() -> 
     assert clients.refused == 2
 
 
+def test_a_service_of_two_addresses_is_sent_an_image_at_each_in_turn() -> None:
+    with answering(200) as (first, clients), answering(200) as (second, others):
+        both = Clients(clients.address, {"exam": "breast"}, others.address)
+        assert both.per_s([b"png"] * 10, 3) > 0
+    assert (first.asked, second.asked) == (5, 5)
+
+
 def test_an_answer_that_is_no_report_ends_the_run() -> None:
     with answering(500) as (_, clients), pytest.raises(NotReady, match="answered 500"):
         clients.per_s([b"png"], 1)
