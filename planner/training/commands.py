@@ -25,7 +25,7 @@ from planner.training.evaluation import Evaluation, Panel, calibrated, evaluate
 from planner.training.examples import Example, School
 from planner.training.judge import Sizes
 from planner.training.learn import Composer, LearnConfig, fold_statistics, standardised, train
-from planner.training.network import build_network, learn_tokenizer, tower_of
+from planner.training.network import VOCABULARY, build_network, learn_tokenizer, tower_of
 from planner.training.pictures import Kind
 from planner.training.reading import FOLDER as READING
 from planner.training.reading import Library, ReadConfig, learn_to_read
@@ -115,7 +115,7 @@ def train_planner(
         learn_to_read(network, library, config.read, out, resume=resume)
     train(network, composer, examples, config.learn, out, resume=planning)
     fold_statistics(network, composer.pictures)
-    fold_vectors(network)
+    fold_vectors(network, VOCABULARY)
     card = PlannerCard(
         id="ustri-planner-small",
         sha256=save_tensors(out / "model.safetensors", half(network), {}),

@@ -140,11 +140,16 @@ def give_vectors(network: LlavaForConditionalGeneration, vectors: Tensor) -> Non
     speech.embed_tokens = WordEmbedding(speech.embed_tokens.weight.detach(), vectors)
 
 
-def fold_vectors(network: LlavaForConditionalGeneration) -> None:
-    """Writes what the vectors say into the table of tokens, which then needs no vectors."""
+def fold_vectors(network: LlavaForConditionalGeneration, said: int) -> None:
+    """Writes what the vectors say into the table of tokens, which then needs no vectors.
+
+    Only the first `said` tokens are ever told by the network; of the others it keeps nothing.
+    """
     speech = network.model.language_model
     if isinstance(speech.embed_tokens, WordEmbedding):
         speech.embed_tokens = speech.embed_tokens.folded()
+        with torch.no_grad():
+            network.lm_head.weight[said:] = 0
 
 
 def save_table(folder: Path, table: Tensor) -> None:

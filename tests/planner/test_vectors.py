@@ -122,10 +122,13 @@ def test_folded_vectors_change_nothing_that_is_read(network: LlavaForConditional
     tokens = torch.arange(3, 40)[None]
     with torch.no_grad():
         before = network.model.language_model(input_ids=tokens).last_hidden_state
-        fold_vectors(network)
+        letters = network.lm_head.weight[:300].clone()
+        fold_vectors(network, 300)
         after = network.model.language_model(input_ids=tokens).last_hidden_state
     assert type(network.model.language_model.embed_tokens) is torch.nn.Embedding
     torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.lm_head.weight[:300], letters)
+    assert not network.lm_head.weight[300:].any()
 
 
 def test_the_vectors_of_a_training_are_kept_in_its_folder(tmp_path: Path) -> None:
