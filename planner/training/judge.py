@@ -45,7 +45,7 @@ class Sizes:
     @classmethod
     def scaled(cls, share: float) -> "Sizes":
         """The usual numbers, or a share of them."""
-        usual = {REQUESTED: 400, OTHER_HAND: 400, BARE: 200, NEW_INTENT: 120, DISAGREE: 120}
+        usual = {REQUESTED: 1200, OTHER_HAND: 1200, BARE: 400, NEW_INTENT: 240, DISAGREE: 240}
         return cls(
             counts={group: max(2, round(n * share)) for group, n in usual.items()},
             looks=max(2, round(150 * share)),
