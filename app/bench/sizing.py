@@ -132,7 +132,7 @@ def _day(sizing: Sizing) -> str:
         f"{DAY_PER_S:.1f} a second on average, {peak:.0f} in busy hours ({PEAK:.0f} times that): {cores} worker "
         f"cores and {webs} web processes;\n{DAY * sizing.picture_bytes / 1e9:.0f} GB of pictures and "
         f"{DAY * sizing.row_bytes / 1e9:.0f} GB of rows a day, {log}; {writes}; {redis}.\n"
-        f"{_webs(sizing)} Accepting is one transaction at a time (below), so more of them\n"
+        f"{_webs(sizing)} Accepting is one transaction at a time (below), so more of them "
         "raise *w* only until the database is busy with that alone."
     )
 
@@ -143,8 +143,8 @@ def _webs(sizing: Sizing) -> str:
         return "Not measured: whether several web processes over one database carry that."
     times = sizing.two_webs_per_s.median / sizing.web_per_s.median
     return (
-        f"Two web processes over one database carried {times:.2f} times what one did, on one machine with clients, worker and "
-        "database; more were not tried."
+        f"Two web processes over one database carried {times:.2f} times what one did, on one machine with clients,\n"
+        "worker and database; more were not tried."
     )
 
 
