@@ -14,7 +14,13 @@ from typing import Protocol
 from app.settings import Settings
 
 CHANNEL = "ustri:news"
+ENDED = "ended"
+"""Follows the id in a message of an analysis that may have ended."""
+
 FIRST_LOOK_S = 0.02
+END_LOOK_S = 0.1
+"""Likewise for who waits for the end, which no analysis reaches sooner by much; looks cost the workers' time."""
+
 TOLD_LOOK_S = 0.5
 """Longest time between looks; a waiter that is told comes sooner."""
 
@@ -25,12 +31,14 @@ SILENT_S = 5.0
 
 
 class Bell:
-    """One waiter's bell; it may be rung from any thread."""
+    """One waiter's bell; it may be rung from any thread. Who waits for the end alone is not called for the steps before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, end_only: bool = False) -> None:
+        self.end_only = end_only
         self._loop = asyncio.get_running_loop()
         self._rung = asyncio.Event()
-        self._wait_s = FIRST_LOOK_S
+        self._first_look_s = END_LOOK_S if end_only else FIRST_LOOK_S
+        self._wait_s = self._first_look_s
 
     def ring(self) -> None:
         """Nothing; the waiter looks now. One whose loop has ended waits no more."""
@@ -41,15 +49,16 @@ class Bell:
         """Nothing, once it rang or it is time to look; without news, looks become rarer."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._rung.wait(), self._wait_s)
-        self._wait_s = FIRST_LOOK_S if self._rung.is_set() else min(2 * self._wait_s, TOLD_LOOK_S)
+        longer_s = min(2 * self._wait_s, TOLD_LOOK_S)
+        self._wait_s = self._first_look_s if self._rung.is_set() else longer_s
         self._rung.clear()
 
 
 class News(Protocol):
     """How changes are told."""
 
-    def tell(self, analysis_id: str) -> None:
-        """Nothing; whoever waits for that analysis looks now. Never raises."""
+    def tell(self, analysis_id: str, *, ended: bool = False) -> None:
+        """Nothing; whoever waits for that analysis looks now, or for its end where it may have ended. Never raises."""
 
     def close(self) -> None:
         """Nothing; gives its connections back."""
@@ -63,9 +72,9 @@ class LocalNews:
         self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
 
     @contextmanager
-    def following(self, analysis_id: str) -> Iterator[Bell]:
-        """A bell that rings when that analysis moves on; look after it was made, then wait."""
-        bell = Bell()
+    def following(self, analysis_id: str, *, end_only: bool = False) -> Iterator[Bell]:
+        """A bell that rings when that analysis moves on, or ends; look after it was made, then wait."""
+        bell = Bell(end_only=end_only)
         with self._lock:
             self._bells[analysis_id].add(bell)
         try:
@@ -76,12 +85,13 @@ class LocalNews:
                 if not self._bells[analysis_id]:
                     del self._bells[analysis_id]
 
-    def tell(self, analysis_id: str) -> None:
-        """Nothing; whoever waits for that analysis looks now."""
+    def tell(self, analysis_id: str, *, ended: bool = False) -> None:
+        """Nothing; whoever waits for that analysis looks now, or for its end where it may have ended."""
         with self._lock:
             bells = tuple(self._bells.get(analysis_id, ()))
         for bell in bells:
-            bell.ring()
+            if ended or not bell.end_only:
+                bell.ring()
 
     def close(self) -> None:
         """Nothing."""
@@ -104,15 +114,15 @@ class RedisNews(LocalNews):
         if hear:
             self._hearing.start()
 
-    def tell(self, analysis_id: str) -> None:
-        """Nothing; whoever waits for that analysis looks now, in any process."""
+    def tell(self, analysis_id: str, *, ended: bool = False) -> None:
+        """Nothing; whoever waits for that analysis looks now, or for its end, in any process."""
         from redis.exceptions import RedisError
 
-        super().tell(analysis_id)
+        super().tell(analysis_id, ended=ended)
         if time.monotonic() < self._away_until:
             return
         try:
-            self._redis.publish(CHANNEL, analysis_id)
+            self._redis.publish(CHANNEL, f"{analysis_id} {ENDED}" if ended else analysis_id)
         except (RedisError, OSError):
             # The doorbell says in the log that Redis is away; a waiter looks by itself.
             self._away_until = time.monotonic() + SILENT_S
@@ -135,7 +145,8 @@ class RedisNews(LocalNews):
                     while not self._closing.is_set():
                         message = heard.get_message(timeout=TIMEOUT_S)
                         if message is not None:
-                            super().tell(bytes(message["data"]).decode())
+                            analysis_id, _, word = bytes(message["data"]).decode().partition(" ")
+                            super().tell(analysis_id, ended=word == ENDED)
             except (RedisError, OSError):
                 self._closing.wait(RETRY_S)
 

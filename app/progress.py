@@ -99,13 +99,13 @@ def standing(store: Store, analysis_id: str) -> Standing:
 async def wait_for_end(store: Store, news: LocalNews, analysis_id: str, wait_s: float) -> Analysis:
     """That analysis once it has ended, or as it stands after `wait_s`."""
     until = time.monotonic() + wait_s
-    with news.following(analysis_id) as bell:
-        while True:
-            analysis = await run_in_threadpool(store.analysis, analysis_id)
-            if analysis.ended or time.monotonic() >= until:
-                return analysis
+    with news.following(analysis_id, end_only=True) as bell:
+        while time.monotonic() < until:
+            if await run_in_threadpool(store.ended, analysis_id):
+                break
             with anyio.move_on_after(until - time.monotonic()):
                 await bell.wait()
+    return await run_in_threadpool(store.analysis, analysis_id)
 
 
 def after(analysis: Analysis, last_event_id: str | None) -> int | None:

@@ -23,6 +23,7 @@ from app.rendering import MEDIA, ReportForm
 from app.responses import ACCEPTED, NO_CONTENT, OK, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
 from app.services import Services, services
+from app.store import Analysis
 from app.tables import JobState
 from planner.exam import COLOUR_REFUSED
 from reports.model import Colour, ExamCode, ImageInfo, Report
@@ -97,7 +98,7 @@ async def analyze(
             served.store, served.news, accepted.analysis_id, served.settings.wait_s
         )
         if analysis.ended:
-            return await run_in_threadpool(_report, served, accepted.analysis_id, form)
+            return await run_in_threadpool(_report, served, analysis, form)
     here = await run_in_threadpool(standing, served.store, accepted.analysis_id)
     headers = {"Location": path_of(here.id), "Retry-After": "1"}
     if respond_async:
@@ -115,7 +116,7 @@ def show(analysis_id: str, served: Served) -> Standing:
 def stop(analysis_id: str, served: Served) -> Standing:
     """Gives that analysis up: no further step of it is begun, and it gets no report."""
     cancel(served.store, analysis_id)
-    served.news.tell(analysis_id)
+    served.news.tell(analysis_id, ended=True)
     return standing(served.store, analysis_id)
 
 
@@ -149,7 +150,7 @@ def show_report(
     accept_header: Annotated[str | None, Header(alias="accept")] = None,
 ) -> Response:
     """Its newest report, in the form that Accept names."""
-    return _report(served, analysis_id, negotiated(accept_header))
+    return _report(served, served.store.analysis(analysis_id), negotiated(accept_header))
 
 
 @router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report, responses=_FORMS)
@@ -164,7 +165,7 @@ def show_report_form(analysis_id: str, suffix: str, served: Served) -> Response:
         raise NotFound(
             f"There is no form .{suffix[:20]} of a report; there are {', '.join(ReportForm)}."
         ) from None
-    return _report(served, analysis_id, form)
+    return _report(served, served.store.analysis(analysis_id), form)
 
 
 @router.get(
@@ -266,9 +267,8 @@ def _varying(response: Response) -> Response:
     return response
 
 
-def _report(served: Services, analysis_id: str, form: ReportForm) -> Response:
-    analysis = served.store.analysis(analysis_id)
-    response = report_response(served.store, analysis_id, form)
+def _report(served: Services, analysis: Analysis, form: ReportForm) -> Response:
+    response = report_response(served.store, analysis.id, form)
     if response is not None:
         return response
     if analysis.state is JobState.FAILED:
@@ -277,5 +277,5 @@ def _report(served: Services, analysis_id: str, form: ReportForm) -> Response:
         raise AnalysisFailed(analysis.problem or "The analysis was given up.")
     raise NotFound(
         f"There is no report yet: the analysis is {analysis.state}. Ask again in "
-        f"{RETRY_AFTER_S} s, or follow {path_of(analysis_id)}/events."
+        f"{RETRY_AFTER_S} s, or follow {path_of(analysis.id)}/events."
     )

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Engine, Select, func, or_, select
+from sqlalchemy import Engine, Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.arrivals import Arrivals
 from app.cine import Cine
 from app.database import Alone, alone, flush_log, migrate, open_engine, shared, translated, writer
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
@@ -34,6 +35,9 @@ from app.tables import (
 from planner.case import Record
 from reports.model import ExamCode, ImageInfo, Outcome, Report
 from specialists.image import Image
+
+ENDED = (JobState.DONE, JobState.FAILED)
+"""States after which nothing more happens to a version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ class Analysis:
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to this version."""
-        return self.state in (JobState.DONE, JobState.FAILED)
+        return self.state in ENDED
 
 
 class Store:
@@ -88,12 +92,13 @@ class Store:
     Any method raises StoreUnavailable when the database or the folder cannot be read or written now.
     """
 
-    def __init__(self, engine: Engine, images_dir: Path) -> None:
+    def __init__(self, engine: Engine, images_dir: Path, arrivals: Arrivals | None = None) -> None:
         self._reader = engine
         self._writer = writer(engine)
         self._pictures: Pictures = (
             TablePictures(self) if shared(engine) else FolderPictures(images_dir)
         )
+        self._arrivals = arrivals
         self.cine = Cine(self)
 
     @classmethod
@@ -117,7 +122,7 @@ class Store:
         except StoreUnavailable:
             engine.dispose()
             raise
-        return cls(engine, settings.images_dir)
+        return cls(engine, settings.images_dir, Arrivals() if settings.worker_threads else None)
 
     @property
     def shared(self) -> bool:
@@ -181,6 +186,8 @@ class Store:
             _add_frames_and_link(session, analysis_id, ingested, now)
             for picture in (ingested.picture, *ingested.frames):
                 self._pictures.add(session, picture)
+        if self._arrivals is not None and not ingested.frames:
+            self._arrivals.keep(ingested.key, ingested.image)
         return Accepted(analysis_id=analysis_id, replayed=False)
 
     def analysis(self, analysis_id: str) -> Analysis:
@@ -194,6 +201,11 @@ class Store:
             if row is None:
                 raise NotFound(f"There is no analysis {analysis_id[:60]!r}.")
             return _analysis(*row)
+
+    def ended(self, analysis_id: str) -> bool:
+        """Whether nothing more will happen to that analysis's newest version; false where there is none."""
+        with self.read() as session:
+            return session.scalar(_STATE, {"analysis": analysis_id}) in ENDED
 
     def worklist(self, limit: int = 50) -> tuple[Analysis, ...]:
         """The newest analyses, newest first."""
@@ -242,6 +254,10 @@ class Store:
 
     def image(self, analysis: Analysis) -> Image:
         """The picture of that analysis, as specialists read it."""
+        if self._arrivals is not None:
+            arrived = self._arrivals.take(analysis.image_key, analysis.image)
+            if arrived is not None:
+                return arrived
         return load_image(self.png(analysis.image_key), analysis.image)
 
     def forget_erased(self) -> bool:
@@ -260,12 +276,21 @@ class Store:
             return self._pictures.sweep(session)
 
 
+_STATE = (
+    select(JobRow.state)
+    .where(JobRow.analysis_id == bindparam("analysis"))
+    .order_by(JobRow.version.desc())
+    .limit(1)
+)
+
+
 def utc_now() -> str:
     """The time now, in UTC, as ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _analyses() -> Select[AnalysisRow, JobRow, ReportRow]:
+def _analyses() -> Select[AnalysisRow, JobRow, str | None, str | None]:
+    """Rows of `_analysis`; without the reports' bodies, which nobody reads here."""
     newest = (
         select(func.max(JobRow.version))
         .where(JobRow.analysis_id == AnalysisRow.id)
@@ -273,7 +298,7 @@ def _analyses() -> Select[AnalysisRow, JobRow, ReportRow]:
         .scalar_subquery()
     )
     return (
-        select(AnalysisRow, JobRow, ReportRow)
+        select(AnalysisRow, JobRow, ReportRow.id, ReportRow.outcome)
         .join(JobRow, (JobRow.analysis_id == AnalysisRow.id) & (JobRow.version == newest))
         .outerjoin(
             ReportRow,
@@ -282,7 +307,9 @@ def _analyses() -> Select[AnalysisRow, JobRow, ReportRow]:
     )
 
 
-def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analysis:
+def _analysis(
+    row: AnalysisRow, job: JobRow, report_id: str | None, outcome: str | None
+) -> Analysis:
     return Analysis(
         id=row.id,
         created_at=row.created_at,
@@ -296,8 +323,8 @@ def _analysis(row: AnalysisRow, job: JobRow, report: ReportRow | None) -> Analys
         state=JobState(job.state),
         attempts=job.attempts,
         problem=job.problem,
-        report_id=report.id if report else None,
-        outcome=Outcome(report.outcome) if report else None,
+        report_id=report_id,
+        outcome=Outcome(outcome) if outcome else None,
     )
 
 

@@ -147,10 +147,13 @@ class Worker(threading.Thread):
         """
         try:
             self._give_back()
-            if self._jobs.waiting(suspect=True):
+            waiting = self._jobs.waiting()
+            if waiting.suspect:
                 with self._gate.exclusive():
                     if self._claimed(suspect=True):
                         return True
+            if not waiting.fresh:
+                return False
             with self._gate.shared():
                 return self._claimed(suspect=False)
         except StoreUnavailable as error:
@@ -181,7 +184,7 @@ class Worker(threading.Thread):
         try:
             self._news.tell(lease.analysis_id)
             self._work(lease)
-            self._news.tell(lease.analysis_id)
+            self._news.tell(lease.analysis_id, ended=True)
         except LeaseLost as error:
             log.warning("%s", error)
         except StoreUnavailable:
@@ -218,7 +221,7 @@ class Worker(threading.Thread):
                 tools,
                 self._chooser,
                 _LeasedJournal(self._jobs, lease, self._stopping, self._news),
-                self._store.records(lease.analysis_id, lease.version),
+                () if lease.first else self._store.records(lease.analysis_id, lease.version),
             )
         except Overdue as error:
             raise DeadlinePassed(EXPIRED) from error

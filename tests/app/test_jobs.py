@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from app.errors import Conflict, LeaseLost, QueueFull
 from app.ingest import ingest
-from app.jobs import CANCELLED, EXPIRED, Jobs, cancel, new_owner, owner_process
+from app.jobs import CANCELLED, EXPIRED, Jobs, Waiting, cancel, new_owner, owner_process
 from app.settings import Settings
 from app.store import NewAnalysis, Store
 from app.tables import JobRow, JobState
@@ -231,11 +231,12 @@ def test_a_job_that_an_attempt_did_not_end_is_told_from_a_fresh_one(store: Store
     lease = worker.claim(suspect=False)
     assert lease is not None
     assert lease.analysis_id == first
-    assert not worker.waiting(suspect=True)
+    assert worker.waiting() == Waiting(suspect=False, fresh=True)
     expire(store)
-    assert worker.waiting(suspect=True)
+    assert worker.waiting() == Waiting(suspect=True, fresh=True)
     claimed = [worker.claim(suspect=True), worker.claim(suspect=True), worker.claim(suspect=False)]
     assert [lease and lease.analysis_id for lease in claimed] == [first, None, second]
+    assert worker.waiting() == Waiting(suspect=False, fresh=False)
 
 
 def test_many_that_claim_at_once_get_different_jobs(store: Store) -> None:
