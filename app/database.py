@@ -1,7 +1,8 @@
 """The database under the store: how it is opened, brought to its newest form, and what its errors mean."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import IntEnum
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -134,6 +135,37 @@ def alone(session: Session, what: Alone) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(int(what))))
+
+
+class Turns:
+    """Lets the threads of one process write to a SQLite file one after the other, the next as soon as one is done.
+
+    SQLite itself makes whoever finds the file taken sleep for longer and longer, up to 100 ms. It still keeps
+    processes apart.
+    """
+
+    def __init__(self, busy_s: float) -> None:
+        self._busy_s = busy_s
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, engine: Engine, busy_s: float) -> Callable[[], AbstractContextManager[None]]:
+        """What a transaction that writes is to be inside of; nothing for a database that is more than a file."""
+        return nullcontext if shared(engine) else cls(busy_s).taken
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Nothing, when it is this thread's turn.
+
+        Raises:
+            StoreUnavailable: it did not come in time.
+        """
+        if not self._lock.acquire(timeout=self._busy_s):
+            raise StoreUnavailable("The database is busy; try again.")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
 
 def flush_log(engine: Engine) -> bool:

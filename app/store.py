@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Self
 
 from sqlalchemy import Engine, Select, bindparam, func, or_, select
@@ -15,7 +14,17 @@ from sqlalchemy.orm import Session
 
 from app.arrivals import Arrivals
 from app.cine import Cine
-from app.database import Alone, alone, flush_log, migrate, open_engine, shared, translated, writer
+from app.database import (
+    Alone,
+    Turns,
+    alone,
+    flush_log,
+    migrate,
+    open_engine,
+    shared,
+    translated,
+    writer,
+)
 from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
 from app.ingest import Ingested, Picture, load_image
 from app.logs import this_request
@@ -92,13 +101,14 @@ class Store:
     Any method raises StoreUnavailable when the database or the folder cannot be read or written now.
     """
 
-    def __init__(self, engine: Engine, images_dir: Path, arrivals: Arrivals | None = None) -> None:
+    def __init__(self, engine: Engine, settings: Settings) -> None:
         self._reader = engine
         self._writer = writer(engine)
+        self._turn = Turns.of(engine, settings.busy_s)
         self._pictures: Pictures = (
-            TablePictures(self) if shared(engine) else FolderPictures(images_dir)
+            TablePictures(self) if shared(engine) else FolderPictures(settings.images_dir)
         )
-        self._arrivals = arrivals
+        self._arrivals = Arrivals() if settings.worker_threads else None
         self.cine = Cine(self)
 
     @classmethod
@@ -122,7 +132,7 @@ class Store:
         except StoreUnavailable:
             engine.dispose()
             raise
-        return cls(engine, settings.images_dir, Arrivals() if settings.worker_threads else None)
+        return cls(engine, settings)
 
     @property
     def shared(self) -> bool:
@@ -142,7 +152,7 @@ class Store:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session that alone may write; all of it is kept, or nothing."""
-        with translated(), Session(self._writer) as session, session.begin():
+        with self._turn(), translated(), Session(self._writer) as session, session.begin():
             yield session
 
     def accept(self, ingested: Ingested, new: NewAnalysis, queue_limit: int) -> Accepted:

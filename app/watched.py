@@ -91,6 +91,10 @@ class WatchedRunner:
         metrics.BACKBONE_IMAGES.labels(model_id).observe(len(pixels))
         return features
 
+    def distance(self, model_id: str, features: "Features", field: "Tensor") -> "Tensor | None":
+        """As the runner inside."""
+        return self._runner.distance(model_id, features, field)
+
     def head(
         self, specialist_id: str, features: "Features", field: "Tensor", roi: "Tensor | None"
     ) -> "Output":

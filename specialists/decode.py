@@ -248,8 +248,12 @@ def _mean_score(margin: Map, rings: tuple[Ring, ...], box: Letterbox) -> float:
 def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
     if entry.temperature is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
-    shares = (logits[0].double() / entry.temperature).softmax(0).tolist()
-    scores = {label: round(share, 4) for label, share in zip(entry.labels, shares, strict=True)}
+    scaled = logits[0].double().numpy() / entry.temperature
+    shares = np.exp(scaled - scaled.max())
+    shares /= shares.sum()
+    scores = {
+        label: round(share, 4) for label, share in zip(entry.labels, shares.tolist(), strict=True)
+    }
     return ClassifyResult(
         specialist=entry.id,
         sha256=str(entry.sha256),

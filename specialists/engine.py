@@ -20,7 +20,7 @@ from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Output
-from specialists.novelty import Novelty, describe
+from specialists.novelty import Novelty
 from specialists.quality import Quality, inspected
 from specialists.result import Result
 from specialists.runtime import Runner
@@ -235,12 +235,9 @@ class Engine:
         normal = np.subtract(pixels.numpy(), np.float32(model.mean))
         normal /= np.float32(model.std)
         features = self.runner.backbone(model.id, torch.from_numpy(normal))
-        novelty = self._novelties.get(model.id)
-        if novelty is None:
+        distances = self.runner.distance(model.id, features, field)
+        if distances is None:
             return features, [None] * len(pixels)
-        with torch.inference_mode():
-            on_cpu = {name: level.cpu() for name, level in features.items()}
-            distances = novelty.distance(describe(on_cpu, field))
         return features, [round(distance, 4) for distance in distances.tolist()]
 
     def _limit(self, entry: SpecialistEntry) -> float:
@@ -341,8 +338,10 @@ def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor
     if roi is None:
         return torch.zeros_like(field)
     (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2)).tolist()
-    region = box_mask((x_min, y_min, x_max, y_max), box.input_px) * field
-    if not region.numpy().any():
+    region = box_mask((x_min, y_min, x_max, y_max), box.input_px)
+    inside = region.numpy()
+    inside *= field.numpy()
+    if not inside.any():
         rows, columns = field[0, 0].nonzero(as_tuple=True)
         away_x, away_y = columns + 0.5 - (x_min + x_max) / 2, rows + 0.5 - (y_min + y_max) / 2
         nearest = (away_x.square() + away_y.square()).argmin()

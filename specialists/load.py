@@ -39,7 +39,7 @@ def load_engine(manifest: Manifest, device: str, options: RuntimeOptions = PLAIN
         entry.id: load_specialist(entry, manifest.models[entry.model], backbones[entry.model])
         for entry in entries
     }
-    networks = Networks(manifest=manifest, backbones=backbones, nets=nets)
+    networks = Networks(manifest=manifest, backbones=backbones, nets=nets, novelties=novelties)
     return Engine(manifest, choose_runner(networks, device, options), novelties)
 
 

@@ -7,7 +7,7 @@ distances, not of their squares): what is far from every set and from all of the
 is, is no stranger for that. It may be negative.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -50,6 +50,18 @@ class Novelty:
         usual = (described - self.background.mean) @ self.background.whitening
         relative: Tensor = nearest - torch.linalg.vector_norm(usual, dim=1)
         return relative
+
+    def to(self, device: torch.device) -> "Novelty":
+        """The same on that device."""
+        background = self.background and Background(
+            mean=self.background.mean.to(device), whitening=self.background.whitening.to(device)
+        )
+        return replace(
+            self,
+            means=self.means.to(device),
+            whitening=self.whitening.to(device),
+            background=background,
+        )
 
     @cached_property
     def _whitened_means(self) -> Tensor:

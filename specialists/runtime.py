@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from specialists.backbones.transunet import Features
 from specialists.manifest import Manifest
 from specialists.model import Frozen, Output, SpecialistNet
+from specialists.novelty import Novelty, describe
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +49,12 @@ class RuntimeOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Networks:
-    """Backbones by model and decoders with heads by specialist, in evaluation mode."""
+    """Backbones and their novelty statistics by model, decoders with heads by specialist, in evaluation mode."""
 
     manifest: Manifest
     backbones: Mapping[str, Frozen]
     nets: Mapping[str, SpecialistNet]
+    novelties: Mapping[str, Novelty] = field(default_factory=dict)
 
 
 class Runner(Protocol):
@@ -64,6 +66,15 @@ class Runner(Protocol):
 
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
         """The levels, float32, of (B, 1, S, S) normalised float32 pixels on the CPU."""
+
+    def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
+        """(B,) float32 on the CPU: how far each image is from the training images; None without statistics of them.
+
+        Args:
+            model_id: of the backbone that gave them.
+            features: all its levels.
+            field: (B, 1, S, S) on the CPU, 1 where the letterbox holds image.
+        """
 
     def head(
         self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None
@@ -90,12 +101,21 @@ class TorchRunner:
         self._half = precision == "bf16"
         self._backbones = {k: net.to(self._device) for k, net in networks.backbones.items()}
         self._nets = {k: net.to(self._device).eval() for k, net in networks.nets.items()}
+        self._novelties = {k: one.to(self._device) for k, one in networks.novelties.items()}
 
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
         """As `Runner.backbone`; the levels stay on the device."""
         with torch.inference_mode(), self._autocast():
             levels = self._backbones[model_id](pixels.to(self._device))
             return {name: level.float() for name, level in levels.items()}
+
+    def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
+        """As `Runner.distance`; fp32 in any precision."""
+        novelty = self._novelties.get(model_id)
+        if novelty is None:
+            return None
+        with torch.inference_mode():
+            return novelty.distance(describe(features, field.to(self._device))).cpu()
 
     def head(
         self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None

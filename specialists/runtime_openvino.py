@@ -22,6 +22,7 @@ from specialists.compiled import CompiledCache
 from specialists.errors import Unavailable
 from specialists.manifest import PACKAGE_DIR, Kind, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, Output, SpecialistNet
+from specialists.novelty import Novelty, describe
 from specialists.runtime import Networks, Precision, RuntimeOptions
 from specialists.silent_openvino import frontend, ov, ts_decoder
 
@@ -30,12 +31,15 @@ log = logging.getLogger(__name__)
 LOADERS = 4
 """Networks that are made ready at the same time."""
 
+_NOVELTY = "novelty"
+"""Begins the ids of the networks that measure it."""
+
 Arithmetic = Literal["fp32", "bf16"]
 
 TOLERANCE: dict[Arithmetic, float] = {"fp32": 1e-3, "bf16": 0.1}
 """Largest difference from fp32 torch that an export may have, as share of the output's largest value."""
 
-_CODE = ("backbones", "necks", "heads", "model.py", "runtime_openvino.py")
+_CODE = ("backbones", "necks", "heads", "model.py", "novelty.py", "runtime_openvino.py")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,6 +87,22 @@ class _Wired(nn.Module):
         }
         field = rest.pop(0) if self.reads_field else given[0]
         return self.net(features, field, rest.pop(0) if self.reads_roi else None)
+
+
+class _Distance(nn.Module):
+    """Novelty statistics whose inputs are the levels in the order of `STRIDES`, (1, H, W, C), then the field."""
+
+    def __init__(self, novelty: Novelty) -> None:
+        super().__init__()
+        self.novelty = novelty
+
+    def forward(self, *given: Tensor) -> Tensor:
+        """(1,) distance."""
+        features = {
+            name: level.permute(0, 3, 1, 2)  # (1, H, W, C) -> (1, C, H, W)
+            for name, level in zip(STRIDES, given[:-1], strict=True)
+        }
+        return self.novelty.distance(describe(features, given[-1]))
 
 
 class _Network:
@@ -140,8 +160,12 @@ class OpenVinoRunner:
         self._cache = None if options.cache_dir is None else CompiledCache(options.cache_dir)
         self._tracing = threading.Lock()
         self._entries = networks.manifest.specialists
-        plans = [*self._backbone_plans(networks), *self._head_plans(networks)]
-        used = sorted({plan.arithmetic for plan in plans})
+        plans = [
+            *self._backbone_plans(networks),
+            *self._novelty_plans(networks),
+            *self._head_plans(networks),
+        ]
+        used = sorted({plan.arithmetic for plan in plans if not plan.id.startswith(_NOVELTY)})
         self.name = f"openvino-cpu-{used[0] if len(used) == 1 else 'mixed'}"
         with ThreadPoolExecutor(LOADERS, "compile") as pool:
             ready = pool.map(self._ready, plans)
@@ -158,6 +182,14 @@ class OpenVinoRunner:
                 STRIDES, self._networks[f"model {model_id}"](pixels), strict=True
             )
         }
+
+    def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
+        """As `Runner.distance`."""
+        network = self._networks.get(f"{_NOVELTY} {model_id}")
+        if network is None:
+            return None
+        (found,) = network(*(features[name].permute(0, 2, 3, 1) for name in STRIDES), field)
+        return found
 
     def head(
         self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None
@@ -189,6 +221,28 @@ class OpenVinoRunner:
                     inputs=(pixels,),
                     key=self._key(model, model.sha256, arithmetic),
                     arithmetic=arithmetic,
+                )
+            )
+        return plans
+
+    def _novelty_plans(self, networks: Networks) -> list[_Plan]:
+        """In fp32 whatever the rest computes in: a limit of val is kept or not by the fourth digit."""
+        plans = []
+        for model_id, novelty in networks.novelties.items():
+            model = networks.manifest.models[model_id]
+            widths, side = networks.backbones[model_id].widths, model.input_px
+            levels = [
+                _example(side // stride, side // stride, widths[name])
+                for name, stride in STRIDES.items()
+            ]
+            key = self._key(model, model.novelty_sha256, "fp32")
+            plans.append(
+                _Plan(
+                    id=f"{_NOVELTY} {model_id}",
+                    module=_Distance(novelty),
+                    inputs=(*levels, torch.ones(1, 1, side, side)),
+                    key=key | {"novelty": "distance"},
+                    arithmetic="fp32",
                 )
             )
         return plans

@@ -67,6 +67,10 @@ class TimedRunner:
         self._add(started)
         return found
 
+    def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
+        """As the runner inside; not among the networks, so that it counts as what is around them."""
+        return self._runner.distance(model_id, features, field)
+
     def head(
         self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None
     ) -> Output:

@@ -139,8 +139,19 @@ class Served:
             for clients, rates in sides[:: 1 if self._turn % 2 else -1]:
                 rates[count].append(clients.per_s(images, count))
         self._count(self._core, started.core, started.core_pid, self._load.core)
-        images = subject.pngs(self._load.web + WEB_CLIENTS)
-        self._two_webs.append(started.two_webs.per_s(images, WEB_CLIENTS, lead=WEB_CLIENTS))
+        webs = (self._two, self._one)
+        for measure in webs[:: 1 if self._turn % 2 else -1]:
+            measure()
+
+    def _two(self) -> None:
+        """Nothing; two web processes over one store."""
+        images = self._passes.subject.pngs(self._load.web + WEB_CLIENTS)
+        rate = self._started.two_webs.per_s(images, WEB_CLIENTS, lead=WEB_CLIENTS)
+        self._two_webs.append(rate)
+
+    def _one(self) -> None:
+        """Nothing; one of them, and what the store keeps of it."""
+        started = self._started
         before = started.kept.now()
         self._count(self._web, started.web, started.web_pid, self._load.web)
         moved = started.kept.now() - before

@@ -54,6 +54,11 @@ class Counting:
     def backbone(self, model_id: str, pixels: torch.Tensor) -> Features:
         return {"vit": pixels}
 
+    def distance(
+        self, model_id: str, features: Features, field: torch.Tensor
+    ) -> torch.Tensor | None:
+        return None
+
     def head(
         self,
         specialist_id: str,
