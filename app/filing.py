@@ -2,11 +2,12 @@
 
 from sqlalchemy import select
 
+from app.analysis import Analysis
 from app.errors import LinkClosed, NotFound, PushRefused
 from app.link import LinkKeys, Links, source_of
 from app.outbox import Item, NewItem, PushForm, Wish
 from app.rendering import ReportForm, Subject, render
-from app.store import Analysis, Store
+from app.store import Store
 from app.tables import ReportRow
 from reports.dicom_source import Source, own_source, sop_uid
 from reports.leaving import may_leave, worth_filing

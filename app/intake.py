@@ -12,6 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from app.analysis import Accepted, NewAnalysis
 from app.dicom import is_dicom, read_original
 from app.errors import ImageUnsupported, RequestRejected
 from app.frames import ingest_frames
@@ -19,7 +20,6 @@ from app.ingest import Ingested, ingest
 from app.link import LinkKeys, SealedLink
 from app.logs import about
 from app.services import services
-from app.store import Accepted, NewAnalysis
 from app.uid_key import uid_map
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry

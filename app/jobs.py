@@ -43,7 +43,7 @@ EXPIRED = (
 )
 
 
-# Each step runs the next three: statements of tables, made once, take a third of the time of those of mapped rows.
+# What each step runs: statements of tables, made once, take a third of the time of those of mapped rows.
 _JOBS, _RECORDS = cast("Table", JobRow.__table__), cast("Table", RecordRow.__table__)
 _RENEWED = (
     update(_JOBS)

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict
 from sse_starlette import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from app.analysis import Analysis
 from app.cine import Screening
 from app.errors import RequestRejected
 from app.news import Bell, LocalNews
-from app.store import Analysis, Store
+from app.store import Store
 from app.tables import JobState
 from reports.model import ExamCode, ImageInfo, Outcome
 

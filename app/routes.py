@@ -11,6 +11,7 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from app import progress
+from app.analysis import Analysis
 from app.cards import card_page, list_page
 from app.drawing import draw
 from app.errors import AnalysisFailed, AnalysisStopped, NotFound, NotReady
@@ -23,7 +24,6 @@ from app.rendering import MEDIA, ReportForm
 from app.responses import ACCEPTED, NO_CONTENT, OK, RETRY_AFTER_S
 from app.schema import ANALYSIS_BODY, PROBLEMS, SPECIALIST_BODY
 from app.services import Services, services
-from app.store import Analysis
 from app.tables import JobState
 from planner.exam import COLOUR_REFUSED
 from reports.model import Colour, ExamCode, ImageInfo, Report

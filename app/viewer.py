@@ -14,13 +14,13 @@ from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 
+from app.analysis import Analysis
 from app.errors import NotFound, ServiceError
 from app.intake import accept
 from app.metrics import count_refused
 from app.responses import OK, SEE_OTHER, Problem, problem_of
 from app.services import Services, services
 from app.stepping import rules_of, strip_of
-from app.store import Analysis
 from app.tables import JobState
 from planner.protocols import read_protocols
 from reports.interval import caveat

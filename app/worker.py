@@ -6,6 +6,7 @@ import uuid
 from functools import partial
 
 from app import metrics
+from app.analysis import Analysis
 from app.cine import KeptFrame, chosen, screen
 from app.errors import DeadlinePassed, Draining, LeaseLost, NotReady, StoreUnavailable
 from app.ingest import load_image
@@ -15,7 +16,7 @@ from app.news import LocalNews, News
 from app.planning import load_planning
 from app.settings import Settings, code_version
 from app.shop import Gate, Shop
-from app.store import Analysis, Store, utc_now
+from app.store import Store, utc_now
 from app.watched import WatchedTools
 from planner.case import STOP, Record, Request
 from planner.conclude import Identity, conclude

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
+from app.analysis import NewAnalysis
 from app.bench.figures import Memory, Ratio, Sizing, ratio_of
 from app.bench.kept import Counts, Kept, ServerKept, SqliteKept
 from app.bench.machine import memory_of, processor_s
@@ -25,7 +26,7 @@ from app.news import LocalNews
 from app.offline import analyze
 from app.progress import wait_for_end
 from app.settings import Settings
-from app.store import NewAnalysis, Store
+from app.store import Store
 from planner.case import Request
 from reports.content import to_json
 from reports.model import ExamCode

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from app.analysis import NewAnalysis
 from app.arrivals import Arrivals
 from app.ingest import ingest
 from app.settings import Settings
-from app.store import NewAnalysis, Store
+from app.store import Store
 from specialists.image import Image, image_of
 from tests.app.conftest import a_png
 

@@ -13,13 +13,14 @@ import numpy.typing as npt
 import PIL.Image
 import pytest
 
+from app.analysis import NewAnalysis
 from app.cine import TOGETHER
 from app.frames import FRAMES_MAX, coarse_to_fine, ingest_frames
 from app.ingest import ingest
 from app.jobs import CANCELLED, EXPIRED
 from app.offline import analyze
 from app.settings import Settings
-from app.store import NewAnalysis, Store
+from app.store import Store
 from app.worker import Worker
 from planner.case import Request
 from reports.model import Box, ExamCode

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import update
 
-from app.errors import Conflict, LeaseLost, QueueFull
+from app.analysis import NewAnalysis
+from app.database import Turns
+from app.errors import Conflict, LeaseLost, QueueFull, StoreUnavailable
 from app.ingest import ingest
 from app.jobs import CANCELLED, EXPIRED, Jobs, Waiting, cancel, new_owner, owner_process
 from app.settings import Settings
-from app.store import NewAnalysis, Store
+from app.store import Store
 from app.tables import JobRow, JobState
 from planner.case import Record
 from tests.app.conftest import a_png
@@ -273,3 +275,31 @@ def test_processes_that_start_at_once_migrate_once(either: Settings) -> None:
     text = either.model_dump_json()
     started = [subprocess.Popen([sys.executable, "-c", code, text]) for _ in range(3)]
     assert [process.wait(120) for process in started] == [0, 0, 0]
+
+
+def test_threads_of_one_process_write_in_turn() -> None:
+    turns, inside, most = Turns(10.0), 0, 0
+
+    def write(_: int) -> None:
+        nonlocal inside, most
+        with turns.taken():
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.001)
+            inside -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(40)))
+    assert (inside, most) == (0, 1)
+
+
+def test_a_turn_that_does_not_come_is_a_store_that_is_busy() -> None:
+    turns = Turns(0.01)
+    with (
+        turns.taken(),
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(StoreUnavailable, match="busy"),
+    ):
+        pool.submit(lambda: turns.taken().__enter__()).result()
+    with turns.taken():
+        pass

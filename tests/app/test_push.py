@@ -16,6 +16,7 @@ from dicomweb_client.web import DICOMwebClient
 from requests.auth import HTTPBasicAuth
 from typer.testing import CliRunner, Result
 
+from app.analysis import NewAnalysis
 from app.cli import app as command_line
 from app.destination import Destination
 from app.errors import PushRefused
@@ -24,7 +25,7 @@ from app.ingest import ingest
 from app.outbox import Wish, outbox_of
 from app.sender import Sender
 from app.settings import Settings
-from app.store import NewAnalysis, Store
+from app.store import Store
 from app.tables import PushState, ReportRow
 from app.terminal import Exit
 from app.worker import Worker

@@ -7,13 +7,14 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from app.analysis import NewAnalysis
 from app.crew import Crew
 from app.ingest import Ingested, ingest
 from app.news import LocalNews
 from app.planning import load_planning
 from app.settings import Settings
 from app.shop import Gate, SharedChooser
-from app.store import NewAnalysis, Store
+from app.store import Store
 from planner.case import Case, Request
 from planner.choose import Chooser
 from planner.conclude import conclude

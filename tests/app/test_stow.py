@@ -11,12 +11,13 @@ from typing import Any
 import pydicom
 import pytest
 
+from app.analysis import NewAnalysis
 from app.destination import Destination
 from app.errors import DestinationAway, DestinationRefuses
 from app.ingest import ingest
 from app.outbox import NewItem, Outbox, PushForm, Verdict, outbox_of
 from app.settings import Settings, address_of
-from app.store import NewAnalysis, Store
+from app.store import Store
 from app.stow import send
 from app.tables import PushState
 from reports.dicom_image import to_image
