@@ -18,7 +18,7 @@ ENDED = "ended"
 """Follows the id in a message of an analysis that may have ended."""
 
 FIRST_LOOK_S = 0.02
-END_LOOK_S = 0.1
+END_LOOK_S = 0.05
 """Likewise for who waits for the end, which no analysis reaches sooner by much; looks cost the workers' time."""
 
 TOLD_LOOK_S = 0.5

@@ -46,7 +46,7 @@ FULL = Effort(
     warm_up=3,
     passes=5,
     planned=True,
-    load=Load(requests={1: 8, 4: 16, 16: 32, 64: 64}, one_by_one=5, core=12, web=64, starts=5),
+    load=Load(requests={1: 8, 4: 16, 16: 32, 64: 64}, one_by_one=5, core=24, web=64, starts=5),
 )
 SHORT = Effort(
     rounds=2,

@@ -107,6 +107,15 @@ class Fleet:
             pid=self._processes[name].pid, address=address, ready_s=time.monotonic() - started
         )
 
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """While inside, that process stands still."""
+        os.kill(self.pids[name], signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pids[name], signal.SIGCONT)
+
     def log_of(self, name: str) -> str:
         """The last lines that it wrote."""
         text = (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")

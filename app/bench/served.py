@@ -32,6 +32,9 @@ from reports.content import to_json
 from reports.model import ExamCode
 
 FORM = {"exam": "breast"}
+WORKER, REPLAYED = "worker", "replay"
+"""Names of two processes that work for the same web process in turn: one with one core, one that answers at once."""
+
 CORE_CLIENTS = 4
 WEB_CLIENTS = 16
 WAIT_S = 600.0
@@ -79,7 +82,6 @@ class _Processes:
 
     ours: Clients
     peer: Clients
-    core: Clients
     web: Clients
     two_webs: Clients
     core_pid: int
@@ -111,8 +113,10 @@ class Served:
         self._ending.enter_context(self._fleet)
         try:
             self._started = self._start()
-            for clients in (self._started.ours, self._started.core, self._started.web):
-                self._check(clients)
+            self._check(self._started.ours)
+            for other in (REPLAYED, WORKER):
+                with self._fleet.paused(other):
+                    self._check(self._started.web)
             with self._started.peer.open() as client:
                 answers = self._started.peer.send(client, self._passes.subject.png()).json()
             if len(answers) != len(self._passes.subject.specialists):
@@ -139,10 +143,12 @@ class Served:
             sides = [(started.ours, self._ours), (started.peer, self._peers)]
             for clients, rates in sides[:: 1 if self._turn % 2 else -1]:
                 rates[count].append(clients.per_s(images, count))
-        self._count(self._core, started.core, started.core_pid, self._load.core)
+        with self._fleet.paused(REPLAYED):
+            self._count(self._core, started.web, started.core_pid, self._load.core)
         webs = (self._two, self._one)
-        for measure in webs[:: 1 if self._turn % 2 else -1]:
-            measure()
+        with self._fleet.paused(WORKER):
+            for measure in webs[:: 1 if self._turn % 2 else -1]:
+                measure()
 
     def _two(self) -> None:
         """Nothing; two web processes over one store."""
@@ -223,27 +229,24 @@ class Served:
             settings=self._at("replayed") | self._over.settings() | {"USTRI_WORKER_THREADS": "4"},
         )
         alone = {"USTRI_DEVICE": "cpu", "USTRI_THREADS": "1", "USTRI_WORKER_THREADS": "1"}
-        there = self._at("apart")
-        worker = Command(words=WORK, settings=there | alone, core=cores[-1])
+        worker = Command(words=WORK, settings=dict(replay.settings) | alone, core=cores[-1])
         peer = Command(
             words=("-m", "app.bench.peer", "{port}", *self._passes.subject.specialists), settings={}
         )
         here = self._at("service")
         service = [self._serve("service", here) for _ in range(self._load.starts)]
-        self._fleet.start("replay", replay)
-        self._fleet.start("worker", worker)
+        self._fleet.start(REPLAYED, replay)
+        self._fleet.start(WORKER, worker)
         no_workers = {"USTRI_WORKER_THREADS": "0"}
-        apart = self._serve("web apart", there | no_workers)
         web = self._serve("web", dict(replay.settings) | no_workers)
         second = self._serve("second web", dict(replay.settings) | no_workers)
         database = self._over.database_url
         return _Processes(
             ours=Clients(service[-1].address, FORM),
             peer=Clients(self._fleet.serve("peer", peer, ready="/healthz").address, {}),
-            core=Clients(apart.address, FORM),
             web=Clients(web.address, FORM),
             two_webs=Clients(web.address, FORM, second.address),
-            core_pid=self._fleet.pids["worker"],
+            core_pid=self._fleet.pids[WORKER],
             web_pid=web.pid,
             ready_s=[one.ready_s for one in service],
             kept=SqliteKept(self._folder / "replayed")

@@ -7,7 +7,7 @@ from app.news import END_LOOK_S, LocalNews, News, news_of
 from app.settings import Settings
 from tests.app.stacks import Redis
 
-SOON_S = END_LOOK_S - 0.01
+SOON_S = END_LOOK_S - 0.005
 """Before the first look without news."""
 
 
