@@ -108,13 +108,16 @@ class Fleet:
         )
 
     @contextmanager
-    def paused(self, name: str) -> Iterator[None]:
-        """While inside, that process stands still."""
-        os.kill(self.pids[name], signal.SIGSTOP)
+    def paused(self, *names: str) -> Iterator[None]:
+        """While inside, those processes stand still."""
+        pids = [self.pids[name] for name in names]
         try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
             yield
         finally:
-            os.kill(self.pids[name], signal.SIGCONT)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def log_of(self, name: str) -> str:
         """The last lines that it wrote."""

@@ -32,8 +32,8 @@ from reports.content import to_json
 from reports.model import ExamCode
 
 FORM = {"exam": "breast"}
-WORKER, REPLAYED = "worker", "replay"
-"""Names of two processes that work for the same web process in turn: one with one core, one that answers at once."""
+WORKER, REPLAYS = "worker", ("replay", "second replay")
+"""Names of processes that work for the same web process in turn: one with one core, and two that answer at once."""
 
 CORE_CLIENTS = 4
 WEB_CLIENTS = 16
@@ -114,8 +114,8 @@ class Served:
         try:
             self._started = self._start()
             self._check(self._started.ours)
-            for other in (REPLAYED, WORKER):
-                with self._fleet.paused(other):
+            for others in (REPLAYS, (WORKER,)):
+                with self._fleet.paused(*others):
                     self._check(self._started.web)
             with self._started.peer.open() as client:
                 answers = self._started.peer.send(client, self._passes.subject.png()).json()
@@ -143,7 +143,7 @@ class Served:
             sides = [(started.ours, self._ours), (started.peer, self._peers)]
             for clients, rates in sides[:: 1 if self._turn % 2 else -1]:
                 rates[count].append(clients.per_s(images, count))
-        with self._fleet.paused(REPLAYED):
+        with self._fleet.paused(*REPLAYS):
             self._count(self._core, started.web, started.core_pid, self._load.core)
         webs = (self._two, self._one)
         with self._fleet.paused(WORKER):
@@ -226,7 +226,7 @@ class Served:
         write_records(self._passes.subject.case.records, records)
         replay = Command(
             words=("-m", "app.bench.replay", str(records)),
-            settings=self._at("replayed") | self._over.settings() | {"USTRI_WORKER_THREADS": "4"},
+            settings=self._at("replayed") | self._over.settings() | {"USTRI_WORKER_THREADS": "2"},
         )
         alone = {"USTRI_DEVICE": "cpu", "USTRI_THREADS": "1", "USTRI_WORKER_THREADS": "1"}
         worker = Command(words=WORK, settings=dict(replay.settings) | alone, core=cores[-1])
@@ -235,7 +235,8 @@ class Served:
         )
         here = self._at("service")
         service = [self._serve("service", here) for _ in range(self._load.starts)]
-        self._fleet.start(REPLAYED, replay)
+        for name in REPLAYS:
+            self._fleet.start(name, replay)
         self._fleet.start(WORKER, worker)
         no_workers = {"USTRI_WORKER_THREADS": "0"}
         web = self._serve("web", dict(replay.settings) | no_workers)

@@ -113,6 +113,23 @@ def test_a_process_gets_only_the_settings_of_the_bench_and_ends_with_it(
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_processes_stand_still_for_a_while_and_go_on_also_after_an_error(tmp_path: Path) -> None:
+    def still(pid: int) -> bool:
+        return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
+
+    command = Command(words=("-c", "import time; time.sleep(60)"), settings={})
+    with Fleet(tmp_path, {}) as fleet:
+        for name in ("one", "other", "third"):
+            fleet.start(name, command)
+        pids = [fleet.pids[name] for name in ("one", "other", "third")]
+        with pytest.raises(KeyError, match="a bench"), fleet.paused("one", "third"):
+            while [still(pid) for pid in pids] != [True, False, True]:
+                threading.Event().wait(0.02)
+            raise KeyError("a bench that fails")
+        while any(still(pid) for pid in pids):
+            threading.Event().wait(0.02)
+
+
 def test_what_postgresql_and_redis_take_is_counted(
     postgres: Postgres, redis: Redis, tmp_path: Path
 ) -> None:
