@@ -114,19 +114,23 @@ def test_a_process_gets_only_the_settings_of_the_bench_and_ends_with_it(
 
 
 def test_processes_stand_still_for_a_while_and_go_on_also_after_an_error(tmp_path: Path) -> None:
-    def still(pid: int) -> bool:
-        return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
+    def still() -> list[bool]:
+        states = [Path(f"/proc/{pid}/status").read_text() for pid in fleet.pids.values()]
+        return ["\nState:\tT" in state for state in states]
+
+    def fail() -> None:
+        with fleet.paused("one", "third"):
+            while still() != [True, False, True]:
+                threading.Event().wait(0.02)
+            raise KeyError("a bench that fails")
 
     command = Command(words=("-c", "import time; time.sleep(60)"), settings={})
     with Fleet(tmp_path, {}) as fleet:
         for name in ("one", "other", "third"):
             fleet.start(name, command)
-        pids = [fleet.pids[name] for name in ("one", "other", "third")]
-        with pytest.raises(KeyError, match="a bench"), fleet.paused("one", "third"):
-            while [still(pid) for pid in pids] != [True, False, True]:
-                threading.Event().wait(0.02)
-            raise KeyError("a bench that fails")
-        while any(still(pid) for pid in pids):
+        with pytest.raises(KeyError, match="a bench"):
+            fail()
+        while any(still()):
             threading.Event().wait(0.02)
 
 
