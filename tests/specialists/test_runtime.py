@@ -17,7 +17,7 @@ from specialists.compiled import CompiledCache
 from specialists.errors import Declined, Overdue
 from specialists.features import FeatureCache
 from specialists.image import Image, image_of
-from specialists.load import load_backbone, load_engine, load_specialist
+from specialists.load import load_backbone, load_engine, load_novelty, load_specialist
 from specialists.manifest import Manifest, read_manifest
 from specialists.model import Output
 from specialists.phantom import draw
@@ -47,7 +47,12 @@ def networks_of(manifest: Manifest) -> Networks:
         entry.id: load_specialist(entry, manifest.models[entry.model], backbones[entry.model])
         for entry in entries
     }
-    return Networks(manifest=manifest, backbones=backbones, nets=nets)
+    novelties = {
+        name: novelty
+        for name in backbones
+        if (novelty := load_novelty(manifest.models[name])) is not None
+    }
+    return Networks(manifest=manifest, backbones=backbones, nets=nets, novelties=novelties)
 
 
 def tensors(output: Output) -> tuple[Tensor, ...]:
@@ -75,6 +80,11 @@ def agree(networks: Networks, model_id: str, precision: str, batch: int) -> None
         assert furthest(features[level], own[level]) < CLOSE[precision], level
     field = torch.zeros(batch, 1, side, side)
     field[:, :, side // 8 : -side // 8] = 1
+    known, measured = (one.distance(model_id, features, field) for one in (plain, compiled))
+    assert (known is None) == (measured is None) == (model_id not in networks.novelties)
+    if known is not None and measured is not None:
+        assert known.shape == measured.shape == (batch,)
+        assert furthest(known, measured) < CLOSE["fp32"]  # in any precision
     roi = torch.zeros_like(field)
     roi[:, :, side // 4 : side // 2, side // 4 : side // 2] = 1
     for name, entry in networks.manifest.specialists.items():
@@ -99,6 +109,7 @@ def test_the_shipped_networks_answer_in_openvino_as_in_torch() -> None:
     if not manifest.installed():
         pytest.skip("no weights are shipped")
     networks = networks_of(manifest)
+    assert networks.novelties
     for model_id in networks.backbones:
         agree(networks, model_id, "fp32", 2)
 
