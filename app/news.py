@@ -19,7 +19,7 @@ ENDED = "ended"
 
 FIRST_LOOK_S = 0.02
 END_LOOK_S = 0.05
-"""Likewise for who waits for the end, which no analysis reaches sooner by much; looks cost the workers' time."""
+"""First look of who waits for the end, which no analysis reaches much sooner; looks cost the workers' time."""
 
 TOLD_LOOK_S = 0.5
 """Longest time between looks; a waiter that is told comes sooner."""
