@@ -147,8 +147,9 @@ class Store:
             _add_frames_and_link(session, analysis_id, ingested, now)
             for picture in (ingested.picture, *ingested.frames):
                 self._pictures.add(session, picture)
-        if self._arrivals is not None and not ingested.frames:
-            self._arrivals.keep(ingested.key, ingested.image)
+            if self._arrivals is not None and not ingested.frames:
+                # Before the commit, after which a worker may look for it at once.
+                self._arrivals.keep(ingested.key, ingested.image)
         return Accepted(analysis_id=analysis_id, replayed=False)
 
     def analysis(self, analysis_id: str) -> Analysis:
