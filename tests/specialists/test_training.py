@@ -96,16 +96,22 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
 def kill_after(
     steps: int, folder: Path, training: Callable[..., object], *arguments: object
 ) -> None:
-    """Runs a training in a process of its own, which is killed once it has saved so many steps."""
-    process = multiprocessing.get_context("fork").Process(target=training, args=arguments)
+    """Runs a training in a process of its own, which is killed once it has saved so many steps.
+
+    The process starts anew: a fork of this one would keep locks of threads that it does not have, and could wait forever.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    process = spawn.Process(target=training, args=arguments)
     process.start()
-    deadline = time.monotonic() + 120
-    while saved_step(folder) < steps:
-        assert process.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.kill()
-    process.join()
+    try:
+        deadline = time.monotonic() + 120
+        while saved_step(folder) < steps:
+            assert process.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+    finally:
+        process.kill()
+        process.join()
 
 
 def saved_step(run: Path) -> int:
