@@ -1,5 +1,7 @@
 import json
 import re
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,14 @@ COMMANDS = (
 def wide_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("USTRI_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
+def same_end() -> Iterator[None]:
+    """What SIGTERM does to this process: a command that serves changes it, and the tests after it are others."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def ustri(*words: str) -> Result:
