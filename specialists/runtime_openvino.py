@@ -24,7 +24,7 @@ from specialists.manifest import PACKAGE_DIR, Kind, ModelEntry, Roi, SpecialistE
 from specialists.model import Frozen, Output, SpecialistNet
 from specialists.novelty import Novelty, describe
 from specialists.runtime import Networks, Precision, RuntimeOptions
-from specialists.silent_openvino import frontend, ov, ts_decoder
+from specialists.silent_openvino import CORE, frontend, ov, ts_decoder
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +148,7 @@ class OpenVinoRunner:
     fallback: str | None = None
 
     def __init__(self, networks: Networks, precision: Precision, options: RuntimeOptions) -> None:
-        self._core = ov.Core()
-        if precision != "fp32" and not self._has_bf16():
+        if precision != "fp32" and not _has_bf16():
             if precision != "auto":
                 log.warning("This CPU has no bf16 arithmetic: the networks run in fp32.")
             precision = "fp32"
@@ -297,20 +296,17 @@ class OpenVinoRunner:
             "code": _code_digest(),
         }
 
-    def _has_bf16(self) -> bool:
-        return "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
     def _ready(self, plan: _Plan) -> _Network:
         """The network from the cache, or exported, checked and kept there."""
         kept = None if self._cache is None else self._cache.read(plan.key)
         config = self._compiling(plan.arithmetic)
         if kept is not None:
             try:
-                return _Network(self._core.import_model(io.BytesIO(kept), "CPU", config))
+                return _Network(CORE.import_model(io.BytesIO(kept), "CPU", config))
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
                 log.warning("The compiled %s is not taken, and is made again: %s", plan.id, reason)
-        compiled = self._core.compile_model(self._exported(plan), "CPU", config)
+        compiled = CORE.compile_model(self._exported(plan), "CPU", config)
         network = _Network(compiled)
         self._check(plan, network)
         log.info("The %s was exported to OpenVINO.", plan.id)
@@ -344,6 +340,10 @@ class OpenVinoRunner:
             furthest = float((one - own).abs().max())
             if not furthest <= TOLERANCE[plan.arithmetic] * max(1.0, float(one.abs().max())):
                 raise Unavailable(f"The export of {plan.id} differs from torch by {furthest:.3g}.")
+
+
+def _has_bf16() -> bool:
+    return "BF16" in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _example(*shape: int) -> Tensor:

@@ -291,6 +291,24 @@ def test_openvino_sends_no_usage_report(tmp_path: Path) -> None:
     assert done.stdout.split("\n")[:2] == ["openvino-cpu-fp32", "[]"]
 
 
+def test_a_signal_after_a_runner_ended_in_another_thread_is_handled() -> None:
+    code = (
+        "import signal, threading\n"
+        "from specialists.manifest import read_manifest\n"
+        "from specialists.runtime import Networks, RuntimeOptions\n"
+        "from specialists.runtime_openvino import OpenVinoRunner\n"
+        "none = Networks(manifest=read_manifest(), backbones={}, nets={}, novelties={})\n"
+        "runners = [OpenVinoRunner(none, 'auto', RuntimeOptions(runtime='openvino'))]\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "ending = threading.Thread(target=runners.clear)\n"
+        "ending.start()\n"
+        "ending.join()\n"
+        "signal.raise_signal(signal.SIGUSR1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def test_sixteen_threads_share_passes_and_get_what_each_gets_alone(tiny: Manifest) -> None:
     engine = load_engine(tiny, "cpu", options(None))
     images = [an_image(seed) for seed in range(8)]
