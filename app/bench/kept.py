@@ -1,11 +1,20 @@
 """What a store takes for an analysis: bytes of pictures and rows, the write-ahead log, and what goes through Redis."""
 
 import sqlite3
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 from app.errors import SettingsError
+
+HELD_S = 0.5
+"""A transaction that is open longer than that is one of a process that stands still."""
+
+_OPEN = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,9 @@ class Kept(Protocol):
     def now(self) -> Counts:
         """Its counters."""
 
+    def held(self) -> bool:
+        """Whether somebody keeps others from writing for `HELD_S`."""
+
 
 class SqliteKept:
     """The file `ustri.db` of a data folder, and the pictures beside it."""
@@ -69,6 +81,18 @@ class SqliteKept:
             connection.close()
         pictures = sum(path.stat().st_size for path in (self._data_dir / "images").glob("*.png"))
         return Counts(picture_bytes=pictures, row_bytes=pages * page_bytes)
+
+    def held(self) -> bool:
+        """As `Kept.held`."""
+        connection = sqlite3.connect(self._data_dir / "ustri.db", HELD_S, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return True
+        finally:
+            connection.close()
+        return False
 
 
 class ServerKept:
@@ -135,6 +159,18 @@ class ServerKept:
             redis_bytes=redis_bytes,
             redis_commands=redis_commands,
         )
+
+    def held(self) -> bool:
+        """As `Kept.held`."""
+        import psycopg
+
+        until = time.monotonic() + HELD_S
+        with psycopg.connect(self._database_url, autocommit=True) as connection:
+            while connection.execute(_OPEN).fetchone() != (0,):
+                if time.monotonic() > until:
+                    return True
+                time.sleep(0.02)
+        return False
 
     def _redis(self) -> tuple[float | None, float | None]:
         if self._redis_url is None:

@@ -2,13 +2,14 @@
 
 import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,16 +109,28 @@ class Fleet:
         )
 
     @contextmanager
-    def paused(self, *names: str) -> Iterator[None]:
-        """While inside, those processes stand still."""
-        pids = [self.pids[name] for name in names]
+    def paused(self, *names: str, held: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """While inside, those processes stand still, and not where they hold what others wait for.
+
+        Raises:
+            NotReady: whenever they were stopped they held it.
+        """
+        until = time.monotonic() + START_S
         try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
+            self._tell(names, signal.SIGSTOP)
+            while held():
+                if time.monotonic() > until:
+                    raise NotReady(f"{' and '.join(names)} keep the store from others.")
+                self._tell(names, signal.SIGCONT)
+                time.sleep(random.uniform(LOOK_S, 10 * LOOK_S))
+                self._tell(names, signal.SIGSTOP)
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+            self._tell(names, signal.SIGCONT)
+
+    def _tell(self, names: Sequence[str], number: signal.Signals) -> None:
+        for name in names:
+            os.kill(self.pids[name], number)
 
     def log_of(self, name: str) -> str:
         """The last lines that it wrote."""

@@ -7,7 +7,7 @@ the peer, a worker with one core, and a web process whose specialists answer at 
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
@@ -115,7 +115,7 @@ class Served:
             self._started = self._start()
             self._check(self._started.ours)
             for others in (REPLAYS, (WORKER,)):
-                with self._fleet.paused(*others):
+                with self._paused(*others):
                     self._check(self._started.web)
             with self._started.peer.open() as client:
                 answers = self._started.peer.send(client, self._passes.subject.png()).json()
@@ -143,12 +143,16 @@ class Served:
             sides = [(started.ours, self._ours), (started.peer, self._peers)]
             for clients, rates in sides[:: 1 if self._turn % 2 else -1]:
                 rates[count].append(clients.per_s(images, count))
-        with self._fleet.paused(*REPLAYS):
+        with self._paused(*REPLAYS):
             self._count(self._core, started.web, started.core_pid, self._load.core)
         webs = (self._two, self._one)
-        with self._fleet.paused(WORKER):
+        with self._paused(WORKER):
             for measure in webs[:: 1 if self._turn % 2 else -1]:
                 measure()
+
+    def _paused(self, *names: str) -> AbstractContextManager[None]:
+        """While inside, those stand still without holding the store that all of them share."""
+        return self._fleet.paused(*names, held=self._started.kept.held)
 
     def _two(self) -> None:
         """Nothing; two web processes over one store."""

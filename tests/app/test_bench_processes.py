@@ -1,5 +1,6 @@
 """What the bench starts and asks: processes that end with it, clients that are patient, stores that are weighed."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 import redis as redis_client
 from typer.testing import CliRunner
 
-from app.bench.kept import Counts, ServerKept
+from app.bench.kept import Counts, ServerKept, SqliteKept
 from app.bench.machine import memory_of, processor_s
 from app.bench.processes import Clients, Command, Fleet
 from app.cli import app
@@ -132,6 +133,45 @@ def test_processes_stand_still_for_a_while_and_go_on_also_after_an_error(tmp_pat
             fail()
         while any(still()):
             threading.Event().wait(0.02)
+
+
+def test_processes_stand_still_where_they_keep_nothing_from_others(tmp_path: Path) -> None:
+    """The process holds the file half of the time."""
+    store = Store.open(Settings(data_dir=tmp_path))
+    store.close()
+    words = (
+        "-c",
+        "import pathlib, sqlite3, sys, time\n"
+        "c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "while True:\n"
+        "    c.execute('BEGIN IMMEDIATE'); pathlib.Path(sys.argv[2]).touch(); time.sleep(0.2)\n"
+        "    c.execute('ROLLBACK'); time.sleep(0.2)\n",
+        *(str(tmp_path / name) for name in ("ustri.db", "holds")),
+    )
+    kept = SqliteKept(tmp_path)
+    with Fleet(tmp_path, {}) as fleet:
+        fleet.start("one", Command(words=words, settings={}))
+        while not (tmp_path / "holds").exists():
+            threading.Event().wait(0.02)
+        for _ in range(3):
+            with fleet.paused("one", held=kept.held):
+                assert not kept.held()
+        with sqlite3.connect(tmp_path / "ustri.db", isolation_level=None) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            assert kept.held()
+            connection.execute("ROLLBACK")
+        connection.close()
+
+
+def test_an_open_transaction_of_postgresql_is_seen(postgres: Postgres) -> None:
+    url = postgres.new_database()
+    kept = ServerKept(url, None)
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        assert not kept.held()
+        connection.execute("SELECT 1")
+        assert kept.held()
+        connection.rollback()
+        assert not kept.held()
 
 
 def test_what_postgresql_and_redis_take_is_counted(
