@@ -127,15 +127,25 @@ class Rounds:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     _turns: int = 0
 
-    def take(self, cases: Mapping[str, Case_], timed: TimedRunner, *, counts: bool = True) -> None:
+    def take(
+        self,
+        cases: Mapping[str, Case_],
+        timed: TimedRunner,
+        *,
+        counts: bool = True,
+        ready: Callable[[], None] | None = None,
+    ) -> None:
         """Nothing; does every case once, beginning with another one than before, and notes how long it took.
 
-        What a case returns names a figure beside its own: the time that its networks did not take.
+        `ready` is done before each and is not timed. What a case returns names a figure beside its own: the time
+        that its networks did not take.
         """
         names = list(cases)
         turn = self._turns % len(names)
         self._turns += 1
         for name in names[turn:] + names[:turn]:
+            if ready is not None:
+                ready()
             timed.take_s()
             started = time.perf_counter()
             also = cases[name]()
@@ -183,12 +193,17 @@ class Passes:
         self.settings = settings
         self.subject = Subject(partial(self._analyse, tools=engine))
         self._model = engine.manifest.specialist(TOOLS[0]).model
+        self._draw()
         self._cases = self._all_cases()
         self.rounds = Rounds()
 
     def round(self, *, counts: bool) -> None:
         """Nothing; every case once."""
-        self.rounds.take(self._cases, self.timed, counts=counts)
+        self.rounds.take(self._cases, self.timed, counts=counts, ready=self._draw)
+
+    def _draw(self) -> None:
+        """Nothing; the next case has an image that nobody has seen, its pixels and their hash just made, as a decoder leaves them."""
+        self._image = self.subject.fresh()
 
     def found(self) -> Around:
         """The figures of all rounds."""
@@ -246,31 +261,30 @@ class Passes:
 
     def _analysis_cases(self) -> dict[str, Case_]:
         """Analyses of the three specialists, of all, anew, without sharing, planned; and one specialist alone."""
-        fresh = self.subject.fresh
         three, unshared = Only(self.engine, TOOLS), Forgetting(self.engine, TOOLS)
-        kept, png = fresh(), self.subject.png()
+        kept, png = self.subject.fresh(), self.subject.png()
         self._analyse(kept, three)
 
         def analysis() -> str:
-            self._analyse(fresh(), three)
+            self._analyse(self._image, three)
             return "overhead"
 
         def mirrored_too() -> None:
-            image = fresh()
-            self.engine.run(TOOLS[1], image)
-            self.engine.run(TOOLS[1], image_of(np.ascontiguousarray(image.pixels[:, ::-1])))
+            self.engine.run(TOOLS[1], self._image)
+            mirrored = np.ascontiguousarray(self._image.pixels[:, ::-1])
+            self.engine.run(TOOLS[1], image_of(mirrored))
 
         cases: dict[str, Case_] = {
             "analysis": analysis,
-            "full analysis": lambda: _done(self._analyse(fresh(), self.engine)),
+            "full analysis": lambda: _done(self._analyse(self._image, self.engine)),
             "repeat": lambda: _done(self._analyse(kept, three)),
-            "unshared": lambda: _done(self._analyse(fresh(), unshared)),
-            "once": lambda: _done(self.engine.run(TOOLS[1], fresh())),
+            "unshared": lambda: _done(self._analyse(self._image, unshared)),
+            "once": lambda: _done(self.engine.run(TOOLS[1], self._image)),
             "mirrored too": mirrored_too,
             "decode": lambda: _done(ingest(png, self.settings.limit_pixels)),
         }
         if (chooser := self._chooser) is not None:
-            cases["planned"] = lambda: _done(self._analyse(fresh(), self.engine, chooser))
+            cases["planned"] = lambda: _done(self._analyse(self._image, self.engine, chooser))
         return cases
 
     def _analyse(self, image: Image, tools: Tools, chooser: Chooser | None = None) -> Case:
