@@ -144,7 +144,7 @@ def _containment(one: Result | None, other: Result | None, row: CheckRow) -> Ver
     if pair is None:
         return None
     box, components = pair
-    width, height = (math.ceil(_extent(components)[axis]) for axis in (2, 3))
+    width, height = map(math.ceil, _extent(components)[2:])
     filled = (rasterize(component.polygons, width, height) for component in components)
     outlined = reduce(np.logical_or, filled)
     count = int(np.count_nonzero(outlined))
