@@ -44,7 +44,7 @@ class Effort:
 FULL = Effort(
     rounds=5,
     warm_up=3,
-    passes=5,
+    passes=8,
     planned=True,
     load=Load(requests={1: 8, 4: 16, 16: 32, 64: 64}, one_by_one=5, core=24, web=64, starts=5),
 )
@@ -82,8 +82,9 @@ def measure(settings: Settings, effort: Effort, over: Over) -> Document:
             passes.round(counts=False)
         with Served(passes, here, effort.load, over) as served:
             for _ in range(effort.rounds):
-                for _ in range(effort.passes):
-                    passes.round(counts=True)
+                with served.still():
+                    for _ in range(effort.passes):
+                        passes.round(counts=True)
                 served.round()
             memory, sizing = served.memory(), served.sizing()
         model = passes.engine.manifest.specialist(TOOLS[0]).model

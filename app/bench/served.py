@@ -150,6 +150,10 @@ class Served:
             for measure in webs[:: 1 if self._turn % 2 else -1]:
                 measure()
 
+    def still(self) -> AbstractContextManager[None]:
+        """While inside, all of the processes stand still: looking for work, they would take cores and caches now and then."""
+        return self._paused(*self._fleet.pids)
+
     def _paused(self, *names: str) -> AbstractContextManager[None]:
         """While inside, those stand still without holding the store that all of them share."""
         return self._fleet.paused(*names, held=self._started.kept.held)
