@@ -273,8 +273,8 @@ def _method(found: Document) -> str:
     over = " and ".join(stack) or "SQLite"
     return (
         f"## Method\n\n{run.rounds} rounds in {run.seconds:.0f} s.{length} In a round: "
-        f"{run.passes_per_round} times every case in the bench's process, each time beginning\nwith another one; "
-        "then single images in process, through the queue and over HTTP in turn; then every number of clients "
+        f"{run.passes_per_round} times every case in the bench's process, each time beginning\nwith another one, "
+        "while the other processes stand still; then single images in process, through the queue and over HTTP in turn; then every number of clients "
         f"({sent}),\nours and the peer in changing order; then a worker with one core, and a web process whose "
         f"specialists answer at once, over {over}.\nThe clients take part of the same cores. The service runs with "
         "its defaults, but the rules plan, and it waits longer for a report.\n"
