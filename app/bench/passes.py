@@ -193,15 +193,15 @@ class Passes:
         self.settings = settings
         self.subject = Subject(partial(self._analyse, tools=engine))
         self._model = engine.manifest.specialist(TOOLS[0]).model
-        self._draw()
+        self._renew()
         self._cases = self._all_cases()
         self.rounds = Rounds()
 
     def round(self, *, counts: bool) -> None:
         """Nothing; every case once."""
-        self.rounds.take(self._cases, self.timed, counts=counts, ready=self._draw)
+        self.rounds.take(self._cases, self.timed, counts=counts, ready=self._renew)
 
-    def _draw(self) -> None:
+    def _renew(self) -> None:
         """Nothing; the next case has an image that nobody has seen, its pixels and their hash just made, as a decoder leaves them."""
         self._image = self.subject.fresh()
 
