@@ -168,6 +168,8 @@ class SpecialistEntry(_Entry):
     """The slot that its region comes from; its detector's labels are the regions of training."""
     geometry: GeometryPolicy
     absence_known: bool = False
+    rows: dict[str, float] = {}
+    """Rows of its CSV whose columns hold other numbers neither train nor judge it."""
     temperature: float | None = None
     thresholds: dict[str, Threshold] = {}
     training_data: tuple[DataSource, ...] = ()
