@@ -45,6 +45,22 @@ class _Question:
     region: Tensor | None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What a specialist's networks gave for one image, before it is decoded."""
+
+    entry: SpecialistEntry
+    output: Output
+    encoded: Encoded
+
+    def result(self) -> Result:
+        """The answer in image pixels."""
+        quality = self.encoded.quality
+        return decode(self.entry, self.output, self.encoded.box).model_copy(
+            update={"novelty": self.encoded.novelty, "quality": _warnings(quality)}
+        )
+
+
 class Engine:
     """The closed tool set, loaded; safe between threads, which share passes where they wait for the same network."""
 
@@ -75,7 +91,17 @@ class Engine:
         roi: Box | None = None,
         patience: Patience | None = None,
     ) -> Result:
-        """What that specialist answers for the image, in image pixels.
+        """What that specialist answers for the image, in image pixels; all else is as of `answer`."""
+        return self.answer(specialist_id, image, roi, patience).result()
+
+    def answer(
+        self,
+        specialist_id: str,
+        image: Image,
+        roi: Box | None = None,
+        patience: Patience | None = None,
+    ) -> Answer:
+        """What that specialist's networks give for the image.
 
         Args:
             specialist_id: an id of the manifest.
@@ -94,10 +120,7 @@ class Engine:
         self._check_novelty(entry, encoded)
         question = _Question(encoded=encoded, region=_region(entry, roi, encoded))
         output = self.heads[specialist_id].ask(question, patience)
-        result = decode(entry, output, encoded.box)
-        return result.model_copy(
-            update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
-        )
+        return Answer(entry=entry, output=output, encoded=encoded)
 
     def within(self, patience: Patience) -> "Hurried":
         """The same specialists, which begin nothing once `patience` ended."""

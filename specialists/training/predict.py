@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PILImage
+from torch import Tensor
 from tqdm import tqdm
 
 from reports.geometry import rasterize
 from reports.model import Box
-from specialists.engine import Engine
+from specialists.decode import best_box, presence, probabilities
+from specialists.engine import Answer, Engine
 from specialists.errors import SpecialistError, TrainingError
 from specialists.image import Image, image_of
 from specialists.manifest import Kind, Manifest, Roi, SpecialistEntry, Threshold
@@ -19,7 +21,6 @@ from specialists.result import (
     ClassifyResult,
     DetectResult,
     RegressResult,
-    Result,
     SegmentResult,
 )
 from specialists.training.tables import Row, read_grey, rows_by_task
@@ -114,7 +115,7 @@ def _predict_task(
 def answering(manifest: Manifest) -> Manifest:
     """The manifest with every threshold under which a report would decline taken away.
 
-    A detector that has learned absence keeps its own: its "none" is an answer.
+    A detector that has learned absence keeps its own, which says whether the box that is written is there.
     """
     never = Threshold(value=-1e9, source="prediction files always answer")
     changed = dict(manifest.specialists)
@@ -156,22 +157,17 @@ def _predict_row(
     data_root, out = folders
     relative = str(row["image_path"])
     image = image_of(read_grey((data_root / "csv_files" / relative).resolve()))
-    result = engine.run(entry.id, image, region_for(engine, entry, image))
-    common = {"image_path": relative, "task_id": entry.task_id}
+    answer = engine.answer(entry.id, image, region_for(engine, entry, image))
+    common = {"image_path": relative, "task_id": row["task_id"]}
     size = np.array([image.info.width_px, image.info.height_px])
-    match result:
-        case SegmentResult():
+    match answer.result():
+        case SegmentResult() as result:
             _write_mask(result, image, mask_target(row, out))
         case ClassifyResult():
-            scores = list(result.scores.values())
-            predictions.classification.append(
-                {**common, "predicted_class": int(np.argmax(scores)), "predicted_probs": scores}
-            )
-        case DetectResult():
-            box = None if result.box is None else list(result.box)
-            share = None if box is None else (np.array(box) / np.tile(size, 2)).tolist()
-            predictions.detection.append({**common, "bbox_normalized": share, "bbox_pixels": box})
-        case RegressResult():
+            predictions.classification.append({**common, **_classes(answer)})
+        case DetectResult() as result:
+            predictions.detection.append({**common, **_box(answer, result, size)})
+        case RegressResult() as result:
             predictions.regression.append({**common, **_points(entry, result, size)})
 
 
@@ -182,7 +178,7 @@ def region_for(engine: Engine, entry: SpecialistEntry, image: Image) -> Box | No
     detector = engine.manifest.provider(entry.roi_slot)
     if detector is None or not detector.installed:
         return None
-    found: Result = engine.run(detector.id, image)
+    found = engine.run(detector.id, image)
     return found.box if isinstance(found, DetectResult) else None
 
 
@@ -213,6 +209,28 @@ def mask_target(row: Row, out: Path) -> Path:
 def _write_mask(result: SegmentResult, image: Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     PILImage.fromarray(label_map(result, image)).save(path)
+
+
+def _classes(answer: Answer) -> dict[str, object]:
+    """Probabilities in class order, not rounded, since they must sum to 1."""
+    if not isinstance(answer.output, Tensor):
+        raise TypeError(f"{answer.entry.id} gave no tensor")
+    shares = probabilities(answer.entry, answer.output)
+    return {"predicted_class": int(shares.argmax()), "predicted_probs": shares.tolist()}
+
+
+def _box(answer: Answer, result: DetectResult, size: np.ndarray) -> dict[str, object]:
+    """The best box, there or not; beside it whether it is there, where training had images without it."""
+    entry = answer.entry
+    box = best_box(entry, answer.output, answer.encoded.box)
+    found: dict[str, object] = {
+        "bbox_normalized": (np.array(box) / np.tile(size, 2)).tolist(),
+        "bbox_pixels": list(box),
+    }
+    if entry.absence_known:
+        found["present"] = result.box is not None
+        found["present_score"] = presence(entry, answer.output)
+    return found
 
 
 def _points(entry: SpecialistEntry, result: RegressResult, size: np.ndarray) -> dict[str, object]:
