@@ -244,6 +244,8 @@ def predict(
             data_root, folder, namespace=namespace, tasks=task, split=split, user_dir=user_dir
         )
     _say(done.problems)
+    for line in done.stand_ins:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     counted = f"{done.predicted} of {done.rows} rows, {done.tasks} tasks"
     out.print(f"Predicted {counted}. Wrote {folder}.", highlight=False, soft_wrap=True)
     if done.predicted < done.rows:

@@ -37,6 +37,8 @@ class Predictions:
     regression: Answers = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """A line for each row, task or CSV without predictions."""
+    stand_ins: list[str] = field(default_factory=list)
+    """A line for each of the challenge's tasks that one of our specialists answered."""
     rows: int = 0
     """Rows that were asked for."""
     predicted: int = 0
@@ -94,16 +96,18 @@ def _predict_task(
     task, namespace = named
     predictions.rows += len(rows)
     try:
-        entry = entry_for(engine.manifest, task, namespace)
+        named_entry = entry_for(engine.manifest, task, namespace)
+        entry = answerer(engine.manifest, named_entry)
     except TrainingError as error:
         predictions.problems.append(f"{error} Its {len(rows)} rows were not predicted.")
         return
-    if not entry.installed:
-        predictions.problems.append(
-            f"The specialist {entry.id} is not installed. Its {len(rows)} rows were not predicted."
-        )
-        return
     predictions.tasks += 1
+    if entry.id != named_entry.id:
+        learnt = ", ".join(source.name for source in entry.training_data)
+        predictions.stand_ins.append(
+            f"{task}: answered by {entry.id}, which learnt from {learnt}; that the challenge's "
+            f"{', '.join(entry.names)} come in this order is assumed."
+        )
     for row in tqdm(rows, desc=task, unit="image"):
         try:
             _predict_row(engine, entry, row, folders, predictions)
@@ -145,6 +149,24 @@ def entry_for(manifest: Manifest, task_id: str, namespace: str | None) -> Specia
         if entry.task_id == task_id and inside:
             return entry
     raise TrainingError(f"No specialist answers the task {task_id!r}.")
+
+
+def answerer(manifest: Manifest, entry: SpecialistEntry) -> SpecialistEntry:
+    """The installed specialist that answers: the entry's own, else the one that stands in for it.
+
+    Raises:
+        TrainingError: none is installed.
+    """
+    if entry.installed:
+        return entry
+    other = manifest.stand_in(entry)
+    if other is None:
+        raise TrainingError(f"The specialist {entry.id} is not installed.")
+    if not other.installed:
+        raise TrainingError(
+            f"The specialist {entry.id} is not installed, nor is {other.id}, which stands in for it."
+        )
+    return other
 
 
 def _predict_row(
