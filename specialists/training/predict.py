@@ -45,6 +45,14 @@ class Predictions:
     tasks: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """One row and the specialist that answers it."""
+
+    row: Row
+    entry: SpecialistEntry
+
+
 FILES = {
     "classification": "classification_predictions.json",
     "detection": "detection_predictions.json",
@@ -71,12 +79,14 @@ def predict_folder(
     """
     found, problems = rows_by_task(data_root, ("image_path",))
     predictions = Predictions(problems=problems)
+    questions: list[_Question] = []
     for task in tasks if tasks is not None else found:
         if task not in found:
             problems.append(f"No row of a CSV names the task {task!r}.")
             continue
         rows = [row for row in found[task] if split is None or row.get("split") == split]
-        _predict_task(engine, (task, namespace), rows, (data_root, out), predictions)
+        questions += _questions(engine.manifest, (task, namespace), rows, predictions)
+    _predict(engine, questions, (data_root, out), predictions)
     out.mkdir(parents=True, exist_ok=True)
     for part, file_name in FILES.items():
         (out / file_name).write_text(
@@ -85,22 +95,18 @@ def predict_folder(
     return predictions
 
 
-def _predict_task(
-    engine: Engine,
-    named: tuple[str, str | None],
-    rows: list[Row],
-    folders: tuple[Path, Path],
-    predictions: Predictions,
-) -> None:
-    """Adds the predictions of one task's rows; `named` is the task and the namespace."""
+def _questions(
+    manifest: Manifest, named: tuple[str, str | None], rows: list[Row], predictions: Predictions
+) -> list[_Question]:
+    """Return one task's rows with who answers them; `named` is the task and the namespace."""
     task, namespace = named
     predictions.rows += len(rows)
     try:
-        named_entry = entry_for(engine.manifest, task, namespace)
-        entry = answerer(engine.manifest, named_entry)
+        named_entry = entry_for(manifest, task, namespace)
+        entry = answerer(manifest, named_entry)
     except TrainingError as error:
         predictions.problems.append(f"{error} Its {len(rows)} rows were not predicted.")
-        return
+        return []
     predictions.tasks += 1
     if entry.id != named_entry.id:
         learnt = ", ".join(source.name for source in entry.training_data)
@@ -108,12 +114,33 @@ def _predict_task(
             f"{task}: answered by {entry.id}, which learnt from {learnt}; that the challenge's "
             f"{', '.join(entry.names)} come in this order is assumed."
         )
-    for row in tqdm(rows, desc=task, unit="image"):
+    return [_Question(row=row, entry=entry) for row in rows]
+
+
+def _predict(
+    engine: Engine,
+    questions: list[_Question],
+    folders: tuple[Path, Path],
+    predictions: Predictions,
+) -> None:
+    """Add the predictions in the order of the questions, asked image by image to share its pass."""
+    first: dict[object, int] = {}
+    for index, question in enumerate(questions):
+        first.setdefault(question.row["image_path"], index)
+    order = sorted(range(len(questions)), key=lambda i: first[questions[i].row["image_path"]])
+    answers: dict[int, Predictions] = {}
+    for index in tqdm(order, unit="row"):
+        answers[index] = answered = Predictions()
+        row = questions[index].row
         try:
-            _predict_row(engine, entry, row, folders, predictions)
-            predictions.predicted += 1
+            _predict_row(engine, questions[index], folders, answered)
+            answered.predicted = 1
         except SpecialistError as error:
-            predictions.problems.append(f"{task}: {row['image_path']}: {error}")
+            answered.problems.append(f"{row['task_id']}: {row['image_path']}: {error}")
+    for index in range(len(questions)):
+        predictions.predicted += answers[index].predicted
+        for part in (*FILES, "problems"):
+            getattr(predictions, part).extend(getattr(answers[index], part))
 
 
 def answering(manifest: Manifest) -> Manifest:
@@ -170,13 +197,10 @@ def answerer(manifest: Manifest, entry: SpecialistEntry) -> SpecialistEntry:
 
 
 def _predict_row(
-    engine: Engine,
-    entry: SpecialistEntry,
-    row: Row,
-    folders: tuple[Path, Path],
-    predictions: Predictions,
+    engine: Engine, question: _Question, folders: tuple[Path, Path], predictions: Predictions
 ) -> None:
     data_root, out = folders
+    row, entry = question.row, question.entry
     relative = str(row["image_path"])
     image = image_of(read_grey((data_root / "csv_files" / relative).resolve()))
     answer = engine.answer(entry.id, image, region_for(engine, entry, image))

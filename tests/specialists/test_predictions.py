@@ -11,6 +11,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from specialists.engine import Engine
 from specialists.errors import TrainingError
+from specialists.features import FeatureCache
 from specialists.load import load_engine
 from specialists.manifest import Manifest, Metric
 from specialists.training.evaluate import score_task
@@ -203,6 +204,12 @@ def test_a_mask_is_never_written_outside_the_folder(
     (problem,) = found.problems
     assert words in problem
     assert str(rows[0]["image_path"]) in problem
+
+
+def test_all_tasks_of_an_image_share_its_pass(engine: Engine, data: Path, tmp_path: Path) -> None:
+    engine.cache = FeatureCache(limit=1)
+    predict_folder(engine, data, tmp_path)
+    assert engine.cache.passes == BREAST + BIRTH
 
 
 def test_only_the_split_that_is_asked_for_is_predicted(
