@@ -100,8 +100,8 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
     """(B, classes - 1, S, S): by how much each foreground class leads all other classes, in [-1, 1]."""
     logits = logits.float()
     if logits.shape[1] == 2:  # half the difference's tangent is what the shares differ by
-        return _enlarged(logits[:, 1:] - logits[:, :1], side_px).div_(2).tanh_()
-    shares = _enlarged(logits, side_px).softmax(1)
+        return enlarged(logits[:, 1:] - logits[:, :1], side_px).div_(2).tanh_()
+    shares = enlarged(logits, side_px).softmax(1)
     found = []
     for index in range(1, shares.shape[1]):
         others = torch.cat([shares[:, :index], shares[:, index + 1 :]], dim=1)
@@ -109,7 +109,7 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-def _enlarged(maps: Tensor, side_px: int) -> Tensor:
+def enlarged(maps: Tensor, side_px: int) -> Tensor:
     """(B, C, S, S) of (B, C, h, w), by bicubic interpolation: two matrix products, a fraction of torch's time for it."""
     rows, columns = (_bicubic(side, side_px).to(maps.device) for side in maps.shape[-2:])
     return rows @ maps @ columns.T

@@ -21,6 +21,7 @@ from specialists.result import (
     ClassifyResult,
     DetectResult,
     RegressResult,
+    Result,
     SegmentResult,
 )
 from specialists.training.tables import Row, read_grey, rows_by_task
@@ -60,8 +61,28 @@ FILES = {
 }
 
 
+class Augmented:
+    """An engine's specialists, each asked with test-time augmentation."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.manifest = engine.manifest
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """As `Engine.run`."""
+        return self._engine.run(specialist_id, image, roi, tta=True)
+
+    def answer(self, specialist_id: str, image: Image, roi: Box | None = None) -> Answer:
+        """As `Engine.answer`."""
+        return self._engine.answer(specialist_id, image, roi, tta=True)
+
+
+Tools = Engine | Augmented
+"""Who is asked for predictions."""
+
+
 def predict_folder(
-    engine: Engine,
+    engine: Tools,
     data_root: Path,
     out: Path,
     *,
@@ -118,7 +139,7 @@ def _questions(
 
 
 def _predict(
-    engine: Engine,
+    engine: Tools,
     questions: list[_Question],
     folders: tuple[Path, Path],
     predictions: Predictions,
@@ -197,7 +218,7 @@ def answerer(manifest: Manifest, entry: SpecialistEntry) -> SpecialistEntry:
 
 
 def _predict_row(
-    engine: Engine, question: _Question, folders: tuple[Path, Path], predictions: Predictions
+    engine: Tools, question: _Question, folders: tuple[Path, Path], predictions: Predictions
 ) -> None:
     data_root, out = folders
     row, entry = question.row, question.entry
@@ -217,7 +238,7 @@ def _predict_row(
             predictions.regression.append({**common, **_points(entry, result, size)})
 
 
-def region_for(engine: Engine, entry: SpecialistEntry, image: Image) -> Box | None:
+def region_for(engine: Tools, entry: SpecialistEntry, image: Image) -> Box | None:
     """The region that the specialist's own detector finds; null without one."""
     if entry.roi is Roi.NONE or entry.roi_slot is None:
         return None
