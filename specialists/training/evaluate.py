@@ -15,7 +15,7 @@ from specialists.training.clinical import Agreement
 from specialists.training.judge import Figure, Judged, height_px
 from specialists.training.judge_masks import judge_masks
 from specialists.training.judge_records import judge_boxes, judge_classes, judge_marks
-from specialists.training.tables import Row, rows_by_task
+from specialists.training.tables import Row, counts, rows_by_task
 
 Rows = npt.NDArray[np.int64]
 
@@ -46,6 +46,7 @@ def score_task(
     found, problems = rows_by_task(data_root, ("image_path",))
     share_columns(found)
     rows = rows_of_split(entry.task_id, found.get(entry.task_id, []), split, problems)
+    rows = [row for row in rows if counts(row, entry)]
     return score_rows(entry, rows, predictions, data_root)
 
 

@@ -64,23 +64,29 @@ def judge_classes(
 def judge_boxes(
     entry: SpecialistEntry, rows: list[Row], predictions: Path, data_root: Path
 ) -> Judged:
-    """The judgement of one detection task; "none" is an answer where the label holds no box."""
+    """The judgement of one detection task; "none" is an answer where the label holds no box.
+
+    The challenge judges the best box and knows no "none"; where that was said, there is a figure for it besides.
+    """
     given = read_predictions(entry, predictions)
     there, absent = [], []
-    right = np.zeros(len(rows))
+    best, right = np.zeros(len(rows)), np.zeros(len(rows))
     for index, row in enumerate(rows):
         path, truth = str(row["image_path"]), label_box(row)
         box = given.guesses.get(path)
         if truth is None:
             absent.append(index)
-            right[index] = float(path in given.guesses and box is None)
-        else:
-            there.append(index)
-            right[index] = 0.0 if box is None else _overlap(box, truth)
+            right[index] = float(path in given.absent)
+            continue
+        there.append(index)
+        best[index] = 0.0 if box is None else _overlap(box, truth)
+        right[index] = 0.0 if path in given.absent else best[index]
     found = [
-        Figure.mean("iou", there, right[there]),
+        Figure.mean("iou", there, best[there]),
         Figure.mean("sensitivity", there, (right[there] > 0).astype(float)),
     ]
+    if given.absent:
+        found.append(Figure.mean("iou, 0 where none was said", there, right[there]))
     if absent:
         name = "share of images without it answered none"
         found.append(Figure.mean(name, absent, right[absent]))

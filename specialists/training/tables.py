@@ -56,6 +56,8 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                 continue
             if split is not None and record["split"] != split:
                 continue
+            if not counts(record, entry):
+                continue
             path = (data / "csv_files" / str(record["image_path"])).resolve()
             sample = samples.setdefault(
                 path,
@@ -75,6 +77,18 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                     f"{entry.task_id}.csv: the label of {path.name} cannot be read: {error}"
                 ) from error
     return list(samples.values())
+
+
+def counts(record: Row, entry: SpecialistEntry) -> bool:
+    """Return whether a row trains and judges the specialist: no column contradicts the entry's `rows`.
+
+    A table without such a column has nothing to leave out.
+    """
+    return all(
+        float(str(record[column])) == wanted
+        for column, wanted in entry.rows.items()
+        if column in record
+    )
 
 
 def read_table(
