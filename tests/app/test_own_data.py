@@ -21,6 +21,7 @@ from specialists.manifest import PACKAGE_MANIFEST, PACKAGE_WEIGHTS, read_manifes
 from specialists.model import build_backbone
 from specialists.phantom import draw, png_bytes
 from specialists.training.commands import BACKBONE, train_specialist
+from specialists.training.precision import Precision
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig
 from tests.app.conftest import client_of
@@ -29,7 +30,7 @@ from tests.specialists.nets import a_model
 from tests.specialists.own_dataset import TASKS, write_own_data
 
 OTHERS = ["aop_landmarks", "breast_2cls", "breast_lesion", "breast_lesion_det"]
-OPTIONS = ("--steps", "2", "--threads", "1")
+OPTIONS = ("--steps", "2", "--threads", "1", "--precision", "fp32")
 NAMES = {
     "my_outline": "cyst",
     "my_classes": "plain,dark,bright",
@@ -47,7 +48,15 @@ class Home:
         self.data = write_own_data(folder / "own")
         self.says: dict[str, Result] = {}
         _install_backbone(self.specialists)
-        config = SpecialistConfig(seed=1, pack_px=80, warmup_steps=1, steps=2, batch=8, threads=1)
+        config = SpecialistConfig(
+            seed=1,
+            pack_px=80,
+            warmup_steps=1,
+            steps=2,
+            batch=8,
+            threads=1,
+            precision=Precision.FP32,
+        )
         train_specialist(OTHERS, write_dataset(folder / "drawn"), self.specialists, config)
         self.before = self.state()
 

@@ -14,14 +14,15 @@ from planner.training.scenes import BARE, REQUESTED
 from planner.training.survey import Extent
 from specialists.checkpoints import read_tensors
 from specialists.manifest import Threshold
+from specialists.training.precision import Precision
 from specialists.training.registry import write_entries
 from tests.planner.schooling import word_vectors
 from tests.specialists.dataset import read_csv, write_csv, write_dataset
 from tests.specialists.nets import KINDS, installed
 
 CONFIG = PlannerConfig(
-    read=ReadConfig(steps=2, batch=4, save_every=1),
-    learn=LearnConfig(steps=2, batch=4, save_every=1),
+    read=ReadConfig(steps=2, batch=4, save_every=1, precision=Precision.FP32),
+    learn=LearnConfig(steps=2, batch=4, save_every=1, precision=Precision.FP32),
     extent=Extent(train=4, val=4, foreign_train=2, foreign_val=2, drawn=1),
     episodes=6,
     judged=0.01,

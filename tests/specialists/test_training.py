@@ -20,6 +20,7 @@ from specialists.training import generalist
 from specialists.training.batches import Phase, Rotation
 from specialists.training.generalist import Generalist, GeneralistConfig
 from specialists.training.pack import Pack, build_pack
+from specialists.training.precision import Precision
 from specialists.training.regions import training_regions
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import Average, load_state
@@ -32,13 +33,16 @@ FAST = GeneralistConfig(
     pack_px=80,
     warmup_steps=2,
     threads=1,
+    precision=Precision.FP32,
     shares={"Two/drawn": 0.6, "Three/drawn": 0.4},
     phases=[
         Phase(steps=2, side_px=32, batch=6),
         Phase(steps=2, side_px=INPUT_PX, batch=4),
     ],
 )
-HEADS = SpecialistConfig(seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1)
+HEADS = SpecialistConfig(
+    seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1, precision=Precision.FP32
+)
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ from specialists.training.finish import predicted_regions
 from specialists.training.novelty import fit_novelty, own_limit
 from specialists.training.outputs import Outputs
 from specialists.training.pack import build_pack
+from specialists.training.precision import Precision
 from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig
 from specialists.training.tables import read_grey, read_samples
@@ -48,7 +49,9 @@ from tests.specialists.dataset import Row, read_csv, write_csv
 from tests.specialists.nets import a_model, an_entry, threshold
 
 IDS = ["breast_lesion_det", "breast_lesion", "breast_2cls", "aop_landmarks", "intrapartum_head_det"]
-CONFIG = SpecialistConfig(seed=1, pack_px=80, warmup_steps=1, steps=4, batch=8, threads=1)
+CONFIG = SpecialistConfig(
+    seed=1, pack_px=80, warmup_steps=1, steps=4, batch=8, threads=1, precision=Precision.FP32
+)
 
 
 def with_backbone(out: Path) -> Path:
