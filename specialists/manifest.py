@@ -118,7 +118,7 @@ class ModelEntry(_Entry):
 
     id: str
     family: str
-    config: dict[str, int | float | list[int]]
+    config: dict[str, int | float | str | list[int]]
     input_px: Annotated[int, Field(ge=32)]
     mean: float
     std: Annotated[float, Field(gt=0.0)]

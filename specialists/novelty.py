@@ -16,10 +16,6 @@ from torch import Tensor
 from specialists.backbones.transunet import Features, averaged
 from specialists.errors import WeightsError
 
-LEVELS = ("c2", "stem", "c8", "vit")
-"""Finer ones first."""
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Background:
     """All training images as one: `mean` (D,) and `whitening` (D, D) of them, both float32."""
@@ -71,8 +67,8 @@ class Novelty:
 def describe(features: Features, field: Tensor) -> Tensor:
     """(B, D) float32: mean and spread of every channel over the image's field, level by level."""
     parts, covered = [], field
-    for level in LEVELS:
-        x = features[level].float()
+    for level in features.values():  # finer ones first
+        x = level.float()
         covered = averaged(covered, x)  # of the finer level's cells, each of which is a mean
         weight = covered.flatten(2).transpose(1, 2)  # (B, H * W, 1)
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-4)

@@ -4,7 +4,6 @@ import json
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import tomlkit
@@ -40,12 +39,13 @@ from planner.training.vectors import (
     saved_table,
     words_in,
 )
-from specialists.backbones.transunet import STRIDES, Features
+from specialists.backbones.transunet import Features
 from specialists.checkpoints import half, save_tensors, sha256_of
 from specialists.errors import TrainingError, WeightsError
 from specialists.image import Image, image_of
 from specialists.load import load_engine
 from specialists.manifest import Manifest, read_manifest
+from specialists.model import level_widths
 from specialists.training.finish import git_commit
 from specialists.training.state import STATE
 
@@ -302,8 +302,7 @@ class SurveyedBackbone:
     def _levels(self, cells: Tensor) -> Features:
         """(g², C) cells as levels (1, C, g, g), which pooling to the same grid leaves as they are."""
         tower = self._ground.eyes.tower
-        sizes = cast("list[int]", self._ground.manifest.models[tower.model].config["widths"])
-        widths = dict(zip(STRIDES, sizes, strict=True))
+        widths = level_widths(self._ground.manifest.models[tower.model])
         grid = cells.T.reshape(1, -1, tower.grid, tower.grid)
         parts = torch.split(grid, [widths[level] for level in tower.levels], dim=1)
         return dict(zip(tower.levels, parts, strict=True))

@@ -32,7 +32,7 @@ FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest:", "state: ", "\nactions:\n", "\na
 """Parts of every prompt that are one token each; no request holds a line break (`planner.prompt.plain`)."""
 
 GRID = 4
-LEVELS = ("vit", "c8", "stem", "c2")
+LEVELS = ("vit", "c16", "c8", "stem", "c2")
 
 
 def action_names(protocols: Protocols) -> list[str]:

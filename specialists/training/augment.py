@@ -49,7 +49,7 @@ def random_affine(
 ) -> npt.NDArray[np.float64]:
     """(2, 3) map from network pixels of a square of `side` to pack pixels."""
     angle = np.deg2rad(rng.uniform(-policy.rotate_deg, policy.rotate_deg)) * (rng.random() < 0.6)
-    zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.3)))
+    zoom = np.exp(rng.uniform(np.log(0.7), np.log(1.5)))
     limit = np.log(policy.x_scale) if rng.random() < 0.7 else 0.0
     stretch = np.exp(rng.uniform(-limit, limit) / 2)
     flip_x = -1.0 if policy.hflip and rng.random() < 0.5 else 1.0

@@ -15,6 +15,7 @@ from specialists.model import Output, build_backbone, build_head, build_neck, li
 from specialists.training import losses
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.imagenet import trunk_weights
 from specialists.training.pack import Pack
 from specialists.training.state import Average, load_state, save_state
 
@@ -27,7 +28,11 @@ class GeneralistConfig:
 
     seed: int = 0
     pack_px: int = 320
+    start: str | None = None
+    """The ImageNet weights that the trunk starts from, by variant; null starts from random ones."""
     learning_rate: float = 1.5e-3
+    trunk_rate: float = 1.0
+    """Of the trunk, as share of the learning rate."""
     weight_decay: float = 0.03
     warmup_steps: int = 300
     threads: int = 4
@@ -39,10 +44,14 @@ class GeneralistConfig:
 class Generalist(nn.Module):
     """The backbone, one decoder per dense kind, and one output layer per task."""
 
-    def __init__(self, model: ModelEntry, entries: list[SpecialistEntry]) -> None:
+    def __init__(
+        self, model: ModelEntry, entries: list[SpecialistEntry], start: str | None = None
+    ) -> None:
         super().__init__()
         self.entries = {entry.id: entry for entry in entries}
-        self.backbone = build_backbone(model)
+        self.backbone = build_backbone(model, scaled=start is not None)
+        if start is not None:
+            self.backbone.trunk.load_state_dict(trunk_weights(start))
         widths = self.backbone.widths
         self.necks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
@@ -111,12 +120,10 @@ def train(
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    net = Generalist(model, entries)
+    net = Generalist(model, entries, config.start)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(net)
-    optimizer = torch.optim.AdamW(
-        net.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimizer = torch.optim.AdamW(parameter_groups(net, config), config.learning_rate)
     first = load_state(run, net, average, optimizer) if resume else 0
     policies = {entry.id: entry.geometry for entry in entries}
     rotation = Rotation(
@@ -130,7 +137,7 @@ def train(
     progress = tqdm(loader(rotation), desc="stage I", initial=first, total=total, unit="step")
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, total)
+            group["lr"] = group["share"] * learning_rate(config, step, total)
         torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
         values = train_step(net, batch, optimizer, model)
         average.update(net, step)
@@ -142,7 +149,22 @@ def train(
             save_state(run, step + 1, net, average, optimizer)
             saved = time.monotonic()
     net.load_state_dict(average.tensors)
+    net.backbone.fold()
     return net
+
+
+def parameter_groups(net: Generalist, config: GeneralistConfig) -> list[dict[str, object]]:
+    """Return the optimiser's groups: the trunk learns at its own rate, and only matrices decay."""
+    trunk = {id(parameter) for parameter in net.backbone.trunk.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in net.parameters():
+        share = config.trunk_rate if id(parameter) in trunk else 1.0
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    return [
+        {"params": parameters, "share": share, "weight_decay": decay}
+        for (share, decay), parameters in groups.items()
+    ]
 
 
 def train_step(
