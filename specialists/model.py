@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from specialists.backbones.efficientnet_lite import SCALES, EfficientNetLite
-from specialists.backbones.transunet import Features, ResidualTrunk, TransUNet
+from specialists.backbones.transunet import LEVELS, Features, ResidualTrunk, TransUNet
 from specialists.backbones.trunk import Trunk
 from specialists.errors import Rejected, WeightsError
 from specialists.heads.classify import ClassifyHead
@@ -45,7 +45,8 @@ def build_backbone(entry: ModelEntry, *, scaled: bool = False) -> TransUNet:
 
 
 def _build_trunk(entry: ModelEntry, *, scaled: bool) -> Trunk:
-    encoder = entry.config.get("encoder")
+    _require(entry, "encoder", str)
+    encoder = entry.config["encoder"]
     if encoder in SCALES:
         return EfficientNetLite(str(encoder), scaled=scaled)
     if encoder != "residual":
@@ -53,9 +54,8 @@ def _build_trunk(entry: ModelEntry, *, scaled: bool) -> Trunk:
     _require(entry, "widths", list)
     _require(entry, "blocks", int)
     widths = cast("list[int]", entry.config["widths"])
-    if len(widths) != len(ResidualTrunk.strides):
-        wanted = len(ResidualTrunk.strides)
-        raise WeightsError(f"The manifest entry {entry.id} needs {wanted} config.widths.")
+    if not 2 <= len(widths) <= len(LEVELS):
+        raise WeightsError(f"The manifest entry {entry.id} needs 2 to {len(LEVELS)} config.widths.")
     return ResidualTrunk(widths, cast(int, entry.config["blocks"]))
 
 

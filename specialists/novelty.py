@@ -16,6 +16,7 @@ from torch import Tensor
 from specialists.backbones.transunet import Features, averaged
 from specialists.errors import WeightsError
 
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Background:
     """All training images as one: `mean` (D,) and `whitening` (D, D) of them, both float32."""

@@ -69,7 +69,9 @@ class FixedNormConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width_in, H, W) to (B, width_out, H / stride, W / stride), padded as TensorFlow pads."""
-        weight = self.weight if self.scale is None else self.weight * self.scale[:, None, None, None]
+        weight = (
+            self.weight if self.scale is None else self.weight * self.scale[:, None, None, None]
+        )
         pad = self.kernel // 2
         if self.stride == 1:
             return F.conv2d(x, weight, self.bias, 1, pad, groups=self.groups)
@@ -94,9 +96,7 @@ class InvertedResidual(nn.Module):
         self.expand = (
             FixedNormConv(width_in, hidden, scaled=scaled) if stage.expansion > 1 else None
         )
-        self.depthwise = FixedNormConv(
-            hidden, hidden, stage.kernel, stride, hidden, scaled=scaled
-        )
+        self.depthwise = FixedNormConv(hidden, hidden, stage.kernel, stride, hidden, scaled=scaled)
         self.project = FixedNormConv(hidden, stage.width, scaled=scaled)
         self.shortcut = stride == 1 and width_in == stage.width
 

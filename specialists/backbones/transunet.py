@@ -1,6 +1,7 @@
 """TransUNet-style hybrid encoder: a convolutional trunk and a ViT on its last level (USTri, section 2.5)."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.backbones.trunk import Trunk
+
+LEVELS = ("c2", "stem", "c8", "c16", "c32")
+"""A trunk's levels, of strides 2 to 32."""
 
 Features = dict[str, Tensor]
 """Maps by level name, finest first, `vit` last, each (B, C, H, W)."""
@@ -114,25 +118,24 @@ def position_code(height: int, width: int, channels: int) -> Tensor:
 
 
 class ResidualTrunk(Trunk):
-    """Residual stages from random weights; `widths` are those of strides 2, 4, 8 and 16."""
-
-    strides = {"c2": 2, "stem": 4, "c8": 8, "c16": 16}
+    """Residual stages from random weights; `widths` are those of strides 2, 4, 8 and so on."""
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
-        w2, w4, w8, w16 = widths
-        self.widths = dict(zip(self.strides, widths, strict=True))
-        self.c2 = nn.Sequential(ConvNorm(1, w2, stride=2), ConvNorm(w2, w2))
-        self.stem = _stage(w2, w4, blocks)
-        self.c8 = _stage(w4, w8, blocks)
-        self.c16 = _stage(w8, w16, blocks)
+        names = LEVELS[: len(widths)]
+        self.widths = dict(zip(names, widths, strict=True))
+        self.strides = {name: 2 ** (index + 1) for index, name in enumerate(names)}
+        first = nn.Sequential(ConvNorm(1, widths[0], stride=2), ConvNorm(widths[0], widths[0]))
+        self.stages = nn.ModuleList([first])
+        for width_in, width_out in pairwise(widths):
+            self.stages.append(_stage(width_in, width_out, blocks))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps by level of (B, 1, H, W) normalised grey; H and W are multiples of 16."""
-        c2 = self.c2(x)
-        stem = self.stem(c2)
-        c8 = self.c8(stem)
-        return {"c2": c2, "stem": stem, "c8": c8, "c16": self.c16(c8)}
+        """Maps by level of (B, 1, H, W) normalised grey; H and W are multiples of the last stride."""
+        found = {}
+        for name, stage in zip(self.strides, self.stages, strict=True):
+            x = found[name] = stage(x)
+        return found
 
 
 class TransUNet(nn.Module):

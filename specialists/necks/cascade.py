@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from specialists.backbones.transunet import ConvNorm, averaged
 
+
 class Cascade(nn.Module):
     """Decoder down to the last of `levels`; `widths` are its own, one per level after the first.
 

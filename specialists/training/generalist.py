@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from specialists.checkpoints import load_module, read_tensors
 from specialists.manifest import Kind, ModelEntry, SpecialistEntry
 from specialists.model import Output, build_backbone, build_head, build_neck, line_ends
 from specialists.training import losses
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
-from specialists.training.imagenet import trunk_weights
+from specialists.training.imagenet import write_trunk
 from specialists.training.pack import Pack
 from specialists.training.state import Average, load_state, save_state
 
@@ -45,13 +46,11 @@ class Generalist(nn.Module):
     """The backbone, one decoder per dense kind, and one output layer per task."""
 
     def __init__(
-        self, model: ModelEntry, entries: list[SpecialistEntry], start: str | None = None
+        self, model: ModelEntry, entries: list[SpecialistEntry], *, scaled: bool = False
     ) -> None:
         super().__init__()
         self.entries = {entry.id: entry for entry in entries}
-        self.backbone = build_backbone(model, scaled=start is not None)
-        if start is not None:
-            self.backbone.trunk.load_state_dict(trunk_weights(start))
+        self.backbone = build_backbone(model, scaled=scaled)
         widths = self.backbone.widths
         self.necks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
@@ -120,7 +119,10 @@ def train(
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    net = Generalist(model, entries, config.start)
+    net = Generalist(model, entries, scaled=config.start is not None)
+    if config.start is not None and not resume:
+        path = write_trunk(config.start, run / f"{config.start}.safetensors")
+        load_module(net.backbone.trunk, read_tensors(path), path)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(net)
     optimizer = torch.optim.AdamW(parameter_groups(net, config), config.learning_rate)

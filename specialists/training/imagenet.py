@@ -36,14 +36,15 @@ def trunk_weights(variant: str) -> dict[str, Tensor]:
     return to_trunk(read_wheel(variant), variant)
 
 
-def write_trunk(variant: str, path: Path) -> str:
-    """Write those tensors to `path` as safetensors and return the file's SHA-256.
+def write_trunk(variant: str, path: Path) -> Path:
+    """Write those tensors to `path` as safetensors, which a training reads from then on, and return it.
 
     Raises:
         TrainingError: as `trunk_weights`.
     """
     origin = {"variant": variant, "licence": "Apache-2.0", "source_sha256": SHA256[variant]}
-    return save_tensors(path, trunk_weights(variant), origin)
+    save_tensors(path, trunk_weights(variant), origin)
+    return path
 
 
 def read_wheel(variant: str) -> dict[str, Tensor]:
@@ -92,9 +93,7 @@ def to_trunk(reference: dict[str, Tensor], variant: str) -> dict[str, Tensor]:
     return found
 
 
-def _fixed(
-    name: str, weight: Tensor, reference: dict[str, Tensor], norm: str
-) -> dict[str, Tensor]:
+def _fixed(name: str, weight: Tensor, reference: dict[str, Tensor], norm: str) -> dict[str, Tensor]:
     spread = (reference[f"{norm}.running_var"] + EPSILON).sqrt()
     scale = reference[f"{norm}.weight"] / spread
     bias = reference[f"{norm}.bias"] - reference[f"{norm}.running_mean"] * scale

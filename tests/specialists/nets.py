@@ -11,13 +11,15 @@ from specialists.model import SpecialistNet, build_backbone
 
 MODEL = "tiny"
 INPUT_PX = 64
-SIZES: dict[str, int | float | list[int]] = {
-    "widths": [8, 16, 16, 32],
+SIZES: dict[str, int | float | str | list[int]] = {
+    "encoder": "residual",
+    "widths": [8, 16, 16, 16, 32],
+    "vit_width": 32,
     "blocks": 1,
     "layers": 1,
     "heads": 2,
     "mlp_ratio": 2,
-    "decoder_widths": [16, 8, 8],
+    "decoder_widths": [16, 16, 8, 8],
 }
 KINDS = {
     "detect": "breast_lesion_det",
