@@ -1,5 +1,7 @@
-"""EfficientNet-Lite, the convolutional trunk that starts from ImageNet weights (Tan and Le 2019; the Lite variant has
-ReLU6, no squeeze-and-excitation, and a stem of fixed width)."""
+"""EfficientNet-Lite, the convolutional trunk that starts from ImageNet weights (Tan and Le 2019).
+
+The Lite variant has ReLU6, no squeeze-and-excitation, and a stem of fixed width.
+"""
 
 import math
 from typing import NamedTuple
@@ -102,9 +104,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width_in, H, W) to (B, width, H / stride, W / stride)."""
-        out = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
-        out = F.relu6(self.depthwise(out), inplace=True)
-        out = self.project(out)
+        wide = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        out: Tensor = self.project(F.relu6(self.depthwise(wide), inplace=True))
         return x + out if self.shortcut else out
 
 

@@ -1,7 +1,5 @@
 """The ImageNet trunk answers as the reference network does, grey instead of colour, and folds without a change."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
@@ -25,11 +23,12 @@ def picture() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Iterator[nn.Module]:
+def reference() -> nn.Module:
     """The network that the weights were published for, from its own package."""
     net = EfficientNet.from_name("efficientnet-lite0")
     net.load_state_dict(imagenet.read_wheel(VARIANT))
-    yield net.eval()
+    evaluated: nn.Module = net.eval()
+    return evaluated
 
 
 @torch.inference_mode()
@@ -42,8 +41,9 @@ def test_logits_on_a_grey_picture_are_those_of_the_reference_network(
     # the classifier, which our trunk leaves out, from the reference's own layers
     published = imagenet.read_wheel(VARIANT)
     x = F.conv2d(deepest, published["_conv_head.weight"])
-    norm = [published[f"_bn1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
-    x = F.relu6(F.batch_norm(x, *norm, eps=imagenet.EPSILON))
+    mean, variance = published["_bn1.running_mean"], published["_bn1.running_var"]
+    scale, shift = published["_bn1.weight"], published["_bn1.bias"]
+    x = F.relu6(F.batch_norm(x, mean, variance, scale, shift, eps=imagenet.EPSILON))
     ours = F.linear(x.mean((2, 3)), published["_fc.weight"], published["_fc.bias"])
     theirs = reference(picture.expand(-1, 3, -1, -1))
     assert torch.allclose(ours, theirs, atol=1e-3)

@@ -64,7 +64,7 @@ def test_all_specialists_of_an_image_share_one_backbone_pass(engine: Engine) -> 
 
 
 def test_another_image_gets_another_answer(engine: Engine) -> None:
-    answers = [engine.run("breast_lesion_det", an_image(seed=seed)) for seed in range(4)]
+    answers = [engine.run("aop_landmarks", an_image(seed=seed)) for seed in range(4)]
     assert len({answer.model_dump_json() for answer in answers}) > 1
 
 

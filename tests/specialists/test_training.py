@@ -34,8 +34,8 @@ FAST = GeneralistConfig(
     threads=1,
     shares={"Two/drawn": 0.6, "Three/drawn": 0.4},
     phases=[
-        Phase(steps=2, side_px=32, batch=6),
-        Phase(steps=2, side_px=INPUT_PX, batch=4),
+        Phase(steps=2, side_px=64, batch=6),
+        Phase(steps=2, side_px=96, batch=4),
     ],
 )
 HEADS = SpecialistConfig(seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1)
@@ -84,7 +84,7 @@ def test_stage_one_trains_every_part_and_follows_from_its_seed(pack: Pack, tmp_p
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     pack: Pack, tmp_path: Path
 ) -> None:
-    phases = [Phase(steps=8, side_px=32, batch=6), Phase(steps=8, side_px=48, batch=4)]
+    phases = [Phase(steps=8, side_px=64, batch=6), Phase(steps=8, side_px=96, batch=4)]
     config = replace(FAST, phases=phases, save_every_s=0.0)
     whole = weights_of(stage_one(pack, tmp_path / "whole", config))
     cut = tmp_path / "cut"
@@ -135,7 +135,7 @@ def test_a_batch_is_the_same_wherever_a_rotation_starts(pack: Pack, tmp_path: Pa
     policies = {e.id: e.geometry for e in a_manifest(tmp_path).specialists.values()}
     whole = list(Rotation(pack, policies, FAST.shares, FAST.phases, seed=1))
     late = list(Rotation(pack, policies, FAST.shares, FAST.phases, seed=1, first_step=3))
-    assert [batch.images.shape[-1] for batch in whole] == [32, 32, INPUT_PX, INPUT_PX]
+    assert [batch.images.shape[-1] for batch in whole] == [64, 64, 96, 96]
     assert len(late) == 1
     assert torch.equal(late[0].images, whole[3].images)
     assert late[0].rows.keys() == whole[3].rows.keys()
