@@ -28,8 +28,9 @@ demo: install ## Show an image become a report in the browser (IMAGE=path for yo
 test: install ## Run the tests, but for the long ones
 	$(PYTEST) -m "not soak"
 
-soak: install ## Run the long tests
+soak: install ## Run the long tests, and those of properties on examples that were never tried
 	$(PYTEST) -m soak
+	$(PYTEST) -m "hypothesis and not soak" --hypothesis-profile=search
 
 bench: install ## Measure this machine into docs/performance.md and docs/deployment.md
 	$(BIN)/python -m tests.app.stacked $(BIN)/ustri bench --json docs/performance.json --pages docs \

@@ -3,9 +3,9 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import httpx
 import numpy as np
@@ -20,6 +20,7 @@ from reports.model import MaskEvidence, Outcome, Report
 from specialists.manifest import read_manifest
 from specialists.phantom import Options, draw, png_bytes
 from specialists.phantom_tissue import Lesion
+from tests.processes import finished, started
 from tests.serving import a_phantom, service, truthful_tools
 
 SIZES = [(240, 320), (320, 240), (200, 480), (333, 217)]
@@ -99,13 +100,9 @@ def test_the_shipped_specialists_report_a_phantom(tmp_path: Path, home: Path) ->
     image = tmp_path / "phantom.png"
     image.write_bytes(png_bytes(draw("breast", seed=1, options=Options(lesion=Lesion.BENIGN))))
     command = [sys.executable, "-c", "from app.cli import main; main()", "analyze", str(image)]
-    ended = subprocess.run(
+    ended = finished(
         [*command, "--exam", "breast", "--json", "--out", str(folder)],
         env=os.environ | {"USTRI_DATA_DIR": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
     )
     assert ended.returncode in (0, 5), ended.stderr
     report = Report.model_validate(json.loads(ended.stdout))
@@ -127,12 +124,8 @@ def test_the_demo_command_serves_until_it_is_interrupted(home: Path) -> None:
         "0",
     ]
     settings = {"USTRI_DATA_DIR": str(home), "USTRI_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command,
-        env=os.environ | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    with started(
+        command, env=os.environ | settings, stdout=PIPE, stderr=STDOUT, text=True
     ) as running:
         assert running.stdout is not None
         lines: list[str] = []

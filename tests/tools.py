@@ -3,11 +3,12 @@
 import importlib
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+
+from tests.processes import finished
 
 PRIVATE_SCHEME_WARNING = (
     "Warning - Unrecognized defined term <99USTRI> for value 1 of attribute "
@@ -42,6 +43,6 @@ def complaints(data: bytes, folder: Path) -> list[str]:
     program = require("dciodvfy", "apt-get install dicom3tools")
     path = folder / "checked.dcm"
     path.write_bytes(data)
-    ran = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+    ran = finished([program, str(path)])
     lines = (ran.stdout + ran.stderr).splitlines()
     return [line for line in lines if line.startswith(("Error", "Warning"))]

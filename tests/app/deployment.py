@@ -3,13 +3,13 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import httpx
 from sqlalchemy import create_engine, text
@@ -18,6 +18,7 @@ from tests.app import stand_in_process
 from tests.app.conftest import a_png
 from tests.app.stacks import until
 from tests.app.stand_in import INSTALLED
+from tests.processes import end, start
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
@@ -52,17 +53,17 @@ class Deployment:
             "USTRI_WORKER_THREADS": "2",
             "PYTHONPATH": str(ROOT),
         } | dict(environment)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Popen[bytes]] = {}
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{self.port}",
             headers={} if key is None else {"Authorization": f"Bearer {key}"},
             timeout=30,
         )
 
-    def start(self, name: str, role: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, role: str, **environment: str) -> Popen[bytes]:
         """That process, begun under that name; it answers or works some time later."""
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
+            process = start(
                 [
                     *(sys.executable, stand_in_process.__file__, role),
                     *(str(self._delay_s), str(self.diary)),
@@ -81,8 +82,7 @@ class Deployment:
 
     def kill(self, name: str) -> None:
         """Nothing; that process is gone as by a power cut."""
-        self.processes[name].send_signal(signal.SIGKILL)
-        self.processes[name].wait(30)
+        end(self.processes[name])
 
     def check_running(self) -> None:
         """Nothing; no process has ended by a fault of its own, for then waiting is in vain."""
@@ -175,8 +175,7 @@ class Deployment:
         """Nothing; every process is gone."""
         self.client.close()
         for process in self.processes.values():
-            process.kill()
-            process.wait(30)
+            end(process)
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 import json
 import socket
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 
 import httpx
 
+from tests.processes import end, start
 from tests.tools import missing
 
 PROGRAM = Path("/usr/sbin/Orthanc")
@@ -30,7 +31,7 @@ class Orthanc:
 
     folder: Path
     port: int = field(default_factory=a_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -60,18 +61,18 @@ class Orthanc:
         path = self.folder / "orthanc.json"
         path.write_text(json.dumps(settings), encoding="utf-8")
         with (self.folder / "log.txt").open("ab") as log:
-            self.process = subprocess.Popen([PROGRAM, path], stdout=log, stderr=log)
+            self.process = start([PROGRAM, path], stdout=log, stderr=log)
         until = time.monotonic() + 60
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > until:
+                self.stop()
                 raise TimeoutError((self.folder / "log.txt").read_text(encoding="utf-8"))
             time.sleep(0.05)
 
     def stop(self) -> None:
         """Nothing; it is gone at once. Told to end, it takes 2.4 s; what it answered for is in its files either way."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait(30)
+            end(self.process)
             self.process = None
 
     def _answers(self) -> bool:

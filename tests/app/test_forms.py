@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from app.forms import negotiated
 from app.rendering import MEDIA, ReportForm, Subject, render
 from tests.app.conftest import Serve, a_png
 from tests.app.stand_in import StandInTools
+from tests.processes import finished
 from tests.reports.forms import REPORTS, frame_png
 from tests.tools import module
 
@@ -138,9 +138,7 @@ for form in ReportForm:
 print(json.dumps(said))
 """
     root = Path(__file__).parent.parent.parent
-    ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root
-    )
+    ran = finished([sys.executable, "-c", script], check=True, cwd=root)
     said = json.loads(ran.stdout)
     assert set(said) == {"pdf", "dcm", "seg.dcm", "image.dcm"}
     for sentence in said.values():

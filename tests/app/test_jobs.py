@@ -1,7 +1,6 @@
 """Leases, fencing and attempts: one job is worked on by one worker, and written once."""
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from app.tables import JobRow, JobState
 from planner.case import Record
 from tests.app.conftest import a_png
 from tests.builders import a_report, a_step
+from tests.processes import finished, started
 
 LEASE_S = 30.0
 ATTEMPTS = 3
@@ -140,9 +140,7 @@ def test_a_living_process_keeps_its_jobs_and_an_ended_one_loses_them_at_once(sto
     assert a_worker(store).claim() is not None
     assert a_worker(store).expire_dead() == 0
     code = "from app.jobs import new_owner; print(new_owner())"
-    owner = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    owner = finished([sys.executable, "-c", code], check=True).stdout.strip()
     assert owner_process(owner).known_dead
     with store.write() as session:
         session.execute(update(JobRow).values(lease_owner=owner))
@@ -273,8 +271,9 @@ def test_processes_that_start_at_once_migrate_once(either: Settings) -> None:
         "Store.open(Settings.model_validate_json(sys.argv[1])).close()"
     )
     text = either.model_dump_json()
-    started = [subprocess.Popen([sys.executable, "-c", code, text]) for _ in range(3)]
-    assert [process.wait(120) for process in started] == [0, 0, 0]
+    command = [sys.executable, "-c", code, text]
+    with started(command) as one, started(command) as two, started(command) as three:
+        assert [process.wait(120) for process in (one, two, three)] == [0, 0, 0]
 
 
 def test_threads_of_one_process_write_in_turn() -> None:

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from tests.app.scraping import parsed
 from tests.app.stacks import until
 from tests.app.stand_in import StandInTools
 from tests.app.test_dicom_privacy_everywhere import found_in, planted_file
+from tests.processes import started
 
 MARK = "ZQXJV"
 REQUEST_ID = "0f3c-req.7781_a"
@@ -271,15 +271,15 @@ def test_serve_logs_each_request_without_being_asked_to(tmp_path: Path) -> None:
         "PYTHONPATH": str(ROOT),
     }
     arguments = ("-c", "from app.cli import main; main()", "serve", "--port", str(port))
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
+    with (
+        (tmp_path / "log").open("wb") as log,
+        started(
             [sys.executable, *arguments], env=os.environ | environment, stdout=log, stderr=log
-        )
-        try:
-            until(lambda: _asked(port), "The service does not answer.")
-        finally:
-            process.terminate()
-            process.wait(60)
+        ) as process,
+    ):
+        until(lambda: _asked(port), "The service does not answer.")
+        process.terminate()
+        process.wait(60)
     text = (tmp_path / "log").read_text(encoding="utf-8")
     lines = lines_of("\n".join(line for line in text.splitlines() if line.startswith("{")))
     assert [line["route"] for line in lines if line["logger"] == "app.access"][-1] == "/specialists"

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from app.settings import Settings
 from tests.app.conftest import a_png
 from tests.app.deployment import ROOT, Deployment, deployed
 from tests.app.stacks import Postgres, Redis, until
+from tests.processes import finished
 
 PROBE = """
 import asyncio, json, sys
@@ -60,13 +60,12 @@ def test_a_web_process_answers_and_never_loads_a_network(tmp_path: Path) -> None
         "USTRI_WORKER_THREADS": "0",
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run(
+    done = finished(
         [sys.executable, "-c", PROBE],
         env=os.environ | environment,
         input=a_png(),
-        capture_output=True,
+        text=False,
         check=True,
-        timeout=240,
     )
     assert json.loads(done.stdout) == [202, 200, []]
 

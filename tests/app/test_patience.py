@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from app.settings import Settings
 from tests.app import stand_in_process
 from tests.app.deployment import ROOT, deployed, free_port
 from tests.app.stacks import Postgres, until
+from tests.processes import started
 
 NOBODY_THERE = "postgresql+psycopg://ustri@/ustri?host=/nowhere"
 WAITS = "The start waits for it"
@@ -91,12 +91,10 @@ def test_a_start_that_waits_ends_when_it_is_told_to_stop(
         "USTRI_WORKER_THREADS": "0",
         "PYTHONPATH": str(ROOT),
     }
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=os.environ | environment, stdout=file, stderr=file)
-    try:
+    with (
+        log.open("wb") as file,
+        started([*command], env=os.environ | environment, stdout=file, stderr=file) as process,
+    ):
         until(lambda: WAITS in log.read_text(encoding="utf-8"), "It does not say that it waits.")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    finally:
-        process.kill()
-        process.wait(20)

@@ -1,9 +1,7 @@
 """Reports are sent to a real Orthanc, once, whatever is down, killed or refused meanwhile."""
 
 import io
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -36,6 +34,7 @@ from tests.app.conftest import Serve, a_png
 from tests.app.dicom_files import calibrated
 from tests.app.orthanc import PASSWORD, USER, Orthanc
 from tests.app.stand_in import StandInTools
+from tests.processes import end, started
 
 LIMIT_PIXELS = 25_000_000
 
@@ -254,14 +253,13 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finishes_withou
         port = silent.getsockname()[1]
         code = "from app.cli import main; main()"
         words = ["push", analysis, "--dicomweb", f"http://127.0.0.1:{port}/dicom-web"]
-        process = subprocess.Popen([sys.executable, "-c", code, *words])
-        connection, _ = silent.accept()
-        with connection:
-            sent = b""
-            while not sent.endswith((b"--", b"--\r\n")):  # The end of a multipart body.
-                sent += connection.recv(1 << 16)
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        with started([sys.executable, "-c", code, *words]) as process:
+            connection, _ = silent.accept()
+            with connection:
+                sent = b""
+                while not sent.endswith((b"--", b"--\r\n")):  # The end of a multipart body.
+                    sent += connection.recv(1 << 16)
+                end(process)
     assert b"DICM" in sent
     store = Store.open(over)
     [picture, *others] = outbox_of(over, store).items()

@@ -4,12 +4,12 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import httpx
 import pytest
@@ -18,9 +18,11 @@ from reports.model import Report
 from tests.app import stand_in
 from tests.app.conftest import a_png
 from tests.app.stand_in import INSTALLED
+from tests.processes import end, started
+from tests.processes import start as start_process
 
 ROOT = Path(__file__).parents[2]
-Start = Callable[[float], subprocess.Popen[bytes]]
+Start = Callable[[float], Popen[bytes]]
 
 
 @pytest.fixture
@@ -39,11 +41,11 @@ def client(port: int) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def start(tmp_path: Path, port: int, client: httpx.Client) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
+    begun: list[Popen[bytes]] = []
 
-    def launch(delay_s: float) -> subprocess.Popen[bytes]:
+    def launch(delay_s: float) -> Popen[bytes]:
         with (tmp_path / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
+            process = start_process(
                 [
                     sys.executable,
                     stand_in.__file__,
@@ -55,14 +57,13 @@ def start(tmp_path: Path, port: int, client: httpx.Client) -> Iterator[Start]:
                 stdout=log,
                 stderr=log,
             )
-        started.append(process)
+        begun.append(process)
         wait_until(lambda: answers(client), process)
         return process
 
     yield launch
-    for process in started:
-        process.kill()
-        process.wait()
+    for process in begun:
+        end(process)
 
 
 def answers(client: httpx.Client) -> bool:
@@ -72,9 +73,7 @@ def answers(client: httpx.Client) -> bool:
         return False
 
 
-def wait_until(
-    condition: Callable[[], bool], process: subprocess.Popen[bytes], limit_s: float = 60
-) -> None:
+def wait_until(condition: Callable[[], bool], process: Popen[bytes], limit_s: float = 60) -> None:
     until = time.monotonic() + limit_s
     while not condition():
         if process.poll() is not None:
@@ -180,13 +179,12 @@ def test_sigterm_ends_after_the_running_step_and_the_rest_is_done_later(
 
 def test_sigterm_lets_a_waiting_request_have_its_report(client: httpx.Client, start: Start) -> None:
     process = start(0.2)
-    killer = subprocess.Popen(
-        [sys.executable, "-c", f"import os,time; time.sleep(0.5); os.kill({process.pid}, 15)"]
-    )
-    response = client.post("/analyze", files={"image": ("scan.png", a_png())})
-    assert response.status_code == 200
-    assert response.json()["outcome"] == "reported"
-    assert killer.wait() == 0
+    code = f"import os,time; time.sleep(0.5); os.kill({process.pid}, 15)"
+    with started([sys.executable, "-c", code]) as killer:
+        response = client.post("/analyze", files={"image": ("scan.png", a_png())})
+        assert response.status_code == 200
+        assert response.json()["outcome"] == "reported"
+        assert killer.wait(60) == 0
     process.wait(20)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +50,7 @@ from tests.planner.stand_ins import (
     run_case,
     statements,
 )
+from tests.processes import finished
 
 ALL_TOOLS = tuple(
     dict.fromkeys(
@@ -167,12 +167,10 @@ def test_another_process_with_another_hash_seed_says_the_same(question: str) -> 
     )
     root = str(Path(__file__).parents[2])
     hashes = {
-        subprocess.run(
+        finished(
             [sys.executable, "-c", code, question],
             env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": root},
             cwd=root,
-            capture_output=True,
-            text=True,
             check=True,
         ).stdout
         for seed in ("1", "2")
@@ -251,7 +249,7 @@ def some_tools(draw: st.DrawFn) -> StandInTools:
     return StandInTools(answers=answers, manifest=manifest)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tools=some_tools(),
     exam=st.none() | st.sampled_from(ExamCode),

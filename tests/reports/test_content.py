@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tests.builders import (
     a_worded_report,
     an_image_info,
 )
+from tests.processes import finished
 
 ROOT = Path(__file__).parents[2]
 
@@ -139,14 +139,13 @@ def test_every_key_of_a_report_is_either_content_or_known_not_to_be() -> None:
 
 
 def forms_in_another_process(hash_seed: str) -> str:
-    return subprocess.run(
+    printed: str = finished(
         [sys.executable, "-c", PRINT_ALL_FORMS],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
         check=True,
     ).stdout
+    return printed
 
 
 def test_the_same_results_give_the_same_bytes_in_any_process() -> None:

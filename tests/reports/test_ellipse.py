@@ -23,7 +23,7 @@ def in_pixels(ring: Ring, scale: tuple[float, float]) -> Ring:
     return tuple((x / scale[0], y / scale[1]) for x, y in ring)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(5, 200),
     st.floats(0.4, 0.98),
@@ -44,7 +44,7 @@ def test_axes_and_circumference_are_those_drawn(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-80, 80))
 def test_the_axes_end_where_they_are_drawn(angle: float) -> None:
     found = ellipse_of((an_ellipse((300, 200), (100, 60), angle_deg=angle, points=POINTS),))

@@ -1,5 +1,4 @@
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from reports.fhir import to_fhir
 from reports.fhir_codes import check
 from reports.model import Report, Status
 from tests.builders import a_worded_report
+from tests.processes import finished
 from tests.reports.forms import REPORTS, a_fetal_report
 from tests.tools import missing, module, require
 
@@ -28,13 +28,7 @@ def validator(pytestconfig: pytest.Config) -> Path:
     if not (folder / "node_modules" / "fhir" / "package.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder))
-        ran = subprocess.run(
-            [npm, "install", *quiet, VALIDATOR],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        ran = finished([npm, "install", *quiet, VALIDATOR], limit_s=120)
         if ran.returncode:
             missing(f"npm could not install {VALIDATOR}.")
     return folder
@@ -47,9 +41,7 @@ def errors(validator: Path, folder: Path, bundles: dict[str, bytes]) -> dict[str
         path = folder / f"{index}.json"
         path.write_bytes(data)
         paths.append(str(path))
-    ran = subprocess.run(
-        ["node", str(SCRIPT), str(validator), *paths], capture_output=True, text=True, check=True
-    )
+    ran = finished(["node", str(SCRIPT), str(validator), *paths], check=True)
     return dict(zip(bundles, json.loads(ran.stdout).values(), strict=True))
 
 

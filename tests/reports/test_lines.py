@@ -23,7 +23,7 @@ from tests.builders import an_ellipse
 SCALES = st.tuples(st.floats(0.1, 2), st.floats(0.1, 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-1.5, 1.5), st.floats(-50, 50), SCALES)
 def test_a_robust_line_is_the_line_in_spite_of_a_fifth_of_wrong_points(
     slope: float, intercept: float, scale: tuple[float, float]
@@ -55,7 +55,7 @@ def test_a_turn_goes_left_down_right_on_the_screen() -> None:
     assert turn_deg((-1, 0), (0, -1)) == pytest.approx(270)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-720, 720))
 def test_undirected_lines_are_at_most_a_right_angle_apart(degrees: float) -> None:
     found = axial_deg(degrees)
@@ -63,7 +63,7 @@ def test_undirected_lines_are_at_most_a_right_angle_apart(degrees: float) -> Non
     assert math.sin(math.radians(found - degrees)) == pytest.approx(0, abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-75, 75), SCALES)
 def test_the_long_axis_ends_at_the_ellipses_ends(angle: float, scale: tuple[float, float]) -> None:
     drawn = an_ellipse((150, 120), (60, 20), angle_deg=angle, points=720)

@@ -63,7 +63,7 @@ def test_an_age_outside_its_weeks_is_not_given(hc_cm: float) -> None:
         gestational_age_weeks(hc_cm)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(45, 60),
     st.floats(0.65, 0.95),

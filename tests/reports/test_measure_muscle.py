@@ -99,7 +99,7 @@ def test_a_drawn_muscle_has_all_its_numbers() -> None:
     assert "assuming square pixels" in found[FASCICLE_ANGLE].formula
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.floats(-6, 6),
     st.floats(5, 40),
@@ -137,7 +137,7 @@ def test_the_angle_is_the_one_to_the_deep_aponeurosis_in_millimetres(
     assert "square" not in found[FASCICLE_ANGLE].formula
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(st.floats(0.05, 0.5), st.floats(0.05, 0.5)), st.floats(10, 350))
 def test_thickness_is_vertical_and_scaled_by_the_rows(
     scale: tuple[float, float], apart: float

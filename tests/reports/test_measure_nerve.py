@@ -37,7 +37,7 @@ def values(found: list[Number], name: str) -> list[float | None]:
     return [number.value for number in found if number.name == name]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.tuples(st.floats(0.03, 0.1), st.floats(0.03, 0.1)),
     st.floats(-60, 60),

@@ -99,7 +99,7 @@ def test_landmarks_and_outlines_give_the_phantoms_angle(seed: int, aspect: float
     assert outlined.far == pytest.approx(truth.superior, abs=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(70, 170),
     st.floats(-40, 40),
@@ -161,7 +161,7 @@ def test_a_missing_landmark_is_named(name: str) -> None:
     assert name in angle.reason
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(-25, 25), st.tuples(st.floats(0.3, 0.6), st.floats(0.3, 0.6)))
 def test_the_distance_is_measured_at_right_angles_to_the_symphysis_in_mm(
     tilt: float, scale: tuple[float, float]

@@ -45,25 +45,32 @@ def test_the_field_is_centred_and_fills_the_longer_side(height_px: int, width_px
     assert (x_max - x_min) * height_px == pytest.approx((y_max - y_min) * width_px)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(48, 900), st.integers(48, 900), SHARES, SHARES)
+@settings(max_examples=40)
+@example(height_px=54, width_px=860, x_share=0.5, y_share=1.0)
+@example(height_px=24, width_px=53, x_share=0.0, y_share=1.0)
+@given(st.integers(20, 900), st.integers(20, 900), SHARES, SHARES)
 def test_a_drawn_dot_lands_where_the_map_says(
     height_px: int, width_px: int, x_share: float, y_share: float
 ) -> None:
     box = letterbox(height_px, width_px, 64)
-    radius = max(3, round(2 / box.scale))  # wide enough to be seen after shrinking
-    spread = np.array([width_px, height_px]) - 2 * radius - 2
-    column, row = (radius + 1 + spread * [x_share, y_share]).astype(int)
+    widest = (min(height_px, width_px) - 1) // 2
+    radius = min(max(3, round(2 / box.scale)), widest)  # seen after shrinking, whole in the image
+    spread = np.array([width_px, height_px]) - 2 * radius - 1
+    column, row = (radius + spread * [x_share, y_share]).astype(int)
     pixels = np.zeros((height_px, width_px), np.uint8)
     pixels[row - radius : row + radius + 1, column - radius : column + radius + 1] = 200
     resized = resize(pixels, box).astype(float)
     centres = np.arange(64) + 0.5
     found = [resized.sum(0) @ centres, resized.sum(1) @ centres] / resized.sum()
-    assert found == pytest.approx(box.to_network(np.array([column, row]) + 0.5), abs=0.5)
+    assert found == pytest.approx(box.to_network(np.array([column, row]) + 0.5), abs=0.3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example(height_px=20, width_px=492, share=0.5, nearest=False)
+@example(height_px=838, width_px=20, share=0.75, nearest=False)
+@example(height_px=875, width_px=32, share=0.8, nearest=False)
+@example(height_px=427, width_px=20, share=0.75, nearest=True)
+@example(height_px=64, width_px=23, share=0.68, nearest=False)
 @given(st.integers(20, 900), st.integers(20, 900), st.floats(0.2, 0.8), st.booleans())
 def test_a_drawn_edge_lands_where_the_map_says(
     height_px: int, width_px: int, share: float, nearest: bool
@@ -72,15 +79,20 @@ def test_a_drawn_edge_lands_where_the_map_says(
     edge = round(share * width_px)
     pixels = np.zeros((height_px, width_px), np.uint8)
     pixels[:, edge:] = 200
-    middle = resize(pixels, box, nearest=nearest)[32].astype(float)
-    lit = (
-        middle.sum() / middle.max()
-    )  # of a thin strip even the middle row is darkened by the border
-    expected = box.field()[2] - box.to_network(np.array([edge, 0.0]))[0]
-    assert lit == pytest.approx(expected, abs=1.0 if nearest else 0.5)
+    x_min, _, x_max, _ = box.field()
+    expected = x_max - box.to_network(np.array([edge, 0.0]))[0]
+    lit = resize(pixels, box, nearest=nearest)[32].astype(float)
+    if nearest:  # as many pixels as have their centres in the lit part
+        assert abs((lit > 0).sum() - expected) <= 1
+        return
+    # A network pixel may be wider than the lit part and never as bright as it, so that the light in it counts, beside
+    # that of an image that is lit everywhere.
+    whole = resize(np.full_like(pixels, 200), box)[32].astype(float)
+    found = lit.sum() / whole.sum() * (x_max - x_min)
+    assert found == pytest.approx(expected, abs=0.1 if box.scale < 1 else 0.5 + 1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(16, 700), st.integers(16, 700), st.integers(0, 2**32 - 1))
 def test_nearest_makes_no_label_that_was_not_there(
     height_px: int, width_px: int, seed: int

@@ -1,7 +1,6 @@
 """OpenVINO answers as torch does; what it compiled is found again, and nothing damaged is used."""
 
 import logging
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from tests.specialists.nets import INPUT_PX, KINDS, MODEL
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
 from specialists.runtime_openvino import OpenVinoRunner
+from tests.processes import finished
 
 CLOSE = {"fp32": 2e-4, "heads": 0.1, "bf16": 0.1}
 """Largest difference from fp32 torch, as share of the largest value of an output (or of 1 where that is more)."""
@@ -267,9 +267,7 @@ def test_torch_takes_over_with_a_warning_where_openvino_is_missing(tmp_path: Pat
         "tiny = installed(Path(sys.argv[1]), ('breast_2cls',))\n"
         "print(load_engine(tiny, 'cpu', RuntimeOptions(runtime='auto')).runtime)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    done = finished([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert done.stdout.strip() == "torch-cpu-fp32 (OpenVINO failed)"
     assert "OpenVINO does not run the networks here" in done.stderr
 
@@ -285,9 +283,7 @@ def test_openvino_sends_no_usage_report(tmp_path: Path) -> None:
         "print(load_engine(tiny, 'cpu', RuntimeOptions(runtime='openvino')).runtime)\n"
         "print([name for name in sys.modules if 'telemetry' in name])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
-    )
+    done = finished([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert done.stdout.split("\n")[:2] == ["openvino-cpu-fp32", "[]"]
 
 
@@ -305,7 +301,7 @@ def test_a_signal_after_a_runner_ended_in_another_thread_is_handled() -> None:
         "ending.join()\n"
         "signal.raise_signal(signal.SIGUSR1)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = finished([sys.executable, "-c", code])
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
