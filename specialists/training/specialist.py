@@ -4,7 +4,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from specialists.load import load_specialist
 from specialists.manifest import Kind, Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, Output, SpecialistNet
 from specialists.training.augment import Batch
-from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.batches import Phase, Rotation, Turn, Turns, loader
 from specialists.training.generalist import task_loss
 from specialists.training.pack import Pack
 from specialists.training.regions import training_regions
 from specialists.training.state import STATE, Average, load_state, save_state
 from specialists.training.synthetic import DATASET, SHARE
+from specialists.training.tables import Sample
 
 BEGUN = "begun.json"
 """Beside a training's state: what it began with, which its resumption must share."""
@@ -240,17 +242,38 @@ def _batches(
     pack: Pack,
     config: SpecialistConfig,
     first_step: int,
-) -> Rotation:
+) -> Turns:
     policies = {entry.id: entry.geometry for entry in manifest.specialists.values()}
-    sources = pack.sources()
-    # a data set weighs by the square root of its size, so that no small one starves
-    shares = {name: math.sqrt(len(found)) for name, found in sources.items()}
+    side_px = manifest.models[entries[0].model].input_px
+    phase = Phase(steps=config.steps, side_px=side_px, batch=config.batch)
+    turns = []
+    for group in _by_exam(entries):
+        trained = {entry.id for entry in group}
+        shares = _shares([s for s in pack.samples if not s.tasks.isdisjoint(trained)])
+        every = dict.fromkeys(pack.sources(), 0.0) | shares
+        rotation = Rotation(pack, policies, every, [phase], seed=config.seed).only(trained)
+        sources = [manifest.provider(entry.roi_slot) for entry in group if entry.roi_slot]
+        labels = trained | {source.id for source in sources if source is not None}
+        turns.append(Turn(rotation=rotation, tasks=frozenset(labels), share=sum(shares.values())))
+    return Turns(turns, phase, seed=config.seed, first_step=first_step)
+
+
+def _by_exam(entries: list[SpecialistEntry]) -> list[list[SpecialistEntry]]:
+    """The entries of each exam; what is of none, or of several as the router is, stands alone."""
+    groups: dict[str, list[SpecialistEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.exams[0] if len(entry.exams) == 1 else entry.id, []).append(entry)
+    return list(groups.values())
+
+
+def _shares(samples: Sequence[Sample]) -> dict[str, float]:
+    """A share by data set, by the square root of its size, so that no small one starves."""
+    counts = Counter(sample.dataset for sample in samples)
+    shares = {name: math.sqrt(count) for name, count in counts.items()}
     if DATASET in shares:  # drawn images keep to their share of what is drawn from the pack
         others = sum(share for name, share in shares.items() if name != DATASET)
         shares[DATASET] = others * SHARE / (1 - SHARE)
-    side_px = manifest.models[entries[0].model].input_px
-    phase = Phase(steps=config.steps, side_px=side_px, batch=config.batch)
-    return Rotation(pack, policies, shares, [phase], seed=config.seed, first_step=first_step)
+    return shares
 
 
 def _start_from(net: SpecialistNet, kind: Kind, decoders: Mapping[str, Tensor]) -> None:

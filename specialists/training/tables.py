@@ -34,6 +34,11 @@ class Sample:
     columns: dict[str, float] = field(default_factory=dict)
     """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
 
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The tasks that it carries a label of."""
+        return frozenset((*self.masks, *self.classes, *self.boxes, *self.points))
+
 
 TRAINING_COLUMNS = ("task_id", "image_path")
 TEXT = ("task_id", "image_path", "group_id", "split")
