@@ -17,7 +17,7 @@ from specialists.load import load_backbone
 from specialists.manifest import Manifest, SpecialistEntry
 from specialists.model import Frozen, build_backbone
 from specialists.training import generalist
-from specialists.training.batches import Phase, Rotation
+from specialists.training.batches import Phase, Rotation, Turn, Turns
 from specialists.training.generalist import Generalist, GeneralistConfig
 from specialists.training.pack import Pack, build_pack
 from specialists.training.regions import training_regions
@@ -129,6 +129,23 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
 def test_a_data_set_without_a_share_is_named(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="Three/drawn"):
         stage_one(pack, tmp_path, replace(FAST, shares={"Two/drawn": 1.0}))
+
+
+def test_a_turn_draws_images_of_its_own_tasks_and_keeps_no_other_label(
+    pack: Pack, tmp_path: Path
+) -> None:
+    policies = {e.id: e.geometry for e in a_manifest(tmp_path).specialists.values()}
+    phase = Phase(steps=6, side_px=64, batch=5)
+    rotation = Rotation(pack, policies, FAST.shares, [phase], seed=1)
+    turns = [
+        Turn(rotation=rotation.only([task]), tasks=frozenset([task]), share=1.0)
+        for task in ("breast_2cls", "aop_landmarks")
+    ]
+    whole = list(Turns(turns, phase, seed=2))
+    assert {tuple(batch.rows) for batch in whole} == {("breast_2cls",), ("aop_landmarks",)}
+    assert all(len(rows) == phase.batch for batch in whole for rows in batch.rows.values())
+    (last,) = Turns(turns, phase, seed=2, first_step=5)
+    assert torch.equal(last.images, whole[5].images)
 
 
 def test_a_batch_is_the_same_wherever_a_rotation_starts(pack: Pack, tmp_path: Path) -> None:
