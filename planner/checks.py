@@ -59,8 +59,13 @@ def _novelty_check(case: Case) -> tuple[Check, ...]:
     if distance is None or model is None or "novelty" not in model.thresholds:
         return ()
     limit = model.thresholds["novelty"].value
-    detail = f"Its distance from them is {distance:.2f}; beyond {limit:.2f} it would be refused."
-    outcome = CheckOutcome.AGREE if distance <= limit else CheckOutcome.FLAG
+    refused = model.thresholds.get("novelty_refused", model.thresholds["novelty"]).value
+    unlike = distance > limit
+    detail = (
+        f"Its distance from them is {distance:.2f}; beyond {limit:.2f} an image is unlike them, as from another "
+        f"scanner, and beyond {refused:.2f} it would be refused."
+    )
+    outcome = CheckOutcome.FLAG if unlike else CheckOutcome.AGREE
     return (Check(name=NOVELTY_CHECK, outcome=outcome, detail=detail),)
 
 
