@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from app.responses import OK
 from specialists.card import Card, card_of, cards_of
-from specialists.manifest import Manifest, Metric, SpecialistEntry
+from specialists.manifest import Manifest, Metric, SpecialistEntry, Transfer
 
 INDEX = "README.md"
 Cells = list[dict[str, str]]
@@ -52,7 +52,7 @@ def write_cards(manifest: Manifest, folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def interval(metric: Metric) -> str:
+def interval(metric: Metric | Transfer) -> str:
     """The 95 % interval of a figure, empty where there is none."""
     if metric.low is None or metric.high is None:
         return ""

@@ -1,4 +1,4 @@
-"""The command line of experiments on what is installed: `ustri evaluate novelty`, `calipers`, `comparison`."""
+"""The command line of experiments on what is installed: `ustri evaluate novelty`, `calipers`, `comparison`, `transfer`."""
 
 import json
 from collections.abc import Callable
@@ -159,6 +159,54 @@ def comparison(
         apart_text = _interval(apart, sign=True)
         table.add_row(arm.task, arm.arm, name, _interval(value), apart_text, *numbers)
     out.print(table)
+
+
+@judge.command(
+    epilog="[bold]Examples[/]\n\nustri evaluate transfer breast_lesion breast_2cls --data data --out runs/transfer\n\n"
+    "ustri evaluate transfer breast_2cls --data data --run runs/one --without dataset=busi --out runs/transfer --write"
+)
+def transfer(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trained together.")],
+    data: DataRoot,
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder of weights, predictions, transfer.json and .md.")
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Backbone and manifest of this folder; else the shipped.")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="dataset=NAME or device=NAME; repeatable. Else each in turn."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the training.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the figures into that manifest, for the cards.")
+    ] = False,
+) -> None:
+    """Train heads on the frozen backbone without a source, and judge them on all of that source.
+
+    All specialists of a source left out are trained in one run. The backbone itself has seen every source.
+    """
+    with errors_as_exits():
+        from specialists.training import transfer as trial_of
+        from specialists.training.specialist import SpecialistConfig
+
+        given = {"steps": steps, "threads": threads}
+        known = {name: value for name, value in given.items() if value is not None}
+        config = SpecialistConfig(**known)
+        trial = trial_of.prepare(run, ids, data, folder, config)
+        if write:
+            trial_of.check_writable(trial)
+        sources = [trial_of.Source.parse(text) for text in without or ()]
+        found = []
+        for left in trial_of.leave_out(trial, sources):
+            found.append(left)
+            trial_of.save(trial, found)
+            if write:
+                trial_of.write(trial, found)
+    out.print(trial_of.as_markdown(trial, found), highlight=False, markup=False, soft_wrap=True)
+    out.print(f"Wrote {folder}.", highlight=False, soft_wrap=True)
 
 
 def _interval(found: Any, *, sign: bool = False) -> str:

@@ -16,6 +16,7 @@ from specialists.manifest import (
     Metric,
     SpecialistEntry,
     Threshold,
+    Transfer,
 )
 
 WORDS = Path(__file__).with_name("cards.toml")
@@ -85,6 +86,9 @@ class Card(BaseModel):
     exams: tuple[ExamCode, ...]
     training_data: tuple[DataSource, ...]
     licence: str
+    transfer: tuple[Transfer, ...] = Field(
+        description="Figures on sources that decoder and head were trained without; the backbone has seen them."
+    )
     metrics: tuple[Metric, ...]
     temperature: float | None
     thresholds: dict[str, Threshold]
@@ -129,6 +133,7 @@ SHOWN_ELSEWHERE = frozenset(
             "thresholds",
             "training_data",
             "metrics",
+            "transfer",
             "not_installed",
             "weights",
             "sha256",
@@ -157,6 +162,7 @@ def card_of(entry: SpecialistEntry) -> Card:
         exams=entry.exams,
         training_data=entry.training_data,
         licence=words.common.licence,
+        transfer=entry.transfer,
         metrics=entry.metrics,
         temperature=entry.temperature,
         thresholds=entry.thresholds,

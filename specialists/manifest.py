@@ -66,6 +66,23 @@ class Metric(_Entry):
     split: str
 
 
+class Transfer(_Entry):
+    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups.
+
+    The backbone has seen that source, unless it was trained without it.
+    """
+
+    left_out: str
+    """The column and its value, `dataset=busi`."""
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    note: str | None = None
+    """What the other sources could not teach, a clause."""
+
+
 class MeasuredInterval(_Entry):
     """The conformal interval of a measurement of the report that rests on the specialist, or why it has none.
 
@@ -174,6 +191,8 @@ class SpecialistEntry(_Entry):
     thresholds: dict[str, Threshold] = {}
     training_data: tuple[DataSource, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    transfer: tuple[Transfer, ...] = ()
+    """Figures on sources left out in training; of heads trained for this, not of these weights."""
     intervals: tuple[MeasuredInterval, ...] = ()
     not_installed: str | None = None
     """Why there are no weights."""

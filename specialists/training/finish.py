@@ -50,6 +50,37 @@ def install(
 ) -> list[SpecialistEntry]:
     """The entries of the calibrated nets, written with their weights, metrics and cards to `run.out`.
 
+    `packs` are those of train and of val.
+    """
+    val = packs[1]
+    weighed = calibrated_weights(manifest, nets, backbone, packs, run)
+    model = manifest.models[weighed[0].model]
+    with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
+    served = _beside(manifest.model_copy(update={"specialists": with_weights}), weighed)
+    engine = load_engine(answering(served), "cpu")
+    measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
+    reporting = load_engine(served, "cpu")  # which declines as in use
+    measured = [
+        entry.model_copy(update={"intervals": intervals_of(entry, reporting, run.data)})
+        for entry in measured
+    ]
+    # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
+    own = [model] if model.directory.resolve() == run.out.resolve() else []
+    write_entries(run.out / "manifest.toml", own, measured)
+    for entry in measured:
+        write_card(entry, run)
+    return measured
+
+
+def calibrated_weights(
+    manifest: Manifest,
+    nets: Mapping[str, SpecialistNet],
+    backbone: Frozen,
+    packs: tuple[Pack, Pack],
+    run: Run,
+) -> list[SpecialistEntry]:
+    """Return the entries of the calibrated nets, their weights written to `run.out`.
+
     `packs` are those of train and of val; detectors are calibrated first, since regions come from them.
     """
     val = packs[1]
@@ -69,23 +100,7 @@ def install(
         moved = "scores:exam" in entry.provides
         found = outputs_of(manifest, {name: nets[name]}, backbone, val, given, moved=moved)
         entries[name] = calibrated(entry, found[name], val, packs[0])
-    weighed = [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
-    model = manifest.models[weighed[0].model]
-    with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
-    served = _beside(manifest.model_copy(update={"specialists": with_weights}), weighed)
-    engine = load_engine(answering(served), "cpu")
-    measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
-    reporting = load_engine(served, "cpu")  # which declines as in use
-    measured = [
-        entry.model_copy(update={"intervals": intervals_of(entry, reporting, run.data)})
-        for entry in measured
-    ]
-    # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
-    own = [model] if model.directory.resolve() == run.out.resolve() else []
-    write_entries(run.out / "manifest.toml", own, measured)
-    for entry in measured:
-        write_card(entry, run)
-    return measured
+    return [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
 
 
 def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack) -> SpecialistEntry:
@@ -205,11 +220,14 @@ def _write_weights(
         if earlier.resolve() != target.resolve():
             shutil.copyfile(earlier, target)
         sha256 = sha256_of(target)
+    backbone_sha256 = manifest.models[entry.model].sha256
     return entry.model_copy(
         update={
             "weights": name,
             "sha256": sha256,
-            "backbone_sha256": manifest.models[entry.model].sha256,
+            "backbone_sha256": backbone_sha256,
+            # figures of heads on another backbone say nothing of this one
+            "transfer": entry.transfer if entry.backbone_sha256 == backbone_sha256 else (),
             "directory": run.out,
             "not_installed": None,
         }

@@ -67,19 +67,21 @@ def judge_boxes(
     """The judgement of one detection task; "none" is an answer where the label holds no box."""
     given = read_predictions(entry, predictions)
     there, absent = [], []
-    right = np.zeros(len(rows))
+    right, silent = np.zeros(len(rows)), np.zeros(len(rows))
     for index, row in enumerate(rows):
         path, truth = str(row["image_path"]), label_box(row)
         box = given.guesses.get(path)
+        silent[index] = float(path in given.guesses and box is None)
         if truth is None:
             absent.append(index)
-            right[index] = float(path in given.guesses and box is None)
+            right[index] = silent[index]
         else:
             there.append(index)
             right[index] = 0.0 if box is None else _overlap(box, truth)
     found = [
         Figure.mean("iou", there, right[there]),
         Figure.mean("sensitivity", there, (right[there] > 0).astype(float)),
+        Figure.mean("share of images with it answered none", there, silent[there]),
     ]
     if absent:
         name = "share of images without it answered none"

@@ -26,6 +26,7 @@ TRAINED = (
     "temperature",
     "thresholds",
     "metrics",
+    "transfer",
     "intervals",
 )
 """What a training decides; the rest of an entry is written by hand."""

@@ -27,6 +27,8 @@ class Sample:
     dataset: str
     group: str
     split: str
+    device: str = ""
+    """The scanner, where its row states one."""
     masks: dict[str, Path] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
     boxes: dict[str, tuple[float, float, float, float] | None] = field(default_factory=dict)
@@ -71,6 +73,7 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                     dataset=str(record.get("dataset", entry.task_id)),
                     group=str(record["group_id"]),
                     split=str(record["split"]),
+                    device=text_of(record, "device"),
                 ),
             )
             if sample.split != record["split"]:
@@ -82,6 +85,12 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                     f"{entry.task_id}.csv: the label of {path.name} cannot be read: {error}"
                 ) from error
     return list(samples.values())
+
+
+def text_of(record: Row, column: str) -> str:
+    """Return what a row states in that column; nothing where it is empty or missing."""
+    value = record.get(column)
+    return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
 def counts(record: Row, entry: SpecialistEntry) -> bool:

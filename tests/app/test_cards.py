@@ -9,7 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from app.cards import index_of, markdown_of, table_of
+from app.cards import card_page, index_of, markdown_of, table_of
 from app.cli import app
 from specialists.card import SHOWN_ELSEWHERE, card_of, cards_of, read_words
 from specialists.manifest import (
@@ -17,6 +17,7 @@ from specialists.manifest import (
     Metric,
     SpecialistEntry,
     Threshold,
+    Transfer,
     read_manifest,
 )
 from tests.app.conftest import Serve, a_png
@@ -93,6 +94,26 @@ def test_whatever_else_a_calibration_wrote_is_shown_as_a_table() -> None:
     assert "| hc | -1.5 | 116 |  |" in text
     assert "| bpd |  |  | few |" in text
     assert table_of(0.25) == [{"value": "0.25"}]
+
+
+def test_figures_on_a_source_left_out_stand_above_those_on_known_ones() -> None:
+    item = Transfer(
+        left_out="dataset=one", name="auc", value=0.7, low=0.6, high=0.8, n=9, note="why"
+    )
+    entry = MANIFEST.specialist("breast_2cls")
+    known = (Metric(name="auc", value=0.9, n=4, split="val"),)
+    changed = entry.model_copy(update={"transfer": (item,), "metrics": known})
+    card = card_of(changed)
+    page = bytes(card_page(changed).body).decode()
+    html5lib.HTMLParser(strict=True).parse(page)
+    for text in (markdown_of(card), page):
+        places = [text.index(part) for part in ("backbone itself has seen", "0.700", "0.900")]
+        assert places == sorted(places)
+        assert "dataset=one (why)" in text
+    assert "| dataset=one (why) | auc | 0.700 | 0.600 to 0.800 | 9 |" in markdown_of(card)
+    assert "auc 0.700 (dataset=one)" in index_of([card])
+    bare = card_of(entry.model_copy(update={"transfer": ()}))
+    assert "left out" not in markdown_of(bare)
 
 
 def test_a_record_of_other_weights_is_not_taken_for_these(tmp_path: Path) -> None:

@@ -1,0 +1,204 @@
+"""Heads are trained without a source and judged on all of it; the figures go into the manifest."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from specialists.checkpoints import half, save_tensors, sha256_of
+from specialists.errors import TrainingError
+from specialists.manifest import Transfer, read_manifest
+from specialists.model import build_backbone
+from specialists.training import specialist as stage_two
+from specialists.training import transfer
+from specialists.training.commands import BACKBONE
+from specialists.training.pack import Pack
+from specialists.training.registry import write_entries
+from specialists.training.specialist import SpecialistConfig
+from specialists.training.transfer import LeftOut, Source, Trial
+from tests.specialists.dataset import Row, read_csv, write_csv
+from tests.specialists.nets import a_model, an_entry
+
+TASKS = ("breast_2cls", "breast_lesion", "breast_lesion_det")
+CONFIG = SpecialistConfig(seed=1, pack_px=80, warmup_steps=1, steps=2, batch=8, threads=1)
+ONE, OTHER = Source(column="dataset", value="one"), Source(column="device", value="B")
+
+
+@pytest.fixture
+def sources(data: Path) -> Path:
+    """The drawn breast images as two data sets of two groups for train and val each; `two` has devices A and B."""
+    for task in TASKS:
+        rows: list[Row] = []
+        for row in read_csv(data, task):
+            index = int(Path(row["image_path"]).stem)
+            dataset = "one" if index < 6 else "two"
+            device = "" if index < 6 else "AB"[index % 2]
+            split = "val" if index % 6 < 3 else "train"  # three looks in each
+            group = f"{dataset}:{index}"
+            changed = {"dataset": dataset, "device": device, "split": split, "group_id": group}
+            rows.append({**row, **changed})
+        write_csv(data, task, rows)
+    return data
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder as Stage I leaves it, with a tiny backbone of random weights."""
+    torch.manual_seed(0)
+    out = tmp_path / "run"
+    model = a_model(out, id=BACKBONE)
+    digest = save_tensors(out / "usgen.safetensors", half(build_backbone(model)), {})
+    trained = model.model_copy(update={"weights": "usgen.safetensors", "sha256": digest})
+    write_entries(out / "manifest.toml", [trained], [])
+    return out
+
+
+def a_trial(run: Path, ids: tuple[str, ...], data: Path, tmp_path: Path) -> Trial:
+    return transfer.prepare(run, ids, data, tmp_path / "out", CONFIG)
+
+
+def values(left: LeftOut, task: str) -> dict[str, Transfer]:
+    return {item.name: item for item in left.figures(task)}
+
+
+def test_all_specialists_of_a_source_are_trained_in_one_run_without_it_and_judged_on_all_of_it(
+    sources: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[set[str], set[str]]] = []
+
+    def watched(*given: object) -> object:
+        entries, pack = given[1], given[3]
+        assert isinstance(pack, Pack)
+        assert isinstance(entries, list)
+        seen.append(({s.dataset for s in pack.samples}, {entry.id for entry in entries}))
+        return stage_two.train_heads(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(transfer, "train_heads", watched)
+    backbone = sha256_of(run / "usgen.safetensors")
+    trial = a_trial(run, TASKS, sources, tmp_path)
+    (left,) = transfer.leave_out(trial, [ONE])
+    assert seen == [({"two"}, set(TASKS))]
+    assert sha256_of(run / "usgen.safetensors") == backbone
+    rows = {task: [r for r in read_csv(sources, task) if r["dataset"] == "one"] for task in TASKS}
+    for task in TASKS:
+        assert left.scores[task].rows == len(rows[task])
+        assert left.scores[task].missing == 0
+        assert {item.left_out for item in left.figures(task)} == {"dataset=one"}
+    assert {"auc", "accuracy"} <= values(left, "breast_2cls").keys()
+    assert values(left, "breast_lesion")["dice lesion"].n == 4
+    boxes = values(left, "breast_lesion_det")
+    assert {"iou", "sensitivity", "share of images with it answered none"} <= boxes.keys()
+    assert boxes["iou"].n == 4
+    assert not left.notes
+
+
+def test_the_detector_of_the_regions_is_trained_along(
+    sources: Path, run: Path, tmp_path: Path
+) -> None:
+    trial = a_trial(run, ("breast_lesion",), sources, tmp_path)
+    assert [entry.id for entry in trial.entries] == ["breast_lesion", "breast_lesion_det"]
+
+
+def test_a_patient_whom_the_source_holds_too_teaches_nothing(
+    sources: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for task in TASKS:
+        rows: list[Row] = [dict(row) for row in read_csv(sources, task)]
+        for row in rows:
+            if row["group_id"] == "two:9":
+                row["group_id"] = "one:0"
+        write_csv(sources, task, rows)
+    seen: list[set[str]] = []
+
+    def refused(*given: object) -> None:
+        assert isinstance(given[3], Pack)
+        seen.append({sample.path.name for sample in given[3].samples})
+        raise TrainingError("far enough")
+
+    monkeypatch.setattr(transfer, "train_heads", refused)
+    trial = a_trial(run, ("breast_2cls",), sources, tmp_path)
+    with pytest.raises(TrainingError, match="far enough"):
+        next(transfer.leave_out(trial, [ONE]))
+    assert seen == [{"010.png", "011.png"}]  # of the three for training
+
+
+def test_without_a_name_every_data_set_and_device_is_left_out_in_turn(
+    sources: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        transfer, "_without", lambda _trial, _samples, source: LeftOut(source=source, scores={})
+    )
+    trial = a_trial(run, ("breast_2cls",), sources, tmp_path)
+    found = [str(left.source) for left in transfer.leave_out(trial, [])]
+    assert found == ["dataset=one", "dataset=two", "device=A", "device=B"]
+
+
+def test_what_no_other_source_teaches_is_said(sources: Path, run: Path, tmp_path: Path) -> None:
+    rows = [row for row in read_csv(sources, "breast_lesion_det") if row["x_min"]]
+    rows += [
+        r
+        for r in read_csv(sources, "breast_lesion_det")
+        if r["dataset"] == "one" and not r["x_min"]
+    ]
+    write_csv(sources, "breast_lesion_det", [dict(row) for row in rows])
+    trial = a_trial(run, ("breast_lesion_det",), sources, tmp_path)
+    (left,) = transfer.leave_out(trial, [ONE])
+    note = values(left, "breast_lesion_det")["iou"].note
+    assert note is not None
+    assert "without it" in note
+    assert values(left, "breast_lesion_det")["share of images with it answered none"].value == 0
+    assert note in transfer.as_markdown(trial, [left])
+
+
+@pytest.mark.parametrize("text", ["busi", "dataset=", "split=val"])
+def test_what_names_no_source_is_refused(text: str) -> None:
+    with pytest.raises(TrainingError, match="is no source"):
+        Source.parse(text)
+
+
+def test_a_source_that_nothing_is_left_of_or_without_is_refused(
+    sources: Path, run: Path, tmp_path: Path
+) -> None:
+    trial = a_trial(run, ("breast_2cls",), sources, tmp_path)
+    with pytest.raises(TrainingError, match="dataset=three cannot be left out"):
+        next(transfer.leave_out(trial, [Source.parse("dataset=three")]))
+    alone = a_trial(run, ("aop_landmarks",), sources, tmp_path)
+    with pytest.raises(TrainingError, match="Nothing can be left out"):
+        next(transfer.leave_out(alone, []))
+    with pytest.raises(TrainingError, match="No manifest lists 'unheard_of'"):
+        a_trial(run, ("unheard_of",), sources, tmp_path)
+
+
+def test_figures_go_into_the_manifest_beside_those_of_other_sources(
+    sources: Path, run: Path, tmp_path: Path
+) -> None:
+    bare = a_trial(run, ("breast_2cls",), sources, tmp_path)
+    with pytest.raises(TrainingError, match="holds no breast_2cls"):
+        transfer.check_writable(bare)
+    kept = Transfer(left_out="device=A", name="auc", value=0.5, n=3)
+    stale = Transfer(left_out="device=B", name="auc", value=0.1, n=3)
+    entry = an_entry(
+        "breast_2cls",
+        run,
+        model=BACKBONE,
+        weights="breast_2cls.safetensors",
+        sha256="1" * 64,
+        backbone_sha256=bare.model.sha256,
+        transfer=(kept, stale),
+        not_installed=None,
+    )
+    write_entries(run / "manifest.toml", [], [entry])
+    trial = a_trial(run, ("breast_2cls",), sources, tmp_path)
+    transfer.check_writable(trial)
+    found = list(transfer.leave_out(trial, [OTHER]))
+    transfer.write(trial, found)
+    written = read_manifest(run).specialist("breast_2cls")
+    assert written.transfer == (kept, *found[0].figures("breast_2cls"))
+    assert written.sha256 == entry.sha256
+    assert not read_manifest(run).specialist("breast_lesion_det").transfer  # was never trained here
+    transfer.save(trial, found)
+    saved = json.loads((trial.out / "transfer.json").read_text(encoding="utf-8"))
+    assert "The backbone itself has seen" in saved["note"]
+    assert saved["results"][0]["left_out"] == "device=B"
+    assert "| device=B | accuracy |" in (trial.out / "transfer.md").read_text(encoding="utf-8")
