@@ -63,7 +63,8 @@ def train_generalist(data: Path, out: Path, config: Path | None, *, resume: bool
     validation = build_pack(read_samples(data, entries, "val"), model.input_px)
     trained = install_backbone(model, net, pack, validation, out)
     command = f"ustri train generalist --data {data.name} --run {out.name}"
-    write_card(trained, Run(command=command, config=asdict(settings), data=data, out=out))
+    run = Run(command=command, config=asdict(settings), data=data, out=out)
+    write_card(trained, run, {name: len(rows) for name, rows in sorted(pack.sources().items())})
     return out / "manifest.toml"
 
 
