@@ -25,7 +25,7 @@ from specialists.training.generalist import Generalist
 from specialists.training.novelty import fit_for, own_limit
 from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
-from specialists.training.predict import Predictions, answering, predict_folder
+from specialists.training.predict import Augmented, Tools, answering
 from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
@@ -317,23 +317,14 @@ def ship(ids: list[str], source: Path) -> list[Path]:
     return ship_entries(source, ids)
 
 
-def predict(
-    data_root: Path,
-    out: Path,
-    *,
-    namespace: str | None,
-    tasks: list[str] | None,
-    split: str | None,
-    user_dir: Path | None,
-) -> Predictions:
-    """FMC-UIA prediction files of every row in `data_root`, or of one split, written to `out`.
+def predictor(user_dir: Path | None, *, tta: bool) -> Tools:
+    """Who answers for prediction files: every installed specialist, which never declines.
 
     Raises:
-        TrainingError: there is no CSV.
         WeightsError: weights are missing or altered.
     """
     engine = load_engine(answering(read_manifest(user_dir)), "cpu")
-    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks, split=split)
+    return Augmented(engine) if tta else engine
 
 
 def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
