@@ -21,6 +21,9 @@ from specialists.training.tone import change_tone
 KEPT = 0.97
 """Share of val images and of their random views that the limit keeps."""
 
+EXAM_TASK = "exam_cls"
+"""The task whose class is an image's exam."""
+
 KEPT_UNSEEN = 0.95
 """Share of the images of an unseen data set of a known exam that are not refused."""
 
@@ -163,10 +166,24 @@ def _whitening(centred: npt.NDArray[np.float64]) -> Tensor:
 
 def fit_for(
     backbone: Frozen, model: ModelEntry, train: Pack, val: Pack, policy: GeometryPolicy
-) -> tuple[Novelty, Threshold]:
-    """The statistics of a backbone over its packs, and the limit with its source."""
-    return fit_novelty(
-        descriptions(backbone, model, train, policy, seed=0),
-        [sample.dataset for sample in train.samples] * 2,
-        descriptions(backbone, model, val, policy, seed=1),
+) -> tuple[Novelty, dict[str, Threshold]]:
+    """Return the statistics of a backbone over its packs, and the thresholds of the distance by name.
+
+    From `novelty` on an image is flagged as unlike the training images, from `novelty_refused` on it is refused.
+    """
+    described = descriptions(backbone, model, train, policy, seed=0)
+    datasets = [sample.dataset for sample in train.samples] * 2
+    fitted, limit = fit_novelty(
+        described, datasets, descriptions(backbone, model, val, policy, seed=1)
     )
+    exams = [sample.classes.get(EXAM_TASK, -1) for sample in train.samples]
+    known = [index for index, exam in enumerate(exams) if exam >= 0]
+    refused = refusal_limit(
+        described[torch.tensor(known, dtype=torch.long)],
+        [datasets[index] for index in known],
+        [exams[index] for index in known],
+    )
+    limits = {"novelty": limit}
+    if refused is not None and refused.value > limit.value:
+        limits["novelty_refused"] = refused
+    return fitted, limits
