@@ -27,6 +27,7 @@ from specialists.training.outputs import Outputs, outputs_of
 from specialists.training.pack import Pack
 from specialists.training.predict import answering, predict_folder
 from specialists.training.registry import write_entries
+from specialists.training.sources import Lot, Scored, joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Run:
     out: Path
     weights: Mapping[str, Path] = field(default_factory=dict)
     """By id, weights files that are taken over as they are."""
+    left_out: Mapping[str, Scored] = field(default_factory=dict)
+    """By id, outputs of like heads on sources that they were trained without."""
 
 
 def install(
@@ -91,7 +94,8 @@ def calibrated_weights(
     if detectors:
         chosen = {name: nets[name] for name in detectors}
         for name, outputs in outputs_of(manifest, chosen, backbone, val, {}).items():
-            entry = calibrated(manifest.specialists[name], outputs, val, packs[0])
+            left_out = run.left_out.get(name)
+            entry = calibrated(manifest.specialists[name], outputs, val, packs[0], left_out)
             entries[name] = entry
             regions[entry.provides[0]] = predicted_regions(entry, outputs)
     for name in others:
@@ -99,56 +103,84 @@ def calibrated_weights(
         given = _regions_for(manifest, entry, backbone, val, regions)
         moved = "scores:exam" in entry.provides
         found = outputs_of(manifest, {name: nets[name]}, backbone, val, given, moved=moved)
-        entries[name] = calibrated(entry, found[name], val, packs[0])
+        entries[name] = calibrated(entry, found[name], val, packs[0], run.left_out.get(name))
     return [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
 
 
-def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack) -> SpecialistEntry:
+def calibrated(
+    entry: SpecialistEntry,
+    outputs: Outputs,
+    val: Pack,
+    train: Pack,
+    left_out: Scored | None = None,
+) -> SpecialistEntry:
     """The entry with temperature, thresholds and how far its scores are to be believed, from its outputs on val.
+
+    Where `left_out` holds outputs of heads on sources that they were trained without, temperature, presence threshold
+    and label sets keep to those too.
 
     Raises:
         TrainingError: the labels lack what a number of it comes from.
     """
     if not outputs.values:
         raise TrainingError(f"{entry.id} cannot be calibrated: val holds no label of it.")
-    groups = [val.samples[index].group for index in outputs.samples]
+    lot = Lot.of([val.samples[index] for index in outputs.samples])
     metrics: list[Metric] = []
     if entry.kind is Kind.CLASSIFY:
-        logits = torch.stack(outputs.values).double().numpy()
-        truth = torch.stack(outputs.labels).numpy()
-        found = calibrate.calibrate_classifier(entry, logits, truth)
-        scores = reliability.scores_of(logits, found.temperature or 1.0)
-        found.thresholds.update(reliability.label_set_thresholds(entry, scores, truth, groups))
-        metrics = reliability.classifier_metrics(entry, logits, truth, groups)
+        scored = scored_of(entry, outputs, val)
+        source = scored if left_out is None else joined([scored, left_out])
+        found = calibrate.calibrate_classifier(entry, source.values, source.truth, source.lot)
+        warm = entry.model_copy(update={"temperature": found.temperature})
+        found.thresholds.update(reliability.label_set_thresholds(warm, source))
+        metrics = reliability.classifier_metrics(entry, scored, source)
     elif entry.kind is Kind.DETECT and entry.absence_known:
         if all(sample.boxes.get(entry.id, "unlabelled") for sample in train.samples):
             raise TrainingError(
                 f"{entry.id} cannot tell absence: no image of train is without the structure."
             )
-        logits = torch.stack(outputs.values).double().numpy()
-        there = _complete(outputs.labels)
-        found = calibrate.calibrate_presence(entry.id, logits, there)
-        metrics = reliability.presence_metrics(logits, there, groups)
+        scored = scored_of(entry, outputs, val)
+        source = scored if left_out is None else joined([scored, left_out])
+        there = source.truth > 0
+        found = calibrate.calibrate_presence(entry.id, source.values, there, source.lot)
+        metrics = reliability.presence_metrics(scored, source)
     elif entry.kind is Kind.DETECT:
-        scores = np.array(outputs.attention)[_complete(outputs.labels)]
-        found = calibrate.presence_without_negatives(entry.id, scores)
+        there = _complete(outputs.labels)
+        scores = np.array(outputs.attention)[there]
+        known = lot.take(np.flatnonzero(there))
+        found = calibrate.presence_without_negatives(entry.id, scores, known)
     elif entry.kind is Kind.SEGMENT:
         masks = train.masks[entry.id]
         smallest = calibrate.smallest_component(
-            entry.id, list(masks.values()), [train.boxes[index] for index in masks]
+            entry.id,
+            list(masks.values()),
+            [train.boxes[index] for index in masks],
+            Lot.of([train.samples[index] for index in masks]),
         )
         truths = [label.numpy().astype(np.uint8) for label in outputs.labels]
         logits_by_image = [value[None] for value in outputs.values]
-        found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest)
+        found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest, lot)
     else:
         heatmaps = torch.stack(outputs.values)
-        found = calibrate.calibrate_peak(entry, heatmaps, _complete(outputs.labels))
+        found = calibrate.calibrate_peak(entry, heatmaps, _complete(outputs.labels), lot)
     return entry.model_copy(
         update={
             "temperature": found.temperature,
             "thresholds": found.thresholds,
             "metrics": tuple(metrics),
         }
+    )
+
+
+def scored_of(entry: SpecialistEntry, outputs: Outputs, pack: Pack) -> Scored:
+    """Return a classifier's logits with classes, or a detector's presence logits with whether it is there."""
+    if entry.kind is Kind.CLASSIFY:
+        truth = torch.stack(outputs.labels).numpy()
+    else:
+        truth = _complete(outputs.labels).astype(np.int64)
+    return Scored(
+        values=torch.stack(outputs.values).double().numpy(),
+        truth=truth,
+        lot=Lot.of([pack.samples[index] for index in outputs.samples]),
     )
 
 

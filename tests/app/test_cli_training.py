@@ -203,7 +203,7 @@ def test_trained_specialists_are_calibrated_anew_without_a_bit_of_their_weights_
     assert after["breast_lesion"]["thresholds"]["mask"]["source"] != "this test"
     lengths = after["breast_lesion"]["intervals"]
     assert {item["measurement"] for item in lengths} >= {"long axis", "area"}
-    assert all("at least 8 are needed" in item["reason"] for item in lengths)
+    assert all("at least 9 are needed" in item["reason"] for item in lengths)
     written = json.loads((out / "breast_2cls.json").read_text(encoding="utf-8"))
     assert (written["command"], written["config"]) == (card["command"], card["config"])
     assert written["calibration"]["command"].startswith("ustri train calibrate breast_2cls")

@@ -63,7 +63,7 @@ def test_a_measurement_of_too_few_groups_has_no_interval_and_the_limitations_say
     said = [line for line in report.limitations if "1 group of patients" in line]
     assert said == [
         "Intervals: none is given for muscle thickness, because its validation images come from 1 group of "
-        "patients; at least 8 are needed."
+        "patients; at least 9 are needed."
     ]
 
 
