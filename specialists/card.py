@@ -135,6 +135,7 @@ SHOWN_ELSEWHERE = frozenset(
             "metrics",
             "transfer",
             "not_installed",
+            "holds_without",
             "weights",
             "sha256",
             "bf16_sha256",

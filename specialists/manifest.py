@@ -67,10 +67,7 @@ class Metric(_Entry):
 
 
 class Transfer(_Entry):
-    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups.
-
-    The backbone has seen that source, unless it was trained without it.
-    """
+    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups."""
 
     left_out: str
     """The column and its value, `dataset=busi`."""
@@ -79,6 +76,8 @@ class Transfer(_Entry):
     low: float | None = None
     high: float | None = None
     n: int
+    backbone_saw: bool = True
+    """Whether Stage I has seen the source; else backbone and head were both trained without it."""
     note: str | None = None
     """What the other sources could not teach, a clause."""
 
@@ -149,6 +148,8 @@ class ModelEntry(_Entry):
     novelty_sha256: str | None = None
     thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
+    without: tuple[str, ...] = ()
+    """Sources that Stage I was trained without, `dataset=busi`."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -185,6 +186,8 @@ class SpecialistEntry(_Entry):
     """The slot that its region comes from; its detector's labels are the regions of training."""
     geometry: GeometryPolicy
     absence_known: bool = False
+    holds_without: str | None = None
+    """The column of its CSV that its classes follow: it ships only if it holds with values of it left out."""
     rows: dict[str, float] = {}
     """Rows of its CSV whose columns hold other numbers neither train nor judge it."""
     temperature: float | None = None

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from specialists.errors import TrainingError
 from specialists.load import load_engine, load_specialist
 from specialists.manifest import Kind, Manifest, Metric, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
-from specialists.training import calibrate, reliability
+from specialists.training import calibrate, left_out, reliability
 from specialists.training.evaluate import score_task
 from specialists.training.intervals import intervals_of, partners
+from specialists.training.left_out import LeftOut
 from specialists.training.metrics import accuracy, bootstrap
 from specialists.training.outputs import Outputs, outputs_of
 from specialists.training.pack import Pack
@@ -40,8 +41,8 @@ class Run:
     out: Path
     weights: Mapping[str, Path] = field(default_factory=dict)
     """By id, weights files that are taken over as they are."""
-    left_out: Mapping[str, Scored] = field(default_factory=dict)
-    """By id, outputs of like heads on sources that they were trained without."""
+    unknown: Sequence[LeftOut] = ()
+    """What like heads said of sources that they were trained without."""
 
 
 def install(
@@ -64,7 +65,13 @@ def install(
     measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
     reporting = load_engine(served, "cpu")  # which declines as in use
     measured = [
-        entry.model_copy(update={"intervals": intervals_of(entry, reporting, run.data)})
+        entry.model_copy(
+            update={
+                "intervals": intervals_of(
+                    entry, reporting, run.data, left_out.pairs_of(run.unknown, entry.id)
+                )
+            }
+        )
         for entry in measured
     ]
     # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
@@ -94,8 +101,8 @@ def calibrated_weights(
     if detectors:
         chosen = {name: nets[name] for name in detectors}
         for name, outputs in outputs_of(manifest, chosen, backbone, val, {}).items():
-            left_out = run.left_out.get(name)
-            entry = calibrated(manifest.specialists[name], outputs, val, packs[0], left_out)
+            unknown = left_out.scored_of(run.unknown, name)
+            entry = calibrated(manifest.specialists[name], outputs, val, packs[0], unknown)
             entries[name] = entry
             regions[entry.provides[0]] = predicted_regions(entry, outputs)
     for name in others:
@@ -103,7 +110,8 @@ def calibrated_weights(
         given = _regions_for(manifest, entry, backbone, val, regions)
         moved = "scores:exam" in entry.provides
         found = outputs_of(manifest, {name: nets[name]}, backbone, val, given, moved=moved)
-        entries[name] = calibrated(entry, found[name], val, packs[0], run.left_out.get(name))
+        unknown = left_out.scored_of(run.unknown, name)
+        entries[name] = calibrated(entry, found[name], val, packs[0], unknown)
     return [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
 
 
@@ -112,11 +120,11 @@ def calibrated(
     outputs: Outputs,
     val: Pack,
     train: Pack,
-    left_out: Scored | None = None,
+    unknown: Scored | None = None,
 ) -> SpecialistEntry:
     """The entry with temperature, thresholds and how far its scores are to be believed, from its outputs on val.
 
-    Where `left_out` holds outputs of heads on sources that they were trained without, temperature, presence threshold
+    Where `unknown` holds outputs of heads on sources that they were trained without, temperature, presence threshold
     and label sets keep to those too.
 
     Raises:
@@ -128,7 +136,7 @@ def calibrated(
     metrics: list[Metric] = []
     if entry.kind is Kind.CLASSIFY:
         scored = scored_of(entry, outputs, val)
-        source = scored if left_out is None else joined([scored, left_out])
+        source = scored if unknown is None else joined([scored, unknown])
         found = calibrate.calibrate_classifier(entry, source.values, source.truth, source.lot)
         warm = entry.model_copy(update={"temperature": found.temperature})
         found.thresholds.update(reliability.label_set_thresholds(warm, source))
@@ -139,7 +147,7 @@ def calibrated(
                 f"{entry.id} cannot tell absence: no image of train is without the structure."
             )
         scored = scored_of(entry, outputs, val)
-        source = scored if left_out is None else joined([scored, left_out])
+        source = scored if unknown is None else joined([scored, unknown])
         there = source.truth > 0
         found = calibrate.calibrate_presence(entry.id, source.values, there, source.lot)
         metrics = reliability.presence_metrics(scored, source)

@@ -175,6 +175,21 @@ def _inside(known: Scored, every: Scored) -> conformal.Flags:
     return conformal.cross_fitted(known.lot.groups, held_out).astype(np.bool_)
 
 
+def inside_of(pairs: Pairs, others: Pairs) -> conformal.Flags | None:
+    """(n,) whether each error is between the ends that others' errors give; null where there are no such ends.
+
+    The others' rows of a patient in `pairs` are left out.
+    """
+    known, fit = _errors(pairs), _errors(others).without(pairs.groups)
+    if not len(known) or len(set(fit.lot.groups)) < conformal.LEAST_GROUPS:
+        return None
+    low, high = _ends(fit)
+    if not np.isfinite([low, high]).all():
+        return None
+    inside: conformal.Flags = (low <= known.values) & (known.values <= high)
+    return inside
+
+
 def _whose(errors: Scored) -> str:
     """A clause of the sources whose shares the ends hold, and of tails that have each their own."""
     parts = errors.lot.parts()

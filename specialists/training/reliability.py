@@ -60,8 +60,8 @@ def error_metrics(scores: Array, right: Flags) -> list[Metric]:
     middle, low, high = ideal_error(scores)
     given = calibration_error(scores, right)
     return [
-        _metric(f"{ERROR}, {HELD_OUT}", given, None, len(scores)),
-        _metric(f"{ERROR} of an ideal model, simulated", middle, (low, high), len(scores)),
+        metric_of(f"{ERROR}, {HELD_OUT}", given, None, len(scores)),
+        metric_of(f"{ERROR} of an ideal model, simulated", middle, (low, high), len(scores)),
     ]
 
 
@@ -181,19 +181,19 @@ def set_metrics(
     """What (n, classes) label sets hold, over all images, by class and in each class's worst source."""
     held = sets[np.arange(len(truth)), truth]
     sizes = sets.sum(1)
-    metrics = [_share(f"label set coverage{tail}", held, lot.groups)]
+    metrics = [share_metric(f"label set coverage{tail}", held, lot.groups)]
     for index, label in enumerate(entry.labels):
         of_class = truth == index
         if not of_class.any():
             continue
         name = f"label set coverage of {label}"
-        metrics.append(_share(name + tail, held, lot.groups, of_class))
+        metrics.append(share_metric(name + tail, held, lot.groups, of_class))
         metrics += _in_worst(name, held, lot.parts(of_class), lot.groups, tail)
     return [
         *metrics,
-        _share(f"label sets with one class{tail}", sizes == 1, lot.groups),
-        _share(f"label sets without a class{tail}", sizes == 0, lot.groups),
-        _metric(f"classes in a label set, mean{tail}", float(sizes.mean()), None, len(truth)),
+        share_metric(f"label sets with one class{tail}", sizes == 1, lot.groups),
+        share_metric(f"label sets without a class{tail}", sizes == 0, lot.groups),
+        metric_of(f"classes in a label set, mean{tail}", float(sizes.mean()), None, len(truth)),
     ]
 
 
@@ -206,7 +206,7 @@ def _in_worst(
     worst = min(parts.told, key=lambda source: float(hits[parts.told[source]].mean()))
     chosen = np.zeros(len(hits), dtype=np.bool_)
     chosen[parts.told[worst]] = True
-    return [_share(f"{name} in its worst source ({worst}){tail}", hits, groups, chosen)]
+    return [share_metric(f"{name} in its worst source ({worst}){tail}", hits, groups, chosen)]
 
 
 def presence_metrics(scored: Scored, fitted_to: Scored | None = None) -> list[Metric]:
@@ -236,9 +236,9 @@ def presence_metrics(scored: Scored, fitted_to: Scored | None = None) -> list[Me
     name = "presence sensitivity"
     return [
         *error_metrics(found[:, 0], there),
-        _share(name + tail, shown, lot.groups, there),
+        share_metric(name + tail, shown, lot.groups, there),
         *_in_worst(name, shown, lot.parts(there), lot.groups, tail),
-        _share(f"presence specificity{tail}", ~shown, lot.groups, ~there),
+        share_metric(f"presence specificity{tail}", ~shown, lot.groups, ~there),
     ]
 
 
@@ -248,16 +248,19 @@ def scores_of(logits: Array, temperature: float) -> Array:
     return shares
 
 
-def _share(name: str, hits: Flags, groups: Sequence[str], chosen: Flags | None = None) -> Metric:
+def share_metric(
+    name: str, hits: Flags, groups: Sequence[str], chosen: Flags | None = None
+) -> Metric:
     """The share of hits among the chosen rows, all where none are named."""
     if chosen is not None:
         groups = [group for group, kept in zip(groups, chosen, strict=True) if kept]
         hits = hits[chosen]
     found = share_of(hits, groups)
-    return _metric(name, found.value, (found.low, found.high), len(hits))
+    return metric_of(name, found.value, (found.low, found.high), len(hits))
 
 
-def _metric(name: str, value: float, ends: tuple[float, float] | None, count: int) -> Metric:
+def metric_of(name: str, value: float, ends: tuple[float, float] | None, count: int) -> Metric:
+    """Return the figure, rounded."""
     low, high = ends or (None, None)
     return Metric(
         name=name,

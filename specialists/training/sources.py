@@ -57,6 +57,47 @@ def without(samples: Sequence[Sample], source: Source) -> list[Sample]:
     return [sample for sample in samples if sample.group not in held]
 
 
+def seen_of(samples: list[Sample], unseen: Sequence[str]) -> list[Sample]:
+    """Return the samples of other sources than those, and of none of their patients.
+
+    Raises:
+        TrainingError: one of those names no source, or no sample is of it.
+    """
+    kept = samples
+    for source in map(Source.parse, unseen):
+        if not any(source.has(sample) for sample in samples):
+            raise TrainingError(f"{source} cannot be left out: no image of the data is of it.")
+        kept = without(kept, source)
+    return kept
+
+
+def in_parts(samples: Sequence[Sample], column: str, count: int) -> list[Source]:
+    """Return every value of that column in one of `count` parts, each with about its share of every class.
+
+    The largest come first, each into the part that then is least uneven.
+    """
+    values = sorted({str(getattr(sample, column)) for sample in samples} - {""})
+    classes = sorted({label for sample in samples for label in sample.classes.items()})
+    place = {label: index for index, label in enumerate(classes)}
+    held = np.zeros((len(values), max(len(classes), 1)))
+    for sample in samples:
+        if (name := str(getattr(sample, column))) in values:
+            for label in sample.classes.items():
+                held[values.index(name), place[label]] += 1
+    held /= np.maximum(held.sum(0), 1)
+    parts = np.zeros((min(count, len(values)), held.shape[1]))
+    chosen: list[list[str]] = [[] for _ in parts]
+    for index in np.argsort(-held.sum(1), kind="stable"):
+        uneven = ((parts + held[index]) ** 2).sum(1) - (parts**2).sum(1)
+        part = int(uneven.argmin())
+        parts[part] += held[index]
+        chosen[part].append(values[index])
+    return [
+        Source(column=column, values=tuple(names), part=f"part {number} of {len(chosen)}")
+        for number, names in enumerate(chosen, start=1)
+    ]
+
+
 def origins_of(sample: Sample) -> frozenset[str]:
     """Return the names of the sources that the sample belongs to: its data set, and its device if stated."""
     return frozenset({sample.dataset, sample.device} - {""})
