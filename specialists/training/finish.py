@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def install(
     own = [model] if model.directory.resolve() == run.out.resolve() else []
     write_entries(run.out / "manifest.toml", own, measured)
     for entry in measured:
-        write_card(entry, run)
+        write_card(entry, run, images_by_dataset(entry, packs[0]))
     return measured
 
 
@@ -198,8 +199,23 @@ def _complete(labels: list[Tensor]) -> npt.NDArray[np.bool_]:
     return known
 
 
-def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
-    """Writes `<id>.json` beside the weights: how they were made, from what, and how good they are."""
+def images_by_dataset(entry: SpecialistEntry, train: Pack) -> dict[str, int]:
+    """Return how many images with a label of that task each data set holds."""
+    labelled = (
+        sample.dataset
+        for sample in train.samples
+        if entry.id in {*sample.masks, *sample.classes, *sample.boxes, *sample.points}
+    )
+    return dict(sorted(Counter(labelled).items()))
+
+
+def write_card(
+    entry: SpecialistEntry | ModelEntry, run: Run, trained_on: Mapping[str, int]
+) -> None:
+    """Write `<id>.json` beside the weights: how they were made, from what, and how good they are.
+
+    `trained_on` are the images by data set.
+    """
     card = {
         "id": entry.id,
         "sha256": entry.sha256,
@@ -209,6 +225,7 @@ def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
         "data_sha256": {
             path.name: sha256_of(path) for path in sorted((run.data / "csv_files").glob("*.csv"))
         },
+        "trained_on": dict(trained_on),
         "metrics": [metric.model_dump() for metric in entry.metrics],
         "note": "Research use. The shared backbone was trained on all data sets named in the manifest and "
         "cannot be separated from any of them.",
@@ -224,7 +241,8 @@ def recalibrated_card(path: Path, earlier: str) -> None:
     new, old = json.loads(path.read_text(encoding="utf-8")), json.loads(earlier)
     made = ("command", "config", "git_commit", "data_sha256")
     new["calibration"] = {key: new[key] for key in made if key != "config"}
-    new |= {key: old[key] for key in made if key in old}
+    del new["trained_on"]  # of these data, but the weights are older
+    new |= {key: old[key] for key in (*made, "trained_on") if key in old}
     path.write_text(json.dumps(new, indent=1), encoding="utf-8")
 
 
