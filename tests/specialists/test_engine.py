@@ -38,7 +38,7 @@ def an_image(seed: int = 0) -> Image:
 
 
 def an_encoding() -> Encoded:
-    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), novelty=None)
+    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), place=Place())
 
 
 @pytest.mark.parametrize("kind", KINDS)
