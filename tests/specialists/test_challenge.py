@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 from specialists.engine import Engine
 from specialists.load import load_engine
-from specialists.manifest import Kind, Manifest
+from specialists.manifest import Kind, Manifest, SpecialistEntry, read_manifest
 from specialists.training.evaluate import score_task
 from specialists.training.predict import FILES, answering, predict_folder
 from tests.specialists.dataset import BREAST, read_csv, write_csv
@@ -175,8 +175,11 @@ def test_masks_are_grey_label_maps_of_the_masks_size(engine: Engine, out: Path, 
                 assert np.asarray(mask).max() < len(entry.labels)
 
 
-EVALUATOR, PYTHON = (os.environ.get(f"FMC_{name}") for name in ("EVALUATOR", "PYTHON"))
-"""A checkout of the challenge's repository, and a Python that has what its evaluator imports."""
+EVALUATOR, PYTHON, DATA, MADE = (
+    os.environ.get(f"FMC_{name}") for name in ("EVALUATOR", "PYTHON", "DATA", "PREDICTIONS")
+)
+"""A checkout of the challenge's repository, and a Python that has what its evaluator imports; a data root, and what
+`ustri predict` and `ustri evaluate` made of all its rows."""
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -184,12 +187,48 @@ from evaluate import Evaluator
 json.dump(Evaluator(*sys.argv[2:4]).evaluate_all(), open(sys.argv[4], "w"))
 """
 NAMES = {Kind.CLASSIFY: "classification", Kind.DETECT: "detection", Kind.REGRESS: "Regression"}
-
-
-@pytest.mark.skipif(
+RECORDED = {"auc": "AUC", "f1": "F1_macro", "mcc": "MCC", "accuracy": "Accuracy"} | {
+    "iou": "IoU",
+    "mre_px": "MRE",
+}
+needs_evaluator = pytest.mark.skipif(
     EVALUATOR is None,
     reason="FMC_EVALUATOR names no checkout of the challenge's repository, which is never kept here",
 )
+
+
+def their_figures(data: Path, out: Path, kept: Path) -> dict[str, dict[str, float]]:
+    """What the challenge's evaluator says of each task, by our names of the figures."""
+    words = [PYTHON or sys.executable, "-c", SCRIPT, EVALUATOR, data, out, kept]
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    found: dict[str, dict[str, float]] = {}
+    for tasks in json.loads(kept.read_text(encoding="utf-8")).values():
+        for task, figures in tasks.items():
+            found[task] = {our: figures[name] for our, name in RECORDED.items() if name in figures}
+            classes = figures.get("per_class", {}) if "DSC" in figures else {}
+            for name, of_class in classes.items():
+                found[task][f"dice {name}"] = of_class["DSC"]
+                found[task][f"hausdorff_px {name}"] = of_class["HD"]
+    return found
+
+
+def our_figures(entry: SpecialistEntry, found: dict[str, float]) -> dict[str, float]:
+    """The same figures of ours: over all images where some label masks are empty."""
+    figures = {name: found[name] for name in RECORDED if name in found}
+    for index, label in enumerate(entry.labels[1:] if entry.kind is Kind.SEGMENT else (), start=1):
+        for name in ("dice", "hausdorff_px"):
+            over_all = f"{name} {label}, empty masks too"
+            figures[f"{name} class_{index}"] = found.get(over_all, found.get(f"{name} {label}", 0))
+    return figures
+
+
+def assert_same(entry: SpecialistEntry, ours: dict[str, float], theirs: dict[str, float]) -> None:
+    assert ours, entry.id
+    for name, value in ours.items():
+        assert value == pytest.approx(theirs[name], abs=5.1e-5), (entry.id, name)
+
+
+@needs_evaluator
 def test_the_challenges_own_evaluator_gives_our_figures_to_the_fourth_digit(
     engine: Engine, out: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -200,32 +239,22 @@ def test_the_challenges_own_evaluator_gives_our_figures_to_the_fourth_digit(
             rows = [row for row in rows if row["point_3_xy"]]
         kind = {"task_name": NAMES.get(entry.kind, "segmentation"), "num_classes": len(entry.names)}
         write_csv(data, entry.task_id, [{**row, **kind} for row in rows])
-    theirs = tmp_path / "theirs.json"
-    words = [PYTHON or sys.executable, "-c", SCRIPT, EVALUATOR, data, out, theirs]
-    subprocess.run([str(word) for word in words], check=True, capture_output=True)
-    given = {
-        task: figures
-        for found in json.loads(theirs.read_text(encoding="utf-8")).values()
-        for task, figures in found.items()
-    }
+    theirs = their_figures(data, out, tmp_path / "theirs.json")
     for entry in entries:
-        ours = {m.name: m.value for m in score_task(entry, out, data, None).metrics}
-        figures = given[entry.task_id]
-        expected = {"auc": "AUC", "f1": "F1_macro", "mcc": "MCC", "accuracy": "Accuracy"}
-        pairs = {name: figures[key] for name, key in expected.items() if key in figures}
-        pairs |= {
-            name: figures[key]
-            for name, key in (("iou", "IoU"), ("mre_px", "MRE"))
-            if key in figures
-        }
-        for index, label in enumerate(entry.labels[1:], start=1):
-            if entry.kind is Kind.SEGMENT:
-                found = figures["per_class"][f"class_{index}"]
-                tail = ", empty masks too" if f"dice {label}, empty masks too" in ours else ""
-                pairs |= {
-                    f"dice {label}{tail}": found["DSC"],
-                    f"hausdorff_px {label}{tail}": found["HD"],
-                }
-        assert pairs
-        for name, value in pairs.items():
-            assert ours[name] == pytest.approx(value, abs=5.1e-5), (entry.id, name)
+        found = {m.name: m.value for m in score_task(entry, out, data, None).metrics}
+        assert_same(entry, our_figures(entry, found), theirs[entry.task_id])
+
+
+@needs_evaluator
+@pytest.mark.skipif(DATA is None or MADE is None, reason="FMC_DATA and FMC_PREDICTIONS name none")
+def test_it_gives_the_figures_of_the_shipped_specialists_too(tmp_path: Path) -> None:
+    data, made = Path(str(DATA)), Path(str(MADE))
+    scored = json.loads((made / "scores.json").read_text(encoding="utf-8"))
+    theirs = their_figures(data, made, tmp_path / "theirs.json")
+    assert scored
+    for task, score in scored.items():
+        entry = read_manifest().specialist(task)
+        ours = our_figures(entry, {m["name"]: m["value"] for m in score["metrics"]})
+        for name, value in ours.items():
+            print(f"| {task} | {name} | {value:.4f} | {theirs[task][name]:.4f} | {score['rows']} |")  # noqa: T201
+        assert_same(entry, ours, theirs[task])
