@@ -66,6 +66,7 @@ def analyze(
         created_at=utc_now(),
         code_version=code_version(),
         runtime=tools.runtime,
+        released=settings.releases,
     )
     return Reported(report=conclude(case, identity), png=ingested.png)
 

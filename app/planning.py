@@ -107,8 +107,6 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     )
     backbones = tools if isinstance(tools, Backbones) else None
     chooser = load_planner(folder, placement, backbones)
-    released = research_only and settings.accept_research_licence == "release"
-    chooser.ref = chooser.ref.model_copy(update={"released": released})
     if settings.planner_margin is not None:
         chooser.least_margin = settings.planner_margin
     chooser.budget = Budget(step_s=settings.planner_step_s)

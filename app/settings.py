@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     )
     accept_research_licence: Literal["no", "plan", "release"] = Field(
         default="no",
-        description="Whether a planner whose weights are for research only may plan, and whether its reports may become "
-        "final and leave.",
+        description="What weights for research only may do. Specialists always analyse, and a planner plans with plan "
+        "or release; their reports stay preliminary and are sent nowhere, unless made with release.",
     )
     limit_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request that is read, in bytes."
@@ -249,6 +249,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's address: as set, else a SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'ustri.db'}"
+
+    @property
+    def releases(self) -> bool:
+        """Whether reports may leave whose weights are for research only."""
+        return self.accept_research_licence == "release"
 
     @property
     def images_dir(self) -> Path:

@@ -68,6 +68,7 @@ class Worker(threading.Thread):
         self._news = shop.news
         self._chooser = shop.chooser
         self._router = read_protocols().router.specialist
+        self._released = settings.releases
         self._jobs = Jobs(store, new_owner(), settings.lease_s, settings.attempts_limit)
         self._pulse_s = settings.lease_s / 3
         self._bell = threading.Event()
@@ -241,6 +242,7 @@ class Worker(threading.Thread):
                 created_at=utc_now(),
                 code_version=code_version(),
                 runtime=self._tools.runtime,
+                released=self._released,
             ),
         )
 

@@ -34,6 +34,8 @@ class Identity:
     created_at: str
     code_version: str
     runtime: str
+    released: bool = False
+    """Whether the deployment lets reports leave whose weights are for research only."""
 
 
 def conclude(case: Case, identity: Identity) -> Report:
@@ -45,13 +47,15 @@ def conclude(case: Case, identity: Identity) -> Report:
     plan = plan_for(case)
     answers = answers_of(plan)
     outcome, reason = _outcome(plan, answers)
+    research_only = _research_only(case)
     provenance = Provenance(
         code_version=identity.code_version,
         runtime=identity.runtime,
         models=_models(case),
         planner=case.planner,
         content_sha256="",
-        research_only=_research_only(case.planner),
+        research_only=research_only,
+        released=research_only is not None and identity.released,
     )
     report = word(
         Report(
@@ -82,11 +86,37 @@ def conclude(case: Case, identity: Identity) -> Report:
     return report.model_copy(update={"provenance": hashed})
 
 
-def _research_only(planner: PlannerRef) -> str | None:
-    """Why the report may neither become final nor leave; None where nothing speaks against it."""
-    if not planner.research_only or planner.released:
+def _research_only(case: Case) -> str | None:
+    """Whose weights are for research only, and why; None where none are that took part."""
+    reasons = [_of_planner(case.planner), _of_specialists(case)]
+    return "; ".join(reason for reason in reasons if reason is not None) or None
+
+
+def _of_planner(planner: PlannerRef) -> str | None:
+    if not planner.research_only:
         return None
-    return f"It was planned by {planner.id}, whose weights may be used for research only"
+    return f"it was planned by {planner.id}, whose weights may be used for research only"
+
+
+def _of_specialists(case: Case) -> str | None:
+    """The weights that took part, and what is wrong with the licences of their training data."""
+    ran = [record.step.action for record in case.records if record.step.action != STOP]
+    found = {name: case.manifest.research_only(name) for name in ran}
+    held = [name for name, data in found.items() if data]
+    if not held:
+        return None
+    backbones = dict.fromkeys(case.manifest.specialist(name).model for name in held)
+    by_reason: dict[str, set[str]] = {}
+    for data in found.values():
+        for name, reason in data.items():
+            by_reason.setdefault(reason, set()).add(name)
+    why = "; ".join(
+        f"{reason}: {', '.join(sorted(names))}" for reason, names in sorted(by_reason.items())
+    )
+    return (
+        f"the weights of {', '.join([*backbones, *held])} may be used for research only, "
+        f"by the licences of their training data ({why})"
+    )
 
 
 def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:

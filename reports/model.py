@@ -295,20 +295,20 @@ def _is_false(value: object) -> bool:
 class PlannerRef(ModelRef):
     """Who chose the steps; `licence` is that of a model's weights.
 
-    `research_only` says that the licence allows research only, and `released` that the deployment lets reports become
-    final and leave all the same; `blind` that the planner failed the test whether it looks at the image.
+    `research_only` says that the licence allows research only, `blind` that the planner failed the test whether it
+    looks at the image.
     """
 
     licence: str | None = Field(default=None, exclude_if=_is_none)
     research_only: bool = Field(default=False, exclude_if=_is_false)
-    released: bool = Field(default=False, exclude_if=_is_false)
     blind: bool = Field(default=False, exclude_if=_is_false)
 
 
 class Provenance(_Data):
     """What made the report; `content_sha256` covers results and what follows from them.
 
-    `research_only` says why the report may neither become final nor leave: what made it may be used for research only.
+    `research_only` says which weights that took part, the planner's or specialists', may be used for research only, and
+    why. Such a report may neither become final nor leave, unless the deployment accepted it when it was made: `released`.
     """
 
     code_version: str
@@ -317,6 +317,7 @@ class Provenance(_Data):
     planner: PlannerRef
     content_sha256: str
     research_only: str | None = Field(default=None, exclude_if=_is_none)
+    released: bool = Field(default=False, exclude_if=_is_false)
 
 
 class Report(_Data):

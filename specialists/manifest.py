@@ -1,5 +1,6 @@
 """The registry of models and specialists, read from TOML: the shipped manifest, then the user's beside it."""
 
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from enum import StrEnum
@@ -15,6 +16,10 @@ from specialists.errors import Rejected, WeightsError
 PACKAGE_DIR = Path(__file__).parent
 PACKAGE_MANIFEST = PACKAGE_DIR / "manifest.toml"
 PACKAGE_WEIGHTS = PACKAGE_DIR / "weights"
+
+_NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial|research (use )?only", re.IGNORECASE)
+_UNSTATED = re.compile(r"\b(none|not) stated\b", re.IGNORECASE)
+"""Words of a licence that do not allow all uses, whether it was read at the source or not."""
 
 
 class _Entry(BaseModel):
@@ -111,6 +116,15 @@ class DataSource(_Entry):
     reference: str
     licence: str
     licence_verified: bool
+
+    @property
+    def research_only(self) -> str | None:
+        """Why weights trained on it are for research only; None where its licence allows more."""
+        if _NON_COMMERCIAL.search(self.licence):
+            return "non-commercial"
+        if not self.licence_verified or _UNSTATED.search(self.licence):
+            return "licence not verified"
+        return None
 
 
 class ModelEntry(_Entry):
@@ -230,6 +244,20 @@ class Manifest(_Entry):
         """The manifest with those specialists alone."""
         kept = {name: entry for name, entry in self.specialists.items() if name in ids}
         return self.model_copy(update={"specialists": kept})
+
+    def research_only(self, specialist_id: str) -> dict[str, str]:
+        """Why that specialist's weights are for research only, by data set; empty where they are not.
+
+        It counts what any installed specialist of the same backbone was trained on, for the backbone
+        saw all of it and cannot be separated from it.
+
+        Raises:
+            Rejected: no specialist has that id.
+        """
+        entry = self.specialist(specialist_id)
+        standing = (other for other in self.installed() if other.model == entry.model)
+        sources = (source for each in (entry, *standing) for source in each.training_data)
+        return {source.name: reason for source in sources if (reason := source.research_only)}
 
     def provider(self, slot: str) -> SpecialistEntry | None:
         """The first specialist that fills that slot; null where none does."""

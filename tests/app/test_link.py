@@ -83,7 +83,8 @@ def an_original(data: bytes | None = None) -> Original:
 
 
 async def analysed(serve: Serve, data: bytes, **settings: object) -> str:
-    async with serve(**settings) as client:
+    """The id of an analysis whose report may leave."""
+    async with serve(accept_research_licence="release", **settings) as client:
         return await posted(client, data)
 
 

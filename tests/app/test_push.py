@@ -70,8 +70,12 @@ def password_file(tmp_path: Path) -> Path:
     return path
 
 
-def reported(settings: Settings, data: bytes | None = None) -> str:
-    """The id of an analysis with its report, in the store of those settings."""
+def reported(settings: Settings, data: bytes | None = None, licence: str = "release") -> str:
+    """The id of an analysis with its report, in the store of those settings.
+
+    The report may leave, unless what is accepted of weights for research only is less.
+    """
+    settings = settings.model_copy(update={"accept_research_licence": licence})
     store = Store.open(settings)
     accepted = store.accept(ingest(data or a_png(), LIMIT_PIXELS), NewAnalysis(), 8)
     worker = Worker(settings, store, StandInTools())
@@ -331,7 +335,8 @@ def test_a_refused_report_is_sent_only_when_forced(settings: Settings) -> None:
     store = Store.open(settings)
     data = calibrated(BurnedInAnnotation="NO")
     accepted = store.accept(ingest(data, LIMIT_PIXELS), NewAnalysis(exam="nerve"), 8)  # type: ignore[arg-type]
-    worker = Worker(settings, store, tools)
+    accepting = settings.model_copy(update={"accept_research_licence": "release"})
+    worker = Worker(accepting, store, tools)
     worker.start()
     while not store.analysis(accepted.analysis_id).ended:
         time.sleep(0.02)
@@ -353,7 +358,9 @@ def test_a_report_that_may_not_leave_is_not_sent_even_when_forced_or_already_wai
     outbox.add(filing.instances(Wish(analysis_id=analysis)), "http://127.0.0.1:1/dicom-web")
     report = store.report(analysis)
     assert report is not None
-    made_by = report.provenance.model_copy(update={"research_only": "its planner is not ours"})
+    made_by = report.provenance.model_copy(
+        update={"research_only": "its planner is not ours", "released": False}
+    )
     with store.write() as session:
         row = session.get_one(ReportRow, report.report_id)
         row.body = report.model_copy(update={"provenance": made_by}).model_dump_json()
@@ -364,3 +371,51 @@ def test_a_report_that_may_not_leave_is_not_sent_even_when_forced_or_already_wai
     assert "stays here" in answer.output
     assert {item.state for item in outbox.items()} == {PushState.FAILED}
     store.close()
+
+
+@pytest.mark.parametrize("accepted", ["no", "plan"])
+def test_a_report_by_weights_for_research_only_stays_unless_that_was_accepted(
+    settings: Settings, accepted: str
+) -> None:
+    analysis = reported(settings, licence=accepted)
+    answer = push(analysis, "--dicomweb", "http://127.0.0.1:1/dicom-web")
+    assert answer.exit_code != Exit.OK
+    for word in ("usgen", "breast_lesion", "licence not verified: ", "busi", "=release"):
+        assert word in answer.output
+    store = Store.open(settings)
+    report = store.report(analysis)
+    assert report is not None
+    assert report.status == "preliminary"
+    assert any("is sent nowhere" in line for line in report.limitations)
+    with pytest.raises(PushRefused, match="USTRI_ACCEPT_RESEARCH_LICENCE=release"):
+        Filing(store, None).instances(Wish(analysis_id=analysis, force=True))
+    assert outbox_of(settings, store).items() == ()
+    store.close()
+
+
+def test_a_report_made_where_that_was_accepted_goes_and_says_so(settings: Settings) -> None:
+    analysis = reported(settings, licence="release")
+    store = Store.open(settings)
+    filing, outbox = Filing(store, None), outbox_of(settings, store)
+    outbox.add(filing.instances(Wish(analysis_id=analysis)), "http://127.0.0.1:1/dicom-web")
+    assert [item.form for item in outbox.items()] == ["image", "sr", "seg"]
+    assert all(filing.made(item) for item in outbox.items())
+    report = store.report(analysis)
+    store.close()
+    assert report is not None
+    assert "licence not verified: " in str(report.provenance.research_only)
+    assert any("lets its reports become final and leave" in line for line in report.limitations)
+
+
+async def test_over_http_the_refusal_names_weights_reason_and_setting(
+    settings: Settings, serve: Serve
+) -> None:
+    analysis = reported(settings, licence="no")
+    async with serve(dicomweb_url="http://127.0.0.1:1/dicom-web") as client:
+        answer = await client.post(f"/analyses/{analysis}/push")
+        shown = await client.get(f"/analyses/{analysis}/report")
+        document = await client.get(f"/analyses/{analysis}/report.dcm")
+    assert answer.status_code == 409
+    assert "usgen" in answer.json()["detail"]
+    assert "USTRI_ACCEPT_RESEARCH_LICENCE=release" in answer.json()["detail"]
+    assert (shown.status_code, document.status_code) == (200, 200)

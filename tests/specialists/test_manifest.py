@@ -6,7 +6,7 @@ import pytest
 
 from reports.model import ExamCode
 from specialists.errors import Rejected, WeightsError
-from specialists.manifest import Kind, read_manifest
+from specialists.manifest import DataSource, Kind, Manifest, read_manifest
 
 POINTS = {"fugc": 2, "iugc": 3, "fetal_femur": 2}
 CLASSES = {
@@ -166,3 +166,65 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path, text: bytes) ->
     (tmp_path / "manifest.toml").write_bytes(text)
     with pytest.raises(WeightsError, match=str(tmp_path)):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("licence", "verified", "reason"),
+    [
+        ("CC BY 4.0", True, None),
+        ("CC BY 4.0", False, "licence not verified"),
+        ("none stated", True, "licence not verified"),
+        ("CC BY-NC-SA 4.0", True, "non-commercial"),
+        ("strictly non-commercial scientific research", False, "non-commercial"),
+        ("CC0, from the INCA registry", True, None),
+    ],
+)
+def test_a_licence_that_is_unverified_or_non_commercial_allows_research_only(
+    licence: str, verified: bool, reason: str | None
+) -> None:
+    source = DataSource(name="a", reference="b", licence=licence, licence_verified=verified)
+    assert source.research_only == reason
+
+
+def trained_on(licences: dict[str, str]) -> Manifest:
+    """Two specialists on one backbone, each trained on verified data of that licence."""
+    shipped = read_manifest()
+    specialists = {
+        name: shipped.specialist(name).model_copy(
+            update={
+                "weights": "a.safetensors",
+                "training_data": (
+                    DataSource(
+                        name=f"data of {name}",
+                        reference="b",
+                        licence=licence,
+                        licence_verified=True,
+                    ),
+                ),
+            }
+        )
+        for name, licence in licences.items()
+    }
+    return Manifest(models=shipped.models, specialists=specialists)
+
+
+def test_a_specialist_is_bound_by_what_its_backbone_saw() -> None:
+    free = trained_on({"breast_2cls": "CC BY 4.0", "breast_lesion": "CC0"})
+    assert free.research_only("breast_2cls") == {}
+    bound = trained_on({"breast_2cls": "CC BY 4.0", "breast_lesion": "CC BY-NC 4.0"})
+    assert bound.research_only("breast_2cls") == {"data of breast_lesion": "non-commercial"}
+
+
+def test_another_backbones_data_and_specialists_without_weights_do_not_bind_it() -> None:
+    manifest = trained_on({"breast_2cls": "CC BY 4.0", "breast_lesion": "CC BY-NC 4.0"})
+    for change in ({"model": "another"}, {"weights": None}):
+        other = manifest.specialist("breast_lesion").model_copy(update=change)
+        specialists = manifest.specialists | {"breast_lesion": other}
+        apart = manifest.model_copy(update={"specialists": specialists})
+        assert apart.research_only("breast_2cls") == {}
+        assert apart.research_only("breast_lesion") != {}
+
+
+def test_all_that_ships_is_for_research_only_as_notice_says() -> None:
+    manifest = read_manifest()
+    assert all(manifest.research_only(entry.id) for entry in manifest.installed())
