@@ -46,8 +46,9 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
     if settings.planner == "rules":
         return _rules("the settings ask for the rules")
     if settings.planner != "auto":
-        chosen = _load(settings, tools, Path(settings.planner).expanduser())
-        return _judged(settings, chosen, tools)
+        folder = Path(settings.planner).expanduser()
+        _check_accepted(settings, folder)
+        return _judged(settings, _load(settings, tools, folder), tools)
     from planner.card import read_card
 
     card = read_card(shipped)
@@ -92,21 +93,33 @@ def _with(chooser: "LlavaChooser", verdict: "Verdict") -> Planning:
     return Planning(chooser=chooser, verdict=verdict)
 
 
+def _check_accepted(settings: Settings, folder: Path) -> None:
+    """Return if a planner that `ustri train planner` did not make may plan by its licence, which is logged.
+
+    Raises:
+        SettingsError: the settings do not accept that it is for research only.
+        WeightsError: its card is not readable.
+    """
+    from planner.card import LLAVA_MED_LICENCE, read_card
+
+    if read_card(folder) is not None:
+        return
+    log.warning("Licence of the planner in %s: %s", folder, LLAVA_MED_LICENCE)
+    if settings.accept_research_licence == "no":
+        raise SettingsError(
+            f"USTRI_PLANNER names a planner under this licence: {LLAVA_MED_LICENCE} Set "
+            "USTRI_ACCEPT_RESEARCH_LICENCE=plan to accept it: reports then stay preliminary and do not leave; with "
+            "=release they may."
+        )
+
+
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     # Here, so that torch is loaded only where a planner needs it.
     from planner.backbones import Backbones
     from planner.card import check_exams, read_card
     from planner.llava import Budget
-    from planner.load import Placement, licence_of, load_planner
+    from planner.load import Placement, load_planner
 
-    licence, research_only = licence_of(folder)
-    if research_only:
-        log.warning("Licence of the planner in %s: %s", folder, licence)
-        if settings.accept_research_licence == "no":
-            raise SettingsError(
-                f"USTRI_PLANNER names a planner under this licence: {licence} Set USTRI_ACCEPT_RESEARCH_LICENCE=plan "
-                "to accept it: reports then stay preliminary and do not leave; with =release they may."
-            )
     placement = Placement(
         device=settings.device, precision=settings.planner_precision, threads=settings.threads
     )
@@ -115,8 +128,6 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     if (card := read_card(folder)) is not None:
         check_exams(card, routed)
     chooser = load_planner(folder, placement, backbones)
-    released = research_only and settings.accept_research_licence == "release"
-    chooser.ref = chooser.ref.model_copy(update={"released": released})
     if settings.planner_margin is not None:
         chooser.least_margin = settings.planner_margin
     chooser.budget = Budget(step_s=settings.planner_step_s)

@@ -151,6 +151,8 @@ class ModelEntry(_Entry):
     novelty_sha256: str | None = None
     thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
+    training_data: tuple[DataSource, ...] = Field(default=(), exclude=True)
+    """All that the specialists of its manifest learnt from, with and without weights: it was trained on all of it."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -341,11 +343,24 @@ def _read_file(
 ) -> tuple[dict[str, ModelEntry], dict[str, SpecialistEntry]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        models = [ModelEntry(**entry, directory=directory) for entry in document.get("model", [])]
         specialists = [
             SpecialistEntry(**entry, directory=directory)
             for entry in document.get("specialist", [])
         ]
+        models = [
+            ModelEntry(
+                **entry,
+                directory=directory,
+                training_data=_learnt_from(entry.get("id"), specialists),
+            )
+            for entry in document.get("model", [])
+        ]
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"The manifest {path} cannot be read: {error}") from error
     return {entry.id: entry for entry in models}, {entry.id: entry for entry in specialists}
+
+
+def _learnt_from(model: str | None, specialists: list[SpecialistEntry]) -> tuple[DataSource, ...]:
+    """Every data set of the specialists of that backbone, once."""
+    sources = (source for e in specialists if e.model == model for source in e.training_data)
+    return tuple(dict.fromkeys(sources))

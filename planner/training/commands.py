@@ -132,6 +132,7 @@ def train_planner(
         id="ustri-planner-small",
         sha256=save_tensors(out / "model.safetensors", half(network), {}),
         licence=LICENCE,
+        research_only=True,
         margin=UNCALIBRATED,
         exams=ground.taught,
     )

@@ -69,7 +69,7 @@ def test_every_specialist_has_a_card_that_says_what_it_must(card: object) -> Non
 
 def test_known_traps_of_the_data_are_limits() -> None:
     def limits(name: str) -> str:
-        return " ".join(card_of(MANIFEST.specialist(name)).limits)
+        return " ".join(card_of(MANIFEST.specialist(name), MANIFEST).limits)
 
     assert "squashed" in limits("aop_landmarks")
     assert "Callipers" in limits("breast_2cls")
@@ -87,7 +87,7 @@ def test_words_of_the_cards_are_of_things_that_are_there() -> None:
 
 def test_whatever_else_a_calibration_wrote_is_shown_as_a_table() -> None:
     value = [{"measurement": "hc", "low": -1.5, "n": 116}, {"measurement": "bpd", "reason": "few"}]
-    card = card_of(MANIFEST.specialist("fetal_head"))
+    card = card_of(MANIFEST.specialist("fetal_head"), MANIFEST)
     text = markdown_of(card.model_copy(update={"further": {"intervals": value}}))
     assert "### Intervals" in text
     assert "| measurement | low | n | reason |" in text
@@ -103,7 +103,7 @@ def test_figures_on_a_source_left_out_stand_above_those_on_known_ones() -> None:
     entry = MANIFEST.specialist("breast_2cls")
     known = (Metric(name="auc", value=0.9, n=4, split="val"),)
     changed = entry.model_copy(update={"transfer": (item,), "metrics": known})
-    card = card_of(changed)
+    card = card_of(changed, MANIFEST)
     page = bytes(card_page(card).body).decode()
     html5lib.HTMLParser(strict=True).parse(page)
     for text in (markdown_of(card), page):
@@ -112,7 +112,7 @@ def test_figures_on_a_source_left_out_stand_above_those_on_known_ones() -> None:
         assert "dataset=one (why)" in text
     assert "| dataset=one (why) | auc | 0.700 | 0.600 to 0.800 | 9 |" in markdown_of(card)
     assert "auc 0.700 (dataset=one)" in index_of([card])
-    bare = card_of(entry.model_copy(update={"transfer": ()}))
+    bare = card_of(entry.model_copy(update={"transfer": ()}), MANIFEST)
     assert "left out" not in markdown_of(bare)
 
 
@@ -127,7 +127,7 @@ def test_a_record_of_other_weights_is_not_taken_for_these(tmp_path: Path) -> Non
     path.write_text(json.dumps({**record, "data_sha256": {}}), encoding="utf-8")
     for digest, known in (("1" * 64, True), ("2" * 64, False)):
         changes = {"weights": "w", "sha256": digest, "not_installed": None}
-        card = card_of(an_entry("breast_2cls", tmp_path, **changes))
+        card = card_of(an_entry("breast_2cls", tmp_path, **changes), MANIFEST)
         assert (card.making is not None) == known
         assert ("No record of the training" in markdown_of(card)) != known
 
@@ -141,7 +141,7 @@ def test_a_bar_in_a_name_cannot_break_a_table(tmp_path: Path) -> None:
         thresholds={"t": Threshold(value=0.1, source="p|q\nr")},
         training_data=(DataSource(name="d|e", reference="f", licence="g", licence_verified=False),),
     )
-    card = card_of(entry)
+    card = card_of(entry, MANIFEST)
     rows = [line for line in markdown_of(card).splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4, 5, 6}
     assert r"a\|b" in index_of([card])

@@ -22,7 +22,13 @@ from reports.measure_progression import AOP
 from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
 from specialists.errors import Declined
 from specialists.image import Image
-from specialists.manifest import Manifest, MeasuredInterval, Threshold, read_manifest
+from specialists.manifest import (
+    DataSource,
+    Manifest,
+    MeasuredInterval,
+    Threshold,
+    read_manifest,
+)
 from specialists.result import Result
 from tests.builders import (
     a_classify_result,
@@ -39,6 +45,10 @@ ANGLES = frozenset(
     {RATIO, CEPHALIC_INDEX, AOP, SUPERFICIAL_INCLINATION, DEEP_INCLINATION, FASCICLE_ANGLE}
 )
 ENDS = ("low", "high", "coverage", "coverage_low", "coverage_high")
+LEARNT_FROM = DataSource(
+    name="a set", reference="this test", licence="CC BY 4.0", licence_verified=False
+)
+"""What stand-ins and their backbone learnt from, whatever the shipped ones did."""
 ACCEPT = 0.6
 CONTRADICTION = 0.9
 Answer = Result | Declined
@@ -79,6 +89,7 @@ def a_manifest(
     installed: Iterable[str] = BREAST_TOOLS,
     thresholds: Mapping[str, float] | None = None,
     intervals: Mapping[str, tuple[MeasuredInterval, ...]] | None = None,
+    learnt_from: DataSource = LEARNT_FROM,
 ) -> Manifest:
     """The shipped manifest with exactly these specialists installed, the router's thresholds, and these intervals."""
     shipped, names = read_manifest(), set(installed)
@@ -100,10 +111,17 @@ def a_manifest(
                 if name == "exam_cls"
                 else {},
                 "intervals": (intervals or {}).get(name, ()),
+                "training_data": (learnt_from,),
             }
         )
     models = {
-        name: entry.model_copy(update={"weights": "b.safetensors", "sha256": a_sha256("backbone")})
+        name: entry.model_copy(
+            update={
+                "weights": "b.safetensors",
+                "sha256": a_sha256("backbone"),
+                "training_data": (learnt_from,),
+            }
+        )
         for name, entry in shipped.models.items()
     }
     return Manifest(models=models, specialists=specialists)
