@@ -8,16 +8,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import JsonValue
 
 from app.responses import OK
-from specialists.card import Card, card_of, cards_of
-from specialists.manifest import Manifest, Metric, SpecialistEntry, Transfer
+from specialists.card import Card, cards_of
+from specialists.manifest import Manifest, Metric, Transfer
 
 INDEX = "README.md"
 Cells = list[dict[str, str]]
 
 
-def card_page(entry: SpecialistEntry) -> HTMLResponse:
+def card_page(card: Card) -> HTMLResponse:
     """The card as a page."""
-    return _page("card.html", card=card_of(entry))
+    return _page("card.html", card=card)
 
 
 def list_page(manifest: Manifest) -> HTMLResponse:

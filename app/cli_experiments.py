@@ -1,4 +1,4 @@
-"""The command line of experiments on what is installed: `ustri evaluate novelty`, `calipers`, `comparison`, `transfer`."""
+"""The command line of experiments on what is installed: `ustri evaluate novelty`, `transfer`, `tta` and more."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from app.terminal import DataDir, errors_as_exits, out, settings_with
+from app.terminal import DataDir, err, errors_as_exits, out, settings_with
 
 DataRoot = Annotated[
     Path, typer.Option("--data", help="A data root: csv_files/*.csv and what they name.")
@@ -206,22 +206,47 @@ def transfer(
 
         given = {"steps": steps, "threads": threads}
         known = {name: value for name, value in given.items() if value is not None}
-        config = SpecialistConfig(**known)
-        trial = trial_of.prepare(run, ids, (data, folder), config, by)
-        target = transferred.Target(trial=trial, folder=into or run)
-        if write:
-            target.check()
+        trial = trial_of.prepare(run, ids, (data, folder), SpecialistConfig(**known), by)
+        target = transferred.Target(trial=trial, folder=into or run) if write else None
         sources = [Source.parse(text) for text in without or ()]
-        found = []
-        for left in trial_of.leave_out(trial, sources):
-            found.append(left)
-            transferred.save(trial, found)
-        barred = target.write(found) if write else []
-    text = transferred.as_markdown(trial, found)
-    out.print(text, highlight=False, markup=False, soft_wrap=True)
-    for sentence in barred:
+        done = transferred.carry_out(trial, sources, target)
+    out.print(done.text, highlight=False, markup=False, soft_wrap=True)
+    for sentence in done.barred:
         out.print(f"Not installed: {sentence}", highlight=False, markup=False, soft_wrap=True)
     out.print(f"Wrote {folder}.", highlight=False, soft_wrap=True)
+
+
+@judge.command(epilog="[bold]Example[/]  ustri evaluate tta --data data --task breast_lesion")
+def tta(
+    data: DataRoot,
+    split: Annotated[str, typer.Option(help="Whose rows are predicted.")] = "val",
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="Only this task; repeatable.")
+    ] = None,
+    to: Json = None,
+    data_dir: DataDir = None,
+) -> None:
+    """What test-time augmentation gains and costs each task: rows predicted with and without it."""
+    with errors_as_exits():
+        from specialists.manifest import read_manifest
+        from specialists.training.tta_trial import tta_trial
+
+        manifest = read_manifest(settings_with(data_dir).specialists_dir)
+        found = tta_trial(manifest, data, split, task)
+        _write(to, asdict(found))
+    for problem in found.problems:
+        err.print(f"ustri: {problem}", markup=False, highlight=False, soft_wrap=True)
+    columns = ("task", "figure", "n", "plain", "with it", "difference", "views", "CPU ms an image")
+    table = Table(*columns, box=None)
+    for trial in found.trials:
+        cost = (str(trial.views), f"{trial.plain_cpu_ms:.0f} → {trial.augmented_cpu_ms:.0f}")
+        for gain in trial.gains:
+            apart = f"{gain.augmented - gain.plain:+.3f}"
+            if gain.low is not None and gain.high is not None:
+                apart += f" ({gain.low:+.3f} to {gain.high:+.3f})"
+            values = (f"{gain.plain:.3f}", f"{gain.augmented:.3f}", apart)
+            table.add_row(trial.task, gain.figure, str(gain.n), *values, *cost)
+    out.print(table)
 
 
 def _interval(found: Any, *, sign: bool = False) -> str:

@@ -13,6 +13,8 @@ from specialists.manifest import MeasuredInterval, Metric
 
 if TYPE_CHECKING:
     from specialists.training.evaluate import Score
+    from specialists.training.predict import Predictions
+    from specialists.training.scores import Asked
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -173,15 +175,22 @@ Tasks = Annotated[list[str] | None, typer.Option("--task", help="Only this task;
 
 Split = Annotated[str | None, typer.Option(help="train, val or test; else all rows.")]
 
+First = Annotated[
+    bool, typer.Option("--tta", help="First predict into that folder, as `predict --tta`.")
+]
 MOST_LINES = 20
 """Problems of one task that are printed; the JSON holds them all."""
 
 EVALUATE_EXAMPLE = (
     "[bold]Examples[/]\n\nustri evaluate --predictions out --data-root data --split val\n\n"
     "ustri evaluate --predictions out --data-root data --html ~/evaluation.html\n\n"
+    "ustri evaluate --tta --predictions new --data-root data --split val\n\n"
     "ustri evaluate --predictions out --data-root data --task breast_lesion && jq . out/scores.json"
 )
-PREDICT_EXAMPLE = "[bold]Example[/]  ustri predict --data-root data --out predictions --split val"
+PREDICT_EXAMPLE = (
+    "[bold]Examples[/]\n\nustri predict --data-root data --out predictions --split val\n\n"
+    "ustri predict --data-root fmc/val --namespace fmc --out submission --tta"
+)
 
 
 def evaluate(
@@ -197,6 +206,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Also a page of plots and the worst images; outside any git checkout."),
     ] = None,
+    tta: First = False,
     worst: Annotated[int, typer.Option(min=0, help="Images of each task on that page.")] = 12,
     data_dir: DataDir = None,
 ) -> None:
@@ -214,7 +224,10 @@ def evaluate(
             page.check_outside_git(html)
         folders = {"predictions": predictions, "data_root": data_root}
         asked = scores.Asked(**folders, split=split, namespace=namespace, tasks=task)
-        found = scores.evaluate(read_manifest(settings_with(data_dir).specialists_dir), asked)
+        user_dir = settings_with(data_dir).specialists_dir
+        if tta:
+            _predict_for(asked, user_dir)
+        found = scores.evaluate(read_manifest(user_dir), asked)
         written = [scores.write_scores(found, json)]
         if html is not None:
             page.write_page(found, html, worst=worst)
@@ -238,21 +251,57 @@ def predict(
     namespace: Namespace = None,
     task: Tasks = None,
     split: Split = None,
+    tta: Annotated[
+        bool,
+        typer.Option("--tta", help="Average over mirrored and smaller views, where allowed."),
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Predict every row of every CSV by the specialist that its task_id names, in FMC-UIA files.
 
     Rows whose image is missing or unreadable, and tasks without a specialist, are named and counted; the
-    others are predicted, and only when none could be does the command fail.
+    others are predicted, and only when none could be does the command fail. With --namespace fmc our
+    specialists answer those tasks of the challenge that they stand in for.
     """
     with errors_as_exits():
         from specialists.training import commands
+        from specialists.training.predict import predict_folder
 
-        user_dir = settings_with(data_dir).specialists_dir
-        done = commands.predict(
-            data_root, folder, namespace=namespace, tasks=task, split=split, user_dir=user_dir
-        )
+        tools = commands.predictor(settings_with(data_dir).specialists_dir, tta=tta)
+        asked = {"namespace": namespace, "split": split}
+        done = predict_folder(tools, data_root, folder, tasks=task, **asked)
+    _say_predicted(done, folder)
+
+
+def _predict_for(asked: "Asked", user_dir: Path | None) -> None:
+    """Write the predictions that are to be scored, with test-time augmentation.
+
+    Raises:
+        TrainingError: predictions lie there already.
+    """
+    from specialists.errors import TrainingError
+    from specialists.training import commands
+    from specialists.training.predict import predict_folder
+
+    folder = asked.predictions
+    if folder.exists() and any(folder.iterdir()):
+        raise TrainingError(f"{folder} is not empty. With --tta it is written: name a new folder.")
+    done = predict_folder(
+        commands.predictor(user_dir, tta=True),
+        asked.data_root,
+        folder,
+        namespace=asked.namespace,
+        tasks=asked.tasks,
+        split=asked.split,
+    )
+    _say_predicted(done, folder)
+
+
+def _say_predicted(done: "Predictions", folder: Path) -> None:
+    """Print what was predicted, and fail where nothing was."""
     _say(done.problems)
+    for line in done.stand_ins:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     counted = f"{done.predicted} of {done.rows} rows, {done.tasks} tasks"
     out.print(f"Predicted {counted}. Wrote {folder}.", highlight=False, soft_wrap=True)
     if done.predicted < done.rows:

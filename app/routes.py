@@ -204,9 +204,10 @@ def show_card(
 ) -> Response:
     """Its model card: use, data, figures, limits, thresholds, provenance; a page where Accept prefers one."""
     entry = _listed(served, specialist_id)
+    card = card_of(entry, served.manifest.stand_in(entry))
     if wants_page(accept_header):
-        return _varying(card_page(entry))
-    return _varying(JSONResponse(card_of(entry).model_dump(mode="json"), OK))
+        return _varying(card_page(card))
+    return _varying(JSONResponse(card.model_dump(mode="json"), OK))
 
 
 @router.post("/specialists/{specialist_id}", openapi_extra=SPECIALIST_BODY)

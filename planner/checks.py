@@ -59,8 +59,13 @@ def _novelty_check(case: Case) -> tuple[Check, ...]:
     if distance is None or model is None or "novelty" not in model.thresholds:
         return ()
     limit = model.thresholds["novelty"].value
-    detail = f"Its distance from them is {distance:.2f}; beyond {limit:.2f} it would be refused."
-    outcome = CheckOutcome.AGREE if distance <= limit else CheckOutcome.FLAG
+    refused = model.thresholds.get("novelty_refused", model.thresholds["novelty"]).value
+    unlike = distance > limit
+    detail = (
+        f"Its distance from them is {distance:.2f}; beyond {limit:.2f} an image is unlike them, as from another "
+        f"scanner, and beyond {refused:.2f} it would be refused."
+    )
+    outcome = CheckOutcome.FLAG if unlike else CheckOutcome.AGREE
     return (Check(name=NOVELTY_CHECK, outcome=outcome, detail=detail),)
 
 
@@ -71,6 +76,11 @@ def _router_check(case: Case) -> tuple[Check, ...]:
     result = case.state.result(case.protocols.router.slot)
     if not isinstance(result, ClassifyResult):
         detail = "The router gave no answer, so the requested exam stands unchecked."
+        return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
+    if requested.value not in result.scores:
+        detail = (
+            f"The router does not know {requested.value}, so the requested exam stands unchecked."
+        )
         return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
     code, score = best_exam(result)
     detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
@@ -165,7 +175,7 @@ def _classes(one: Result | None, other: Result | None, row: CheckRow) -> Verdict
         f"{one.specialist}: {best} ({score_text(one.scores[best])}); "
         f"{other.specialist}: {among} ({score_text(other.scores[among])})."
     )
-    return best == among, detail
+    return row.counterparts.get(best, best) == among, detail
 
 
 def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:

@@ -57,17 +57,21 @@ def read_question(text: str | None, exam: ExamCode, protocols: Protocols) -> Ask
     hits = _hits(plain, protocols)
     own_hits = [hit for hit in hits if hit.exam == exam]
     asked = {hit.question.id for hit in own_hits if hit.question}
-    foreign = [
-        (hit.exam, hit.question)
-        for hit in hits
-        if hit.exam != exam and not any(hit.overlaps(own) for own in own_hits)
-    ]
+    others = [h for h in hits if h.exam != exam and not any(h.overlaps(own) for own in own_hits)]
+    foreign = [(hit.exam, hit.question) for hit in others if hit.exam is _meant(hit, others)]
     own = tuple(question for question in questions if question.id in asked)
     unique = tuple(pair for n, pair in enumerate(foreign) if pair not in foreign[:n])
     if own or unique:
         return Asked(own=own, foreign=unique, narrowed=True, note=_heard(own, protocols, unique))
     note = None if own_hits else UNMATCHED
     return Asked(own=questions, note=note)
+
+
+def _meant(hit: _Hit, hits: list[_Hit]) -> ExamCode:
+    """Of the exams that share the hit's words, the one that the text names, else the first in the table."""
+    named = {other.exam for other in hits if other.question is None}
+    sharing = [other.exam for other in hits if (other.start, other.end) == (hit.start, hit.end)]
+    return next((exam for exam in sharing if exam in named), sharing[0])
 
 
 def _heard(

@@ -36,6 +36,7 @@ class CommonWords(_Table):
     limits: tuple[str, ...]
     licence: str
     unnamed: str
+    stands_in: str
     not_measured: str
 
 
@@ -83,6 +84,10 @@ class Card(BaseModel):
     users: str
     not_for: tuple[str, ...]
     answers: str
+    stands_in: str | None = Field(
+        description="Which specialist answers for it in prediction files while it has no weights, "
+        "and what that one learnt from."
+    )
     exams: tuple[ExamCode, ...]
     training_data: tuple[DataSource, ...]
     licence: str
@@ -136,6 +141,7 @@ SHOWN_ELSEWHERE = frozenset(
             "transfer",
             "not_installed",
             "holds_without",
+            "stands_in",
             "weights",
             "sha256",
             "bf16_sha256",
@@ -146,8 +152,11 @@ SHOWN_ELSEWHERE = frozenset(
 """Fields of an entry that a card shows in their own place, or that say nothing to its reader."""
 
 
-def card_of(entry: SpecialistEntry) -> Card:
-    """The card of that entry; `making` is null where no file beside the weights tells of these weights."""
+def card_of(entry: SpecialistEntry, stand_in: SpecialistEntry | None = None) -> Card:
+    """The card of that entry, for which another one may answer.
+
+    `making` is null where no file beside the weights tells of these weights.
+    """
     words = read_words()
     dumped: Mapping[str, JsonValue] = entry.model_dump(mode="json", exclude_defaults=True)
     return Card(
@@ -160,6 +169,7 @@ def card_of(entry: SpecialistEntry) -> Card:
         users=words.common.users,
         not_for=words.common.not_for,
         answers=_answers(entry, words),
+        stands_in=None if stand_in is None else _stands_in(entry, stand_in, words),
         exams=entry.exams,
         training_data=entry.training_data,
         licence=words.common.licence,
@@ -179,7 +189,8 @@ def card_of(entry: SpecialistEntry) -> Card:
 
 def cards_of(manifest: Manifest) -> tuple[Card, ...]:
     """The card of every specialist of the manifest, in its order."""
-    return tuple(card_of(entry) for entry in manifest.specialists.values())
+    entries = manifest.specialists.values()
+    return tuple(card_of(entry, manifest.stand_in(entry)) for entry in entries)
 
 
 @cache
@@ -209,6 +220,17 @@ def _answers(entry: SpecialistEntry, words: Words) -> str:
     if absence is not None:
         sentences.append(absence)
     return " ".join(sentences)
+
+
+def _stands_in(entry: SpecialistEntry, other: SpecialistEntry, words: Words) -> str:
+    """Who answers for the entry, from whose data, and what the challenge's names are taken for."""
+    same = zip(entry.names, other.names, strict=True)
+    return words.common.stands_in.format(
+        title=other.title,
+        id=other.id,
+        data="; ".join(f"{source.name} ({source.reference})" for source in other.training_data),
+        names=", ".join(f"{theirs} = {ours}" for theirs, ours in same if theirs != ours),
+    )
 
 
 def _limits(entry: SpecialistEntry, words: Words) -> tuple[str, ...]:

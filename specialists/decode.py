@@ -100,8 +100,8 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
     """(B, classes - 1, S, S): by how much each foreground class leads all other classes, in [-1, 1]."""
     logits = logits.float()
     if logits.shape[1] == 2:  # half the difference's tangent is what the shares differ by
-        return _enlarged(logits[:, 1:] - logits[:, :1], side_px).div_(2).tanh_()
-    shares = _enlarged(logits, side_px).softmax(1)
+        return enlarged(logits[:, 1:] - logits[:, :1], side_px).div_(2).tanh_()
+    shares = enlarged(logits, side_px).softmax(1)
     found = []
     for index in range(1, shares.shape[1]):
         others = torch.cat([shares[:, :index], shares[:, index + 1 :]], dim=1)
@@ -109,7 +109,7 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
     return torch.stack(found, dim=1)
 
 
-def _enlarged(maps: Tensor, side_px: int) -> Tensor:
+def enlarged(maps: Tensor, side_px: int) -> Tensor:
     """(B, C, S, S) of (B, C, h, w), by bicubic interpolation: two matrix products, a fraction of torch's time for it."""
     rows, columns = (_bicubic(side, side_px).to(maps.device) for side in maps.shape[-2:])
     return rows @ maps @ columns.T
@@ -194,27 +194,41 @@ def _ring(points: Array, box: Letterbox) -> Ring:
 
 
 def _detect(entry: SpecialistEntry, output: Output, box: Letterbox) -> DetectResult:
-    if isinstance(output, Tensor):
-        raise TypeError(f"{entry.id} gave one tensor")
-    found, presence, attention = output
-    inside = None if entry.absence_known else attention_inside(attention.float(), found.float())
-    score = presence_scores(entry, presence.float(), inside)
-    placed = _place_box(found[0].double().numpy() * box.input_px, box)
-    present = float(score[0]) >= entry.thresholds["presence"].value
+    score = presence(entry, output)
+    x_min, y_min, x_max, y_max = placed = best_box(entry, output, box)
+    present = score >= entry.thresholds["presence"].value and x_max > x_min and y_max > y_min
     return DetectResult(
         specialist=entry.id,
         sha256=str(entry.sha256),
         label=entry.labels[0],
-        score=round(float(score[0]), 4),
+        score=round(score, 4),
         box=placed if present else None,
         absence_known=entry.absence_known,
     )
 
 
-def _place_box(corners: Array, box: Letterbox) -> Box | None:
-    moved = box.to_image(corners.reshape(2, 2)).clip(0, [box.width_px, box.height_px]).round(2)
+def presence(entry: SpecialistEntry, output: Output) -> float:
+    """What the presence threshold of a detector is compared with, for one image (batch of one)."""
+    found, logits, attention = _three(entry, output)
+    inside = None if entry.absence_known else attention_inside(attention.float(), found.float())
+    return float(presence_scores(entry, logits.float(), inside)[0])
+
+
+def best_box(entry: SpecialistEntry, output: Output, box: Letterbox) -> Box:
+    """The box of one image (batch of one), there or not, in image pixels, cut at the image's edges.
+
+    It is empty where the box of the network lies beyond the image.
+    """
+    corners = _three(entry, output)[0][0].double().numpy().reshape(2, 2) * box.input_px
+    moved = box.to_image(corners).clip(0, [box.width_px, box.height_px]).round(2)
     (x_min, y_min), (x_max, y_max) = moved.tolist()
-    return (x_min, y_min, x_max, y_max) if x_max > x_min and y_max > y_min else None
+    return (x_min, y_min, x_max, y_max)
+
+
+def _three(entry: SpecialistEntry, output: Output) -> tuple[Tensor, Tensor, Tensor]:
+    if isinstance(output, Tensor):
+        raise TypeError(f"{entry.id} gave one tensor")
+    return output
 
 
 def _segment(entry: SpecialistEntry, logits: Tensor, box: Letterbox) -> SegmentResult:
@@ -245,12 +259,18 @@ def _mean_score(margin: Map, rings: tuple[Ring, ...], box: Letterbox) -> float:
     return round(float(np.clip((mean + 1) / 2, 0, 1)), 4)
 
 
-def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
+def probabilities(entry: SpecialistEntry, logits: Tensor) -> Array:
+    """(classes,) calibrated scores of one image (batch of one), not rounded, which sum to 1."""
     if entry.temperature is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
     scaled = logits[0].double().numpy() / entry.temperature
-    shares = np.exp(scaled - scaled.max())
+    shares: Array = np.exp(scaled - scaled.max())
     shares /= shares.sum()
+    return shares
+
+
+def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
+    shares = probabilities(entry, logits)
     scores = {
         label: round(share, 4) for label, share in zip(entry.labels, shares.tolist(), strict=True)
     }

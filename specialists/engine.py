@@ -24,6 +24,7 @@ from specialists.novelty import Novelty
 from specialists.quality import Quality, inspected
 from specialists.result import Result
 from specialists.runtime import Runner
+from specialists.views import PLAIN, View, merged, views_of
 
 PASS_IMAGES = TOGETHER
 """Images of one size that one backbone pass takes when several are screened; their features are then dropped."""
@@ -43,6 +44,22 @@ class _Question:
 
     encoded: Encoded
     region: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What a specialist's networks gave for one image, before it is decoded."""
+
+    entry: SpecialistEntry
+    output: Output
+    encoded: Encoded
+
+    def result(self) -> Result:
+        """The answer in image pixels."""
+        quality = self.encoded.quality
+        return decode(self.entry, self.output, self.encoded.box).model_copy(
+            update={"novelty": self.encoded.novelty, "quality": _warnings(quality)}
+        )
 
 
 class Engine:
@@ -74,14 +91,28 @@ class Engine:
         image: Image,
         roi: Box | None = None,
         patience: Patience | None = None,
+        tta: bool = False,
     ) -> Result:
-        """What that specialist answers for the image, in image pixels.
+        """What that specialist answers for the image, in image pixels; all else is as of `answer`."""
+        return self.answer(specialist_id, image, roi, patience, tta).result()
+
+    def answer(
+        self,
+        specialist_id: str,
+        image: Image,
+        roi: Box | None = None,
+        patience: Patience | None = None,
+        tta: bool = False,
+    ) -> Answer:
+        """What that specialist's networks give for the image.
 
         Args:
             specialist_id: an id of the manifest.
             image: the analysed frame.
             roi: a region of interest in image pixels, for a specialist that reads one.
             patience: how long the answer is wanted; nothing is begun for it afterwards.
+            tta: whether to average over the views that the task's geometry allows (test-time
+                augmentation), each of which takes a pass of its own.
 
         Raises:
             Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
@@ -90,14 +121,17 @@ class Engine:
         """
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
-        encoded = self.encode(image, self.manifest.models[entry.model], patience)
+        model = self.manifest.models[entry.model]
+        encoded = self.encode(image, model, patience)
         self._check_novelty(entry, encoded)
-        question = _Question(encoded=encoded, region=_region(entry, roi, encoded))
-        output = self.heads[specialist_id].ask(question, patience)
-        result = decode(entry, output, encoded.box)
-        return result.model_copy(
-            update={"novelty": encoded.novelty, "quality": _warnings(encoded.quality)}
-        )
+        views = views_of(entry.geometry) if tta else (PLAIN,)
+        outputs = []
+        for view in views:
+            seen = encoded if view == PLAIN else self.encode(image, model, patience, view)
+            question = _Question(encoded=seen, region=_region(entry, roi, seen))
+            outputs.append(self.heads[specialist_id].ask(question, patience))
+        output = merged(entry, outputs, views, encoded.box) if tta else outputs[0]
+        return Answer(entry=entry, output=output, encoded=encoded)
 
     def within(self, patience: Patience) -> "Hurried":
         """The same specialists, which begin nothing once `patience` ended."""
@@ -172,8 +206,14 @@ class Engine:
         """
         return self.encode(image, self.manifest.models[model_id]).features
 
-    def encode(self, image: Image, model: ModelEntry, patience: Patience | None = None) -> Encoded:
-        """The image's features, from the cache where they are kept.
+    def encode(
+        self,
+        image: Image,
+        model: ModelEntry,
+        patience: Patience | None = None,
+        view: View = PLAIN,
+    ) -> Encoded:
+        """The features of a view of the image, from the cache where they are kept.
 
         Raises:
             Declined: the image is too narrow for the network.
@@ -184,23 +224,31 @@ class Engine:
             input_px=model.input_px,
             backbone_sha256=str(model.sha256),
             runtime=self.runtime,
+            view=view,
         )
-        return self.cache.get(key, lambda: self._encode(image, model, patience), patience)
+        return self.cache.get(key, lambda: self._encode(image, model, patience, view), patience)
 
-    def _encode(self, image: Image, model: ModelEntry, patience: Patience | None) -> Encoded:
+    def _encode(
+        self, image: Image, model: ModelEntry, patience: Patience | None, view: View
+    ) -> Encoded:
         height_px, width_px = image.pixels.shape
-        box = letterbox(height_px, width_px, model.input_px)
+        box = letterbox(height_px, width_px, model.input_px, view.zoom)
         field = box_mask(box.field(), box.input_px)
         if not field.numpy().any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
         shrinking = self._beside.submit(_network_pixels, image, box, field)
-        quality = inspected(image.pixels, model.thresholds, self._beside)
+        quality = None
+        if view == PLAIN:  # the picture is judged once, not each view of it
+            quality = inspected(image.pixels, model.thresholds, self._beside)
         if quality is not None:
             quality.check()
+        pixels, field = view.mirrored(shrinking.result()), view.mirrored(field)
         features, distance = self.backbones[model.id].ask(
-            _Input(pixels=shrinking.result(), field=field), patience
+            _Input(pixels=pixels, field=field), patience
         )
-        return Encoded(features=features, field=field, box=box, novelty=distance, quality=quality)
+        return Encoded(
+            features=features, field=field, box=box, novelty=distance, view=view, quality=quality
+        )
 
     def _encode_all(
         self, model: ModelEntry, inputs: Sequence[_Input]
@@ -265,9 +313,11 @@ class Hurried:
         self.manifest = engine.manifest
         self.runtime = engine.runtime
 
-    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+    def run(
+        self, specialist_id: str, image: Image, roi: Box | None = None, tta: bool = False
+    ) -> Result:
         """As `Engine.run`."""
-        return self._engine.run(specialist_id, image, roi, self._patience)
+        return self._engine.run(specialist_id, image, roi, self._patience, tta)
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """As `Engine.screen`.
@@ -334,7 +384,7 @@ def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor
     """(1, 1, S, S), 1 inside the region; all 0 without one; at least one pixel of the image with one."""
     if entry.roi is Roi.NONE:
         return None
-    field, box = encoded.field, encoded.box
+    field, box = encoded.view.mirrored(encoded.field), encoded.box
     if roi is None:
         return torch.zeros_like(field)
     (x_min, y_min), (x_max, y_max) = box.to_network(np.array(roi).reshape(2, 2)).tolist()
@@ -346,4 +396,4 @@ def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor
         away_x, away_y = columns + 0.5 - (x_min + x_max) / 2, rows + 0.5 - (y_min + y_max) / 2
         nearest = (away_x.square() + away_y.square()).argmin()
         region[0, 0, rows[nearest], columns[nearest]] = 1
-    return region
+    return encoded.view.mirrored(region)

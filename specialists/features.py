@@ -11,6 +11,7 @@ from specialists.backbones.transunet import Features
 from specialists.batching import Patience
 from specialists.letterbox import Letterbox
 from specialists.quality import Quality
+from specialists.views import PLAIN, View
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,6 +24,7 @@ class Encoded:
     box: Letterbox
     novelty: float | None
     """Distance from the training images; null where the model has no statistics."""
+    view: View = PLAIN
     quality: Quality | None = None
     """Whether the picture can be read; null where the model states no limits."""
 
@@ -35,6 +37,7 @@ class FeatureKey:
     input_px: int
     backbone_sha256: str
     runtime: str
+    view: View = PLAIN
 
 
 class FeatureCache:

@@ -36,9 +36,13 @@ class Letterbox:
         )
 
 
-def letterbox(height_px: int, width_px: int, input_px: int) -> Letterbox:
-    """The letterbox of an image of that size; its longer side fills the square."""
-    scale = input_px / max(height_px, width_px)
+def letterbox(height_px: int, width_px: int, input_px: int, zoom: float = 1.0) -> Letterbox:
+    """The letterbox of an image of that size; its longer side fills the square.
+
+    With a zoom below 1 it fills that share of it, to whole network pixels, the same on both sides.
+    """
+    border_px = round(input_px * (1 - zoom) / 2)
+    scale = (input_px - 2 * border_px) / max(height_px, width_px)
     return Letterbox(
         scale=scale,
         offset_x=(input_px - width_px * scale) / 2,
@@ -58,7 +62,8 @@ def resize(
     shrinking averages over the area that a network pixel covers.
     """
     if not nearest and box.scale < 1:
-        return _shrunk(pixels, box)
+        long_px = round(box.scale * max(box.height_px, box.width_px))
+        return np.pad(_shrunk(pixels, box, long_px), (box.input_px - long_px) // 2)
     moved = PILImage.fromarray(pixels).transform(
         (box.input_px, box.input_px),
         PILImage.Transform.AFFINE,
@@ -72,17 +77,20 @@ def resize(
     return np.asarray(moved)
 
 
-def _shrunk(pixels: npt.NDArray[np.uint8], box: Letterbox) -> npt.NDArray[np.uint8]:
-    """The shrunk image: its long side first, or a square canvas of its length would fill the memory."""
+def _shrunk(pixels: npt.NDArray[np.uint8], box: Letterbox, long_px: int) -> npt.NDArray[np.uint8]:
+    """The shrunk image in a square of `long_px`.
+
+    Its long side is shrunk first, or a square canvas of its length would fill the memory.
+    """
     tall = box.height_px >= box.width_px
     along, across = (_rows, _columns) if tall else (_columns, _rows)
     short, long = sorted(pixels.shape)
     pad = (long - short + 1) // 2
-    narrow = along(pixels, box.input_px, (0.0, float(long)))
+    narrow = along(pixels, long_px, (0.0, float(long)))
     if pad:
         narrow = np.pad(narrow, ((0, 0), (pad, pad)) if tall else ((pad, pad), (0, 0)))
     first = pad - (long - short) / 2
-    return across(narrow, box.input_px, (first, first + long))
+    return across(narrow, long_px, (first, first + long))
 
 
 def _columns(

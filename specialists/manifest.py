@@ -15,6 +15,8 @@ from specialists.errors import Rejected, WeightsError
 PACKAGE_DIR = Path(__file__).parent
 PACKAGE_MANIFEST = PACKAGE_DIR / "manifest.toml"
 PACKAGE_WEIGHTS = PACKAGE_DIR / "weights"
+CHALLENGE = "fmc_"
+"""How the ids of FMC-UIA's own tasks begin."""
 
 
 class _Entry(BaseModel):
@@ -199,6 +201,8 @@ class SpecialistEntry(_Entry):
     intervals: tuple[MeasuredInterval, ...] = ()
     not_installed: str | None = None
     """Why there are no weights."""
+    stands_in: str | None = None
+    """Of a challenge's task: our specialist that answers the same question while it has no weights."""
     weights: str | None = None
     sha256: str | None = None
     bf16_sha256: str | None = None
@@ -217,6 +221,11 @@ class SpecialistEntry(_Entry):
             if not {line.first, line.second} <= set(self.landmarks):
                 raise ValueError(f"{self.id}: line_ends names what is no landmark of it")
         return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its classes, or its points, in order."""
+        return self.landmarks or self.labels
 
     @property
     def installed(self) -> bool:
@@ -257,6 +266,12 @@ class Manifest(_Entry):
         """The first specialist that fills that slot; null where none does."""
         return next((e for e in self.specialists.values() if slot in e.provides), None)
 
+    def stand_in(self, entry: SpecialistEntry) -> SpecialistEntry | None:
+        """The specialist that answers for an entry without weights; null where none is named."""
+        if entry.installed or entry.stands_in is None:
+            return None
+        return self.specialists.get(entry.stands_in)
+
     def installed(self) -> tuple[SpecialistEntry, ...]:
         """The specialists that have weights."""
         return tuple(entry for entry in self.specialists.values() if entry.installed)
@@ -266,7 +281,8 @@ def read_manifest(user_dir: Path | None = None) -> Manifest:
     """The shipped manifest, overlaid by `user_dir/manifest.toml` where that exists.
 
     Raises:
-        WeightsError: a manifest is not readable or not valid; the message names the file.
+        WeightsError: a manifest is not readable or not valid; the message names the file, or the
+            entry whose stand-in answers another question.
     """
     models, specialists = _read_file(PACKAGE_MANIFEST, PACKAGE_WEIGHTS)
     if user_dir is not None and (user_dir / "manifest.toml").exists():
@@ -275,7 +291,31 @@ def read_manifest(user_dir: Path | None = None) -> Manifest:
         replaced = {name: _without(entry, user_models) for name, entry in specialists.items()}
         standing = {name: _outlived(entry, models) for name, entry in user_specialists.items()}
         specialists = replaced | standing
+    for entry in specialists.values():
+        _check_stand_in(entry, specialists)
     return Manifest(models=models, specialists=specialists)
+
+
+def _check_stand_in(entry: SpecialistEntry, listed: Mapping[str, SpecialistEntry]) -> None:
+    """Return if the specialist that stands in for the entry, where one is named, can.
+
+    Raises:
+        WeightsError: the entry is no task of the challenge, or the other is not listed, is one
+            itself, or answers with another kind or another number of classes or points.
+    """
+    if entry.stands_in is None:
+        return
+    other, why = listed.get(entry.stands_in), None
+    if not entry.id.startswith(CHALLENGE):
+        why = f"only the challenge's tasks, {CHALLENGE}…, have stand-ins"
+    elif other is None or other.id.startswith(CHALLENGE):
+        why = "that is no specialist of ours"
+    elif other.kind is not entry.kind:
+        why = f"that one has the kind {other.kind}, not {entry.kind}"
+    elif len(other.names) != len(entry.names):
+        why = f"that one has {len(other.names)} classes or points, not {len(entry.names)}"
+    if why is not None:
+        raise WeightsError(f"{entry.stands_in} cannot stand in for {entry.id}: {why}.")
 
 
 def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:

@@ -121,7 +121,7 @@ def calibrate_presence(
     value, held = _down(least), lot.parts(there)
     kept, silent = float((scores[there] >= value).mean()), float((scores[~there] < value).mean())
     source = (
-        f"keeps at least {SENSITIVITY:.0%} of the structures; sensitivity {kept:.1%} of {int(there.sum())} images "
+        f"keeps at least {SENSITIVITY:.0%} of the structures of {lot.of}; sensitivity {kept:.1%} of {int(there.sum())} images "
         f"with it, specificity {silent:.1%} of {int((~there).sum())} without"
     )
     if held.told:
@@ -190,12 +190,31 @@ def calibrate_mask(
     """
     if not any(truth.any() for truth in truths):
         raise TrainingError(f"{task} cannot be calibrated: no mask of val holds a class.")
+    best, best_dice, sources = _best_level(logits, truths, _lot(lot, len(truths)))
+    return Calibration(
+        temperature=None,
+        thresholds={
+            "mask": Threshold(
+                value=best,
+                source=f"best mean Dice ({best_dice:.3f}) on {len(truths)} val images{sources}",
+            ),
+            "min_area": Threshold(
+                value=round(smallest_share, 6),
+                source="half the first percentile of the training masks' largest components, as share of the image",
+            ),
+        },
+    )
+
+
+def _best_level(
+    logits: Sequence[torch.Tensor], truths: Sequence[npt.NDArray[np.uint8]], lot: Lot
+) -> tuple[float, float, str]:
+    """The mask level, its Dice with every source counting the same, and a clause of each source's."""
     maps = [
         margins(logit, truth.shape[0])[0].numpy()
         for logit, truth in zip(logits, truths, strict=True)
     ]
-    holds = np.array([bool(truth.any()) for truth in truths])
-    parts = _lot(lot, len(truths)).parts(holds)
+    parts = lot.parts(np.array([bool(truth.any()) for truth in truths]))
     weights = parts.weights()
     best, best_dice, each = 0.5, -1.0, np.zeros(len(truths))
     for level in np.arange(0.3, 0.75, 0.05):
@@ -205,23 +224,10 @@ def calibrate_mask(
         value = float((dices[parts.every] * weights).sum())
         if value > best_dice:
             best, best_dice, each = round(float(level), 2), value, dices
-    sources = ""
-    if parts.told:
-        named = parts.each(lambda rows: float(each[rows].mean()), digits=3)
-        sources = f", each source counting the same: {named}"
-    return Calibration(
-        temperature=None,
-        thresholds={
-            "mask": Threshold(
-                value=best,
-                source=f"best mean Dice ({best_dice:.3f}) on {len(maps)} val images{sources}",
-            ),
-            "min_area": Threshold(
-                value=round(smallest_share, 6),
-                source="half the first percentile of the training masks' largest components, as share of the image",
-            ),
-        },
-    )
+    if not parts.told:
+        return best, best_dice, ""
+    named = parts.each(lambda rows: float(each[rows].mean()), digits=3)
+    return best, best_dice, f", each source counting the same: {named}"
 
 
 def _mean_dice(maps: npt.NDArray[np.bool_], truth: npt.NDArray[np.uint8]) -> float:

@@ -27,7 +27,7 @@ from specialists.training.left_out import read_all
 from specialists.training.novelty import fit_for, own_limit
 from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
-from specialists.training.predict import Predictions, answering, predict_folder
+from specialists.training.predict import Augmented, Tools, answering
 from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
@@ -78,7 +78,8 @@ def train_generalist(
     trained = install_backbone(model, net, pack, build_pack(held_out, model.input_px), out)
     left = "".join(f" --without {shlex.quote(source)}" for source in unseen)
     command = f"ustri train generalist --data {data.name} --run {out.name}{left}"
-    write_card(trained, Run(command=command, config=asdict(settings), data=data, out=out))
+    run = Run(command=command, config=asdict(settings), data=data, out=out)
+    write_card(trained, run, {name: len(rows) for name, rows in sorted(pack.sources().items())})
     return out / "manifest.toml"
 
 
@@ -131,13 +132,13 @@ def train_novelty(data: Path, out: Path) -> ModelEntry:
 def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEntry:
     """The entry of an installed backbone with novelty statistics, written to `out`, and quality limits."""
     frozen = load_backbone(model)  # as it will be served: from half precision
-    fitted, limit = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
+    fitted, limits = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
     name = f"{model.id}.novelty.safetensors"
     return model.model_copy(
         update={
             "novelty": name,
             "novelty_sha256": save_tensors(out / name, tensors_of(fitted), {}),
-            "thresholds": {"novelty": limit, **fit_quality([s.path for s in val.samples])},
+            "thresholds": {**limits, **fit_quality([s.path for s in val.samples])},
         }
     )
 
@@ -338,23 +339,14 @@ def ship(ids: list[str], source: Path) -> list[Path]:
     return ship_entries(source, ids)
 
 
-def predict(
-    data_root: Path,
-    out: Path,
-    *,
-    namespace: str | None,
-    tasks: list[str] | None,
-    split: str | None,
-    user_dir: Path | None,
-) -> Predictions:
-    """FMC-UIA prediction files of every row in `data_root`, or of one split, written to `out`.
+def predictor(user_dir: Path | None, *, tta: bool) -> Tools:
+    """Who answers for prediction files: every installed specialist, which never declines.
 
     Raises:
-        TrainingError: there is no CSV.
         WeightsError: weights are missing or altered.
     """
     engine = load_engine(answering(read_manifest(user_dir)), "cpu")
-    return predict_folder(engine, data_root, out, namespace=namespace, tasks=tasks, split=split)
+    return Augmented(engine) if tta else engine
 
 
 def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def install(
     own = [model] if model.directory.resolve() == run.out.resolve() else []
     write_entries(run.out / "manifest.toml", own, measured)
     for entry in measured:
-        write_card(entry, run)
+        write_card(entry, run, images_by_dataset(entry, packs[0]))
     return measured
 
 
@@ -132,38 +133,22 @@ def calibrated(
     """
     if not outputs.values:
         raise TrainingError(f"{entry.id} cannot be calibrated: val holds no label of it.")
-    lot = Lot.of([val.samples[index] for index in outputs.samples])
+    lot = Lot.from_samples([val.samples[index] for index in outputs.samples])
     metrics: list[Metric] = []
     if entry.kind is Kind.CLASSIFY:
-        scored = scored_of(entry, outputs, val)
-        source = scored if unknown is None else joined([scored, unknown])
-        found = calibrate.calibrate_classifier(entry, source.values, source.truth, source.lot)
-        warm = entry.model_copy(update={"temperature": found.temperature})
-        found.thresholds.update(reliability.label_set_thresholds(warm, source))
-        metrics = reliability.classifier_metrics(entry, scored, source)
+        found, metrics = _classifier(entry, scored_of(entry, outputs, val), unknown)
     elif entry.kind is Kind.DETECT and entry.absence_known:
         if all(sample.boxes.get(entry.id, "unlabelled") for sample in train.samples):
             raise TrainingError(
                 f"{entry.id} cannot tell absence: no image of train is without the structure."
             )
-        scored = scored_of(entry, outputs, val)
-        source = scored if unknown is None else joined([scored, unknown])
-        there = source.truth > 0
-        found = calibrate.calibrate_presence(entry.id, source.values, there, source.lot)
-        metrics = reliability.presence_metrics(scored, source)
+        found, metrics = _presence(entry, scored_of(entry, outputs, val), unknown)
     elif entry.kind is Kind.DETECT:
         there = _complete(outputs.labels)
-        scores = np.array(outputs.attention)[there]
-        known = lot.take(np.flatnonzero(there))
+        scores, known = np.array(outputs.attention)[there], lot.take(np.flatnonzero(there))
         found = calibrate.presence_without_negatives(entry.id, scores, known)
     elif entry.kind is Kind.SEGMENT:
-        masks = train.masks[entry.id]
-        smallest = calibrate.smallest_component(
-            entry.id,
-            list(masks.values()),
-            [train.boxes[index] for index in masks],
-            Lot.of([train.samples[index] for index in masks]),
-        )
+        smallest = _smallest_component(entry, train)
         truths = [label.numpy().astype(np.uint8) for label in outputs.labels]
         logits_by_image = [value[None] for value in outputs.values]
         found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest, lot)
@@ -179,6 +164,31 @@ def calibrated(
     )
 
 
+def _smallest_component(entry: SpecialistEntry, train: Pack) -> float:
+    masks = train.masks[entry.id]
+    boxes = [train.boxes[index] for index in masks]
+    lot = Lot.from_samples([train.samples[index] for index in masks])
+    return calibrate.smallest_component(entry.id, list(masks.values()), boxes, lot)
+
+
+def _classifier(
+    entry: SpecialistEntry, scored: Scored, unknown: Scored | None
+) -> tuple[calibrate.Calibration, list[Metric]]:
+    source = scored if unknown is None else joined([scored, unknown])
+    found = calibrate.calibrate_classifier(entry, source.values, source.truth, source.lot)
+    warm = entry.model_copy(update={"temperature": found.temperature})
+    found.thresholds.update(reliability.label_set_thresholds(warm, source))
+    return found, reliability.classifier_metrics(entry, scored, source)
+
+
+def _presence(
+    entry: SpecialistEntry, scored: Scored, unknown: Scored | None
+) -> tuple[calibrate.Calibration, list[Metric]]:
+    source = scored if unknown is None else joined([scored, unknown])
+    found = calibrate.calibrate_presence(entry.id, source.values, source.truth > 0, source.lot)
+    return found, reliability.presence_metrics(scored, source)
+
+
 def scored_of(entry: SpecialistEntry, outputs: Outputs, pack: Pack) -> Scored:
     """Return a classifier's logits with classes, or a detector's presence logits with whether it is there."""
     if entry.kind is Kind.CLASSIFY:
@@ -188,7 +198,7 @@ def scored_of(entry: SpecialistEntry, outputs: Outputs, pack: Pack) -> Scored:
     return Scored(
         values=torch.stack(outputs.values).double().numpy(),
         truth=truth,
-        lot=Lot.of([pack.samples[index] for index in outputs.samples]),
+        lot=Lot.from_samples([pack.samples[index] for index in outputs.samples]),
     )
 
 
@@ -198,8 +208,23 @@ def _complete(labels: list[Tensor]) -> npt.NDArray[np.bool_]:
     return known
 
 
-def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
-    """Writes `<id>.json` beside the weights: how they were made, from what, and how good they are."""
+def images_by_dataset(entry: SpecialistEntry, train: Pack) -> dict[str, int]:
+    """Return how many images with a label of that task each data set holds."""
+    labelled = (
+        sample.dataset
+        for sample in train.samples
+        if entry.id in {*sample.masks, *sample.classes, *sample.boxes, *sample.points}
+    )
+    return dict(sorted(Counter(labelled).items()))
+
+
+def write_card(
+    entry: SpecialistEntry | ModelEntry, run: Run, trained_on: Mapping[str, int]
+) -> None:
+    """Write `<id>.json` beside the weights: how they were made, from what, and how good they are.
+
+    `trained_on` are the images by data set.
+    """
     card = {
         "id": entry.id,
         "sha256": entry.sha256,
@@ -209,6 +234,7 @@ def write_card(entry: SpecialistEntry | ModelEntry, run: Run) -> None:
         "data_sha256": {
             path.name: sha256_of(path) for path in sorted((run.data / "csv_files").glob("*.csv"))
         },
+        "trained_on": dict(trained_on),
         "metrics": [metric.model_dump() for metric in entry.metrics],
         "note": "Research use. The shared backbone was trained on all data sets named in the manifest and "
         "cannot be separated from any of them.",
@@ -224,7 +250,8 @@ def recalibrated_card(path: Path, earlier: str) -> None:
     new, old = json.loads(path.read_text(encoding="utf-8")), json.loads(earlier)
     made = ("command", "config", "git_commit", "data_sha256")
     new["calibration"] = {key: new[key] for key in made if key != "config"}
-    new |= {key: old[key] for key in made if key in old}
+    del new["trained_on"]  # of these data, but the weights are older
+    new |= {key: old[key] for key in (*made, "trained_on") if key in old}
     path.write_text(json.dumps(new, indent=1), encoding="utf-8")
 
 

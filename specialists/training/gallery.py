@@ -58,7 +58,7 @@ def _picture(judged: Judged, index: int, predictions: Path, data_root: Path) -> 
         parts.append(missing)
     elif judged.entry.kind is Kind.CLASSIFY:
         parts.append(_classes(judged, index))
-    elif judged.entry.kind is Kind.DETECT and judged.given.guesses[path] is None:
+    elif path in judged.given.absent:
         parts.append("answered none")
     return Picture(
         path=path,
@@ -107,8 +107,8 @@ def _drawn(judged: Judged, row: Row, predictions: Path, data_root: Path) -> tupl
                 return _outlined(truth), ""
             return _outlined(truth), _outlined(guess)
         case Kind.DETECT:
-            box = label_box(row)
-            return _box(box), _box(None if given is None else given.tolist())
+            said = None if str(row["image_path"]) in judged.given.absent else given
+            return _box(label_box(row)), _box(None if said is None else said.tolist())
         case Kind.REGRESS:
             points = label_points(row, len(judged.entry.landmarks))
             arm = ARM_SHARE * float(np.nanmax(points)) if np.isfinite(points).any() else 1.0

@@ -64,25 +64,31 @@ def judge_classes(
 def judge_boxes(
     entry: SpecialistEntry, rows: list[Row], predictions: Path, data_root: Path
 ) -> Judged:
-    """The judgement of one detection task; "none" is an answer where the label holds no box."""
+    """The judgement of one detection task; "none" is an answer where the label holds no box.
+
+    The challenge judges the best box and knows no "none"; where that was said, there is a figure for it besides.
+    """
     given = read_predictions(entry, predictions)
     there, absent = [], []
-    right, silent = np.zeros(len(rows)), np.zeros(len(rows))
+    best, right, silent = np.zeros((3, len(rows)))
     for index, row in enumerate(rows):
         path, truth = str(row["image_path"]), label_box(row)
         box = given.guesses.get(path)
-        silent[index] = float(path in given.guesses and box is None)
+        silent[index] = float(path in given.absent)
         if truth is None:
             absent.append(index)
             right[index] = silent[index]
-        else:
-            there.append(index)
-            right[index] = 0.0 if box is None else _overlap(box, truth)
+            continue
+        there.append(index)
+        best[index] = 0.0 if box is None else _overlap(box, truth)
+        right[index] = 0.0 if silent[index] else best[index]
     found = [
-        Figure.mean("iou", there, right[there]),
+        Figure.mean("iou", there, best[there]),
         Figure.mean("sensitivity", there, (right[there] > 0).astype(float)),
         Figure.mean("share of images with it answered none", there, silent[there]),
     ]
+    if given.absent:
+        found.append(Figure.mean("iou, 0 where none was said", there, right[there]))
     if absent:
         name = "share of images without it answered none"
         found.append(Figure.mean(name, absent, right[absent]))

@@ -20,7 +20,7 @@ from specialists.training.reliability import (
     set_metrics,
     share_metric,
 )
-from specialists.training.sources import Lot, Scored, Source, joined
+from specialists.training.sources import LEFT_OUT, Lot, Scored, Source, joined
 
 FILE = "left_out.json"
 OTHERS = "fitted to other sources left out"
@@ -128,7 +128,7 @@ class LeftOut(_Kept):
     @property
     def name(self) -> str:
         """How the source is called among those that a number was fitted to."""
-        return f"{self.part or ', '.join(self.values)} left out"
+        return (self.part or ", ".join(self.values)) + LEFT_OUT
 
     def figure(self, task: str, metric: Metric) -> Transfer:
         """Return one figure of a task as a manifest keeps it."""

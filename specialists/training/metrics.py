@@ -22,9 +22,10 @@ def dice(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> floa
 def hausdorff_px(
     predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Hausdorff distance in pixels, and the same with the 95th percentile of each border's distances to the other.
+    """Hausdorff distance of the masks in pixels, and the 95th percentile of each border's distances to the other.
 
-    Huttenlocher 1993, IEEE TPAMI 15:850. Both are the image's diagonal where only one mask is empty.
+    Huttenlocher 1993, IEEE TPAMI 15:850. The first is the challenge's: no pixel of one mask lies farther from the
+    other. Both are the image's diagonal where only one mask is empty.
     """
     if not predicted.any() and not truth.any():
         return 0.0, 0.0
@@ -32,11 +33,16 @@ def hausdorff_px(
         diagonal = float(np.hypot(*truth.shape))
         return diagonal, diagonal
     inside = find_objects((predicted | truth).astype(np.uint8))[0]  # beyond it lies no border
-    edges = [mask & ~binary_erosion(mask) for mask in (predicted[inside], truth[inside])]
-    one, other = (distance_transform_edt(~edge) for edge in edges)
-    ways = (other[edges[0]], one[edges[1]])
-    greatest = max(float(way.max()) for way in ways)
-    return greatest, max(float(np.percentile(way, 95)) for way in ways)
+    masks = [predicted[inside], truth[inside]]
+    edges = [mask & ~binary_erosion(mask) for mask in masks]
+    greatest = max(float(way.max()) for way in _ways(masks))
+    return greatest, max(float(np.percentile(way, 95)) for way in _ways(edges))
+
+
+def _ways(sets: Sequence[npt.NDArray[np.bool_]]) -> tuple[Array, Array]:
+    """Of the pixels of each of two sets, the distances to the nearest pixel of the other one."""
+    one, other = (distance_transform_edt(~pixels) for pixels in sets)
+    return other[sets[0]], one[sets[1]]
 
 
 def auc(scores: Array, truth: Labels) -> float:

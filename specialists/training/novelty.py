@@ -21,6 +21,12 @@ from specialists.training.tone import change_tone
 KEPT = 0.97
 """Share of val images and of their random views that the limit keeps."""
 
+EXAM_TASK = "exam_cls"
+"""The task whose class is an image's exam."""
+
+KEPT_UNSEEN = 0.95
+"""Share of the images of an unseen data set of a known exam that are not refused."""
+
 CHUNK = 16
 
 
@@ -90,9 +96,21 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
         datasets: the data set of each row of `train`.
         val: of the validation images and their views, which set the limit.
     """
+    stored = statistics_of(train, datasets)
+    distances = stored.distance(val).double().numpy()
+    limit = round(float(np.quantile(distances, KEPT)), 4)
+    source = (
+        f"keeps {KEPT:.1%} of {len(distances)} views of val, half of them with random tone, aspect and "
+        "crop; distance to the nearest data set less that to all"
+    )
+    return replace(stored, limit=limit), Threshold(value=limit, source=source)
+
+
+def statistics_of(described: Tensor, datasets: Sequence[str]) -> Novelty:
+    """Return statistics of (N, D) descriptions grouped by data set, as they are served, without a limit."""
     names = sorted(set(datasets))
     rows = np.array([names.index(name) for name in datasets])
-    values = train.double().numpy()
+    values = described.double().numpy()
     means = np.stack([values[rows == index].mean(0) for index in range(len(names))])
     centre = values.mean(0)
     fitted = Novelty(
@@ -103,14 +121,39 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
             mean=torch.from_numpy(centre).float(), whitening=_whitening(values - centre)
         ),
     )
-    stored = novelty_from(tensors_of(fitted), fitted.limit)  # as it will be served
-    distances = stored.distance(val).double().numpy()
-    limit = round(float(np.quantile(distances, KEPT)), 4)
-    source = (
-        f"keeps {KEPT:.1%} of {len(distances)} views of val, half of them with random tone, aspect and "
-        "crop; distance to the nearest data set less that to all"
+    return novelty_from(tensors_of(fitted), fitted.limit)
+
+
+def refusal_limit(train: Tensor, datasets: Sequence[str], exams: Sequence[int]) -> Threshold | None:
+    """Return the distance from which an image is refused: beyond what another hospital's images of a known exam have.
+
+    Each data set whose exam has another one is left out of the statistics in turn; the limit keeps `KEPT_UNSEEN` of the
+    worst of them. Null where no exam has two data sets.
+
+    Args:
+        train: (N, D) descriptions of training images.
+        datasets: the data set of each.
+        exams: the exam of each, as a class.
+    """
+    sets = np.array(datasets)
+    exam_of = {name: int(np.array(exams)[sets == name][0]) for name in set(datasets)}
+    found: dict[str, float] = {}
+    for name in sorted(exam_of):
+        if list(exam_of.values()).count(exam_of[name]) < 2:
+            continue
+        others = sets != name
+        statistics = statistics_of(train[torch.from_numpy(others)], sets[others].tolist())
+        unseen = statistics.distance(train[torch.from_numpy(~others)]).double().numpy()
+        found[name] = float(np.quantile(unseen, KEPT_UNSEEN))
+    if not found:
+        return None
+    worst = max(found, key=found.__getitem__)
+    each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    return Threshold(
+        value=round(found[worst], 4),
+        source=f"keeps {KEPT_UNSEEN:.0%} of the images of each data set that was left out of the statistics while "
+        f"another of its exam stayed in: {each}",
     )
-    return replace(stored, limit=limit), Threshold(value=limit, source=source)
 
 
 def _whitening(centred: npt.NDArray[np.float64]) -> Tensor:
@@ -123,10 +166,24 @@ def _whitening(centred: npt.NDArray[np.float64]) -> Tensor:
 
 def fit_for(
     backbone: Frozen, model: ModelEntry, train: Pack, val: Pack, policy: GeometryPolicy
-) -> tuple[Novelty, Threshold]:
-    """The statistics of a backbone over its packs, and the limit with its source."""
-    return fit_novelty(
-        descriptions(backbone, model, train, policy, seed=0),
-        [sample.dataset for sample in train.samples] * 2,
-        descriptions(backbone, model, val, policy, seed=1),
+) -> tuple[Novelty, dict[str, Threshold]]:
+    """Return the statistics of a backbone over its packs, and the thresholds of the distance by name.
+
+    From `novelty` on an image is flagged as unlike the training images, from `novelty_refused` on it is refused.
+    """
+    described = descriptions(backbone, model, train, policy, seed=0)
+    datasets = [sample.dataset for sample in train.samples] * 2
+    fitted, limit = fit_novelty(
+        described, datasets, descriptions(backbone, model, val, policy, seed=1)
     )
+    exams = [sample.classes.get(EXAM_TASK, -1) for sample in train.samples]
+    known = [index for index, exam in enumerate(exams) if exam >= 0]
+    refused = refusal_limit(
+        described[torch.tensor(known, dtype=torch.long)],
+        [datasets[index] for index in known],
+        [exams[index] for index in known],
+    )
+    limits = {"novelty": limit}
+    if refused is not None and refused.value > limit.value:
+        limits["novelty_refused"] = refused
+    return fitted, limits

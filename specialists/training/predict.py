@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PILImage
+from torch import Tensor
 from tqdm import tqdm
 
 from reports.geometry import rasterize
 from reports.model import Box
-from specialists.engine import Engine
+from specialists.decode import best_box, presence, probabilities
+from specialists.engine import Answer, Engine
 from specialists.errors import SpecialistError, TrainingError
 from specialists.image import Image, image_of
 from specialists.manifest import Kind, Manifest, Roi, SpecialistEntry, Threshold
@@ -36,10 +38,20 @@ class Predictions:
     regression: Answers = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """A line for each row, task or CSV without predictions."""
+    stand_ins: list[str] = field(default_factory=list)
+    """A line for each of the challenge's tasks that one of our specialists answered."""
     rows: int = 0
     """Rows that were asked for."""
     predicted: int = 0
     tasks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """One row and the specialist that answers it."""
+
+    row: Row
+    entry: SpecialistEntry
 
 
 FILES = {
@@ -49,8 +61,28 @@ FILES = {
 }
 
 
+class Augmented:
+    """An engine's specialists, each asked with test-time augmentation."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.manifest = engine.manifest
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """As `Engine.run`."""
+        return self._engine.run(specialist_id, image, roi, tta=True)
+
+    def answer(self, specialist_id: str, image: Image, roi: Box | None = None) -> Answer:
+        """As `Engine.answer`."""
+        return self._engine.answer(specialist_id, image, roi, tta=True)
+
+
+Tools = Engine | Augmented
+"""Who is asked for predictions."""
+
+
 def predict_folder(
-    engine: Engine,
+    engine: Tools,
     data_root: Path,
     out: Path,
     *,
@@ -77,7 +109,7 @@ def predict_folder(
 
 
 def predict_rows(
-    engine: Engine,
+    engine: Tools,
     rows_by: Mapping[str, list[Row]],
     folders: tuple[Path, Path],
     namespace: str | None = None,
@@ -86,8 +118,10 @@ def predict_rows(
     """Predictions of those rows by task, written; the folders are the data root and that of the predictions."""
     out = folders[1]
     predictions = Predictions(problems=list(problems))
+    questions: list[_Question] = []
     for task, rows in rows_by.items():
-        _predict_task(engine, (task, namespace), rows, folders, predictions)
+        questions += _questions(engine.manifest, (task, namespace), rows, predictions)
+    _predict(engine, questions, folders, predictions)
     out.mkdir(parents=True, exist_ok=True)
     for part, file_name in FILES.items():
         (out / file_name).write_text(
@@ -96,39 +130,58 @@ def predict_rows(
     return predictions
 
 
-def _predict_task(
-    engine: Engine,
-    named: tuple[str, str | None],
-    rows: list[Row],
-    folders: tuple[Path, Path],
-    predictions: Predictions,
-) -> None:
-    """Adds the predictions of one task's rows; `named` is the task and the namespace."""
+def _questions(
+    manifest: Manifest, named: tuple[str, str | None], rows: list[Row], predictions: Predictions
+) -> list[_Question]:
+    """Return one task's rows with who answers them; `named` is the task and the namespace."""
     task, namespace = named
     predictions.rows += len(rows)
     try:
-        entry = entry_for(engine.manifest, task, namespace)
+        named_entry = entry_for(manifest, task, namespace)
+        entry = answerer(manifest, named_entry)
     except TrainingError as error:
         predictions.problems.append(f"{error} Its {len(rows)} rows were not predicted.")
-        return
-    if not entry.installed:
-        predictions.problems.append(
-            f"The specialist {entry.id} is not installed. Its {len(rows)} rows were not predicted."
-        )
-        return
+        return []
     predictions.tasks += 1
-    for row in tqdm(rows, desc=task, unit="image"):
+    if entry.id != named_entry.id:
+        learnt = ", ".join(source.name for source in entry.training_data)
+        predictions.stand_ins.append(
+            f"{task}: answered by {entry.id}, which learnt from {learnt}; that the challenge's "
+            f"{', '.join(entry.names)} come in this order is assumed."
+        )
+    return [_Question(row=row, entry=entry) for row in rows]
+
+
+def _predict(
+    engine: Tools,
+    questions: list[_Question],
+    folders: tuple[Path, Path],
+    predictions: Predictions,
+) -> None:
+    """Add the predictions in the order of the questions, asked image by image to share its pass."""
+    first: dict[object, int] = {}
+    for index, question in enumerate(questions):
+        first.setdefault(question.row["image_path"], index)
+    order = sorted(range(len(questions)), key=lambda i: first[questions[i].row["image_path"]])
+    answers: dict[int, Predictions] = {}
+    for index in tqdm(order, unit="row"):
+        answers[index] = answered = Predictions()
+        row = questions[index].row
         try:
-            _predict_row(engine, entry, row, folders, predictions)
-            predictions.predicted += 1
+            _predict_row(engine, questions[index], folders, answered)
+            answered.predicted = 1
         except SpecialistError as error:
-            predictions.problems.append(f"{task}: {row['image_path']}: {error}")
+            answered.problems.append(f"{row['task_id']}: {row['image_path']}: {error}")
+    for index in range(len(questions)):
+        predictions.predicted += answers[index].predicted
+        for part in (*FILES, "problems"):
+            getattr(predictions, part).extend(getattr(answers[index], part))
 
 
 def answering(manifest: Manifest) -> Manifest:
     """The manifest with every threshold under which a report would decline taken away.
 
-    A detector that has learned absence keeps its own: its "none" is an answer.
+    A detector that has learned absence keeps its own, which says whether the box that is written is there.
     """
     never = Threshold(value=-1e9, source="prediction files always answer")
     changed = dict(manifest.specialists)
@@ -160,43 +213,53 @@ def entry_for(manifest: Manifest, task_id: str, namespace: str | None) -> Specia
     raise TrainingError(f"No specialist answers the task {task_id!r}.")
 
 
+def answerer(manifest: Manifest, entry: SpecialistEntry) -> SpecialistEntry:
+    """The installed specialist that answers: the entry's own, else the one that stands in for it.
+
+    Raises:
+        TrainingError: none is installed.
+    """
+    if entry.installed:
+        return entry
+    other = manifest.stand_in(entry)
+    if other is None:
+        raise TrainingError(f"The specialist {entry.id} is not installed.")
+    if not other.installed:
+        raise TrainingError(
+            f"The specialist {entry.id} is not installed, nor is {other.id}, which stands in for it."
+        )
+    return other
+
+
 def _predict_row(
-    engine: Engine,
-    entry: SpecialistEntry,
-    row: Row,
-    folders: tuple[Path, Path],
-    predictions: Predictions,
+    engine: Tools, question: _Question, folders: tuple[Path, Path], predictions: Predictions
 ) -> None:
     data_root, out = folders
+    row, entry = question.row, question.entry
     relative = str(row["image_path"])
     image = image_of(read_grey((data_root / "csv_files" / relative).resolve()))
-    result = engine.run(entry.id, image, region_for(engine, entry, image))
-    common = {"image_path": relative, "task_id": entry.task_id}
+    answer = engine.answer(entry.id, image, region_for(engine, entry, image))
+    common = {"image_path": relative, "task_id": row["task_id"]}
     size = np.array([image.info.width_px, image.info.height_px])
-    match result:
-        case SegmentResult():
+    match answer.result():
+        case SegmentResult() as result:
             _write_mask(result, image, mask_target(row, out))
         case ClassifyResult():
-            scores = list(result.scores.values())
-            predictions.classification.append(
-                {**common, "predicted_class": int(np.argmax(scores)), "predicted_probs": scores}
-            )
-        case DetectResult():
-            box = None if result.box is None else list(result.box)
-            share = None if box is None else (np.array(box) / np.tile(size, 2)).tolist()
-            predictions.detection.append({**common, "bbox_normalized": share, "bbox_pixels": box})
-        case RegressResult():
+            predictions.classification.append({**common, **_classes(answer)})
+        case DetectResult() as result:
+            predictions.detection.append({**common, **_box(answer, result, size)})
+        case RegressResult() as result:
             predictions.regression.append({**common, **_points(entry, result, size)})
 
 
-def region_for(engine: Engine, entry: SpecialistEntry, image: Image) -> Box | None:
+def region_for(engine: Tools, entry: SpecialistEntry, image: Image) -> Box | None:
     """The region that the specialist's own detector finds; null without one."""
     if entry.roi is Roi.NONE or entry.roi_slot is None:
         return None
     detector = engine.manifest.provider(entry.roi_slot)
     if detector is None or not detector.installed:
         return None
-    found: Result = engine.run(detector.id, image)
+    found = engine.run(detector.id, image)
     return found.box if isinstance(found, DetectResult) else None
 
 
@@ -227,6 +290,28 @@ def mask_target(row: Row, out: Path) -> Path:
 def _write_mask(result: SegmentResult, image: Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     PILImage.fromarray(label_map(result, image)).save(path)
+
+
+def _classes(answer: Answer) -> dict[str, object]:
+    """Probabilities in class order, not rounded, since they must sum to 1."""
+    if not isinstance(answer.output, Tensor):
+        raise TypeError(f"{answer.entry.id} gave no tensor")
+    shares = probabilities(answer.entry, answer.output)
+    return {"predicted_class": int(shares.argmax()), "predicted_probs": shares.tolist()}
+
+
+def _box(answer: Answer, result: DetectResult, size: np.ndarray) -> dict[str, object]:
+    """The best box, there or not; beside it whether it is there, where training had images without it."""
+    entry = answer.entry
+    box = best_box(entry, answer.output, answer.encoded.box)
+    found: dict[str, object] = {
+        "bbox_normalized": (np.array(box) / np.tile(size, 2)).tolist(),
+        "bbox_pixels": list(box),
+    }
+    if entry.absence_known:
+        found["present"] = result.box is not None
+        found["present_score"] = presence(entry, answer.output)
+    return found
 
 
 def _points(entry: SpecialistEntry, result: RegressResult, size: np.ndarray) -> dict[str, object]:

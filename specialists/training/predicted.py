@@ -14,7 +14,7 @@ from specialists.training.predict import FILES, mask_target
 from specialists.training.tables import Row
 
 Guess = npt.NDArray[np.float64] | None
-"""Class scores, a box, or points; null for the answer "none"."""
+"""Class scores, a box, or points; null for the answer "none" without a box."""
 
 PARTS = {
     Kind.CLASSIFY: ("classification", "predicted_probs"),
@@ -32,6 +32,8 @@ class Given:
 
     guesses: dict[str, Guess] = field(default_factory=dict)
     masks: dict[str, LabelMap] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
+    """The images of which the answer is "none", whether or not the best box stands beside it."""
     faults: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     """What is wrong with the file but leaves no image without a prediction."""
@@ -85,7 +87,10 @@ def read_predictions(entry: SpecialistEntry, predictions: Path) -> Given:
         if path in given.guesses:
             given.remarks.append(f"{path} is predicted more than once; the last one counts.")
         try:
-            given.guesses[path] = _guess(entry, record[key])
+            guess = _guess(entry, record[key])
+            there = entry.kind is not Kind.DETECT or _present(record, guess)
+            given.guesses[path] = guess
+            (given.absent.discard if there else given.absent.add)(path)
         except KeyError:
             given.faults[path] = f"its record has no {key}"
         except (TypeError, ValueError) as error:
@@ -117,6 +122,20 @@ def _records(entry: SpecialistEntry, predictions: Path) -> list[object]:
     if not isinstance(records, list):
         raise TrainingError(f"{path} holds no list of predictions.")
     return records
+
+
+def _present(record: dict[str, object], box: Guess) -> bool:
+    """Whether a detector says that it is there: by `present`, and by the box in a file without it.
+
+    Raises:
+        ValueError: `present` is neither true nor false, or true without a box.
+    """
+    present = record.get("present", box is not None)
+    if not isinstance(present, bool):
+        raise ValueError("present is neither true nor false")
+    if present and box is None:
+        raise ValueError("it is said to be present, and has no box")
+    return present
 
 
 def _guess(entry: SpecialistEntry, value: object) -> Guess:

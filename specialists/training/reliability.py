@@ -123,6 +123,7 @@ def label_set_thresholds(entry: SpecialistEntry, scored: Scored) -> dict[str, Th
     for index, label in enumerate(entry.labels):
         value = float(limits.values[index])
         source = _where_from(label, limits, index, scores[:, index])
+        source += f"; images of {scored.lot.of}"
         found[f"{LABEL_SET} {label}"] = Threshold(value=value, source=source)
     return found
 

@@ -12,6 +12,9 @@ from specialists.training.tables import Row, Sample, text_of
 
 Array = npt.NDArray[np.float64]
 
+LEFT_OUT = " left out"
+"""End of the name of a source whose images were judged by heads that did not know it."""
+
 COLUMNS = ("dataset", "device", "source")
 """By what a source can be left out."""
 
@@ -84,7 +87,7 @@ def in_parts(samples: Sequence[Sample], column: str, count: int) -> list[Source]
         if (name := str(getattr(sample, column))) in values:
             for label in sample.classes.items():
                 held[values.index(name), place[label]] += 1
-    held /= np.maximum(held.sum(0), 1)
+    held = np.column_stack([held / np.maximum(held.sum(0), 1), held.sum(1) / len(samples)])
     parts = np.zeros((min(count, len(values)), held.shape[1]))
     chosen: list[list[str]] = [[] for _ in parts]
     for index in np.argsort(-held.sum(1), kind="stable"):
@@ -160,12 +163,18 @@ class Lot:
         return len(self.groups)
 
     @classmethod
-    def of(cls, samples: Sequence[Sample]) -> "Lot":
+    def from_samples(cls, samples: Sequence[Sample]) -> "Lot":
         """Return the lot of those samples."""
         return cls(
             groups=tuple(sample.group for sample in samples),
             origins=tuple(origins_of(sample) for sample in samples),
         )
+
+    @property
+    def of(self) -> str:
+        """What the images are of, in the words of a threshold's source."""
+        unknown = any(name.endswith(LEFT_OUT) for names in self.origins for name in names)
+        return "val and of sources left out" if unknown else "val"
 
     def take(self, rows: Rows) -> "Lot":
         """Return the lot of those rows."""

@@ -15,7 +15,6 @@ import numpy as np
 from torch import Tensor
 
 from specialists.decode import LABEL_SET
-from specialists.engine import Engine
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
 from specialists.manifest import (
@@ -217,13 +216,13 @@ def _without(trial: Trial, samples: Sequence[Sample], source: Source, folder: Pa
     entries = [entry for entry, _ in taught]
     heads = _trained(trial, entries, others, folder, saw=saw)
     said = _said(heads, inside, trial.model)
-    engine = load_engine(answering(heads.manifest), "cpu")
+    scores = _scored(trial, heads.manifest, source, folder)
     results = {}
     for entry, note in taught:
         scored, metrics = said.get(entry.id), []
         if scored is not None and entry.kind is Kind.CLASSIFY:
             metrics = _own_sets(heads.manifest.specialists[entry.id], scored)
-        kept = _scored(trial, engine, entry, source, folder)
+        kept = scores[entry.id]
         results[entry.id] = kept.model_copy(
             update={"note": note or None, "said": scored, "metrics": [*kept.metrics, *metrics]}
         )
@@ -334,25 +333,39 @@ def _own_sets(entry: SpecialistEntry, said: Said) -> list[Metric]:
     return set_metrics(entry, sets, scored.truth, scored.lot, ", fitted to known sources")
 
 
-def _scored(
-    trial: Trial, engine: Engine, entry: SpecialistEntry, source: Source, folder: Path
-) -> Result:
-    """The score of all rows of the source, as `ustri predict` and `ustri evaluate` give it."""
+def _scored(trial: Trial, manifest: Manifest, source: Source, folder: Path) -> dict[str, Result]:
+    """The scores of all rows of the source, as `ustri predict` and `ustri evaluate` give them."""
+    engine = load_engine(answering(manifest), "cpu")
     found, _ = rows_by_task(trial.data, ("image_path",))
     share_columns(found)
-    rows: list[Row] = [
-        row for row in found[entry.task_id] if source.states(row) and counts(row, entry)
-    ]
-    namespace = entry.id.removesuffix(entry.task_id).removesuffix("_") or None
-    place = folder / "predictions" / entry.id
-    predict_rows(engine, {entry.task_id: rows}, (trial.data, place), namespace)
-    score = score_rows(entry, rows, place, trial.data)
-    return Result(
-        rows=score.rows,
-        missing=score.missing,
-        metrics=score.metrics,
-        problems=score.problems,
-    )
+    place = folder / "predictions"
+    results = {}
+    for namespace, entries in _by_namespace(manifest).items():
+        rows_by: dict[str, list[Row]] = {
+            entry.task_id: [
+                row for row in found[entry.task_id] if source.states(row) and counts(row, entry)
+            ]
+            for entry in entries
+        }
+        predict_rows(engine, rows_by, (trial.data, place / (namespace or "")), namespace)
+        for entry in entries:
+            rows = rows_by[entry.task_id]
+            score = score_rows(entry, rows, place / (namespace or ""), trial.data)
+            results[entry.id] = Result(
+                rows=score.rows,
+                missing=score.missing,
+                metrics=score.metrics,
+                problems=score.problems,
+            )
+    return results
+
+
+def _by_namespace(manifest: Manifest) -> dict[str | None, list[SpecialistEntry]]:
+    found: dict[str | None, list[SpecialistEntry]] = {}
+    for entry in manifest.specialists.values():
+        namespace = entry.id.removesuffix(entry.task_id).removesuffix("_") or None
+        found.setdefault(namespace, []).append(entry)
+    return found
 
 
 def _with_errors(

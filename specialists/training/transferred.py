@@ -16,7 +16,8 @@ from specialists.manifest import (
 from specialists.training import holding
 from specialists.training.left_out import LeftOut, figures, for_card
 from specialists.training.registry import write_entries
-from specialists.training.transfer import Trial
+from specialists.training.sources import Source
+from specialists.training.transfer import Trial, leave_out
 
 SAW = "Decoder and head were trained and calibrated without the source, and judged on all of it; the backbone has seen it."
 UNSEEN = "Backbone, decoder and head were trained without the source, and judged on all of it."
@@ -87,6 +88,32 @@ class Target:
             changed.append(written)
         write_entries(self.path, [], changed)
         return barred
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A trial that was carried out."""
+
+    text: str
+    """Its figures as Markdown."""
+    barred: list[str]
+    """A sentence for each specialist that its figures bar from being installed."""
+
+
+def carry_out(trial: Trial, sources: Sequence[Source], target: Target | None) -> Done:
+    """Leave out each of those sources, every one where none is named, and write the figures.
+
+    Raises:
+        TrainingError: the data cannot be used, nothing can be left out, or the target lacks what was asked for.
+    """
+    if target is not None:
+        target.check()
+    found: list[LeftOut] = []
+    for left in leave_out(trial, sources):
+        found.append(left)
+        save(trial, found)
+    barred = [] if target is None else target.write(found)
+    return Done(text=as_markdown(trial, found), barred=barred)
 
 
 def transfers(entry: SpecialistEntry, found: Sequence[LeftOut]) -> tuple[Transfer, ...]:

@@ -104,7 +104,7 @@ def test_figures_on_a_source_left_out_stand_above_those_on_known_ones() -> None:
     known = (Metric(name="auc", value=0.9, n=4, split="val"),)
     changed = entry.model_copy(update={"transfer": (item,), "metrics": known})
     card = card_of(changed)
-    page = bytes(card_page(changed).body).decode()
+    page = bytes(card_page(card).body).decode()
     html5lib.HTMLParser(strict=True).parse(page)
     for text in (markdown_of(card), page):
         places = [text.index(part) for part in ("backbone itself has seen", "0.700", "0.900")]

@@ -70,7 +70,7 @@ def test_rows_without_a_prediction_are_named_and_counted_and_the_rest_is_done(
     only = ("--task", "breast_2cls", "--task", "unheard_of")
     answer = ustri("predict", "--data-root", data, "--out", tmp_path / "out", *only)
     assert answer.exit_code == Exit.OK
-    lost, unknown = [line for line in answer.stderr.splitlines() if line.startswith("ustri: ")]
+    unknown, lost = [line for line in answer.stderr.splitlines() if line.startswith("ustri: ")]
     assert "breast_2cls: ../Segmentation" in lost
     assert "4 rows were not predicted" in unknown
     rows = len(read_csv(data, "breast_2cls"))
@@ -216,7 +216,41 @@ def test_what_has_no_weights_cannot_be_calibrated(data: Path) -> None:
     assert "fmc_lung cannot be calibrated: it has no weights." in answer.stderr
 
 
-@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "predictions"])
+def test_predictions_are_made_with_augmentation_where_it_is_asked_for(
+    data: Path, tmp_path: Path
+) -> None:
+    only = ("--data-root", data, "--task", "breast_2cls")
+    files = []
+    for folder, option in (("plain", ()), ("first", ("--tta",))):
+        assert ustri("predict", *only, "--out", tmp_path / folder, *option).exit_code == Exit.OK
+        files.append((tmp_path / folder / FILES["classification"]).read_bytes())
+    answer = ustri("evaluate", "--tta", "--predictions", tmp_path / "again", *only)
+    assert answer.exit_code == Exit.OK, answer.output
+    assert "Predicted 8 of 8 rows, 1 tasks." in answer.stdout
+    assert scores(tmp_path / "again")["breast_2cls"]["missing"] == 0
+    again = (tmp_path / "again" / FILES["classification"]).read_bytes()
+    assert again == files[1] != files[0]
+    answer = ustri("evaluate", "--tta", "--predictions", tmp_path / "again", *only)
+    assert answer.exit_code == Exit.INPUT
+    assert "is not empty" in answer.stderr
+
+
+def test_what_augmentation_gains_and_costs_is_a_table(data: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "tta.json"
+    answer = ustri("evaluate", "tta", "--data", data, "--json", kept)
+    assert answer.exit_code == Exit.OK, answer.output
+    trials = {t["task"]: t for t in json.loads(kept.read_text(encoding="utf-8"))["trials"]}
+    assert trials.keys() == set(KINDS.values())
+    assert trials["breast_2cls"]["views"] == 2 * trials["aop_landmarks"]["views"]
+    assert "iou" in {gain["figure"] for gain in trials["intrapartum_head_det"]["gains"]}
+    assert "breast_lesion_det" in answer.stdout
+    only = ("--data", data, "--task", "liver")
+    answer = ustri("evaluate", "tta", *only)
+    assert answer.exit_code == Exit.INPUT
+    assert "no rows to predict of liver" in answer.stderr
+
+
+@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "tta", "predictions"])
 def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: str) -> None:
     shown = CliRunner().invoke(app, ["evaluate", "--help"])
     assert shown.exit_code == 0
@@ -238,7 +272,7 @@ def test_heads_without_a_source_are_judged_on_it(
     more = ("--out", out, "--steps", 1, "--threads", 1, "--without", "dataset=set 1", "--write")
     answer = ustri(*words, *more)
     assert answer.exit_code == Exit.OK, answer.output
-    assert "The backbone itself has seen" in answer.stdout
+    assert "the backbone has seen it" in answer.stdout
     (found,) = json.loads((out / "transfer.json").read_text(encoding="utf-8"))["results"]
     assert found["left_out"] == "dataset=set 1"
     assert found["tasks"]["intrapartum_head_det"]["rows"] == 3

@@ -1,6 +1,3 @@
-import csv
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +32,7 @@ from reports.wording import (
     sentence,
     word,
 )
+from specialists.manifest import read_manifest
 from tests.builders import (
     a_calibrated_image_info,
     a_finding,
@@ -46,8 +44,7 @@ from tests.builders import (
     an_image_info,
     some_evidence,
 )
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
+from tests.shared_data import known_rows, sources_of
 
 
 def says(finding: Finding) -> str:
@@ -166,13 +163,14 @@ def test_a_classifier_of_unknown_training_says_so() -> None:
 
 @pytest.mark.parametrize("task", sorted(TRAINING_CLASSES))
 def test_the_training_shares_are_those_of_the_training_tables(task: str) -> None:
-    table = DATA / "csv_files" / f"{task}.csv"
-    if not table.exists():
-        pytest.skip(f"{table} is not on this machine")
-    with table.open(encoding="utf-8") as rows:
-        classes = [int(row["mask"]) for row in csv.DictReader(rows) if row["split"] == "train"]
-    counts = TRAINING_CLASSES[task].counts
-    assert list(counts.values()) == [classes.count(index) for index in range(len(counts))]
+    entry = read_manifest().specialist(task)
+    stated = TRAINING_CLASSES[task]
+    names = stated.source.lower().replace("-", "")
+    assert all(source in names for source in sources_of(entry))
+    classes = [int(row["mask"]) for row in known_rows(entry) if row["split"] == "train"]
+    assert list(stated.counts.values()) == [
+        classes.count(index) for index in range(len(stated.counts))
+    ]
 
 
 def test_a_measurement_states_its_interval_where_it_has_one() -> None:

@@ -1,6 +1,5 @@
 """One thread for torch, a drawn data folder, and tiny installed specialists."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,6 @@ import torch
 from specialists.manifest import Manifest
 from tests.specialists.dataset import write_dataset
 from tests.specialists.nets import installed
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

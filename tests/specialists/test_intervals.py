@@ -42,6 +42,7 @@ class Drawn(Engine):
         image: Image,
         roi: Box | None = None,
         patience: Patience | None = None,
+        tta: bool = False,
     ) -> Result:
         if image.key not in self.answers:
             raise Declined("the image is unlike those of training")

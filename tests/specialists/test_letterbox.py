@@ -146,3 +146,24 @@ def test_an_image_is_shrunk_as_pillow_shrinks_grey_along_its_long_side_first(
     part = (first, 0, first + long, 64) if tall else (0, first, 64, first + long)
     expected = square.resize((64, 64), PILImage.Resampling.BILINEAR, box=part)
     assert (resize(pixels, letterbox(height_px, width_px, 64)) == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize("zoom", [0.9, 0.75])
+@pytest.mark.parametrize("size_px", [(300, 500), (700, 310), (30, 40), (64, 64)])
+def test_a_smaller_view_is_the_same_picture_about_the_middle(
+    size_px: tuple[int, int], zoom: float
+) -> None:
+    plain, box = letterbox(*size_px, 64), letterbox(*size_px, 64, zoom)
+    ratio = box.scale / plain.scale
+    assert ratio == pytest.approx(zoom, abs=1 / 64)
+    corners = np.array([[0.0, 0.0], size_px[::-1]])
+    assert box.to_network(corners) == pytest.approx((plain.to_network(corners) - 32) * ratio + 32)
+    y, x = np.mgrid[0 : size_px[0], 0 : size_px[1]] + 0.5
+    at = np.array([0.6 * size_px[1], 0.35 * size_px[0]])
+    reach = 0.2 * min(size_px)
+    pixels = np.where((x - at[0]) ** 2 + (y - at[1]) ** 2 < reach**2, 200, 0).astype(np.uint8)
+    resized = resize(pixels, box).astype(float)
+    centres = np.arange(64) + 0.5
+    found = [resized.sum(0) @ centres, resized.sum(1) @ centres] / resized.sum()
+    assert found == pytest.approx(box.to_network(at), abs=0.15)
+    assert resized.sum() / 200 == pytest.approx(np.pi * (reach * box.scale) ** 2, rel=0.05)

@@ -112,6 +112,44 @@ def test_views_that_a_mirror_would_invert_are_never_flipped() -> None:
         assert (policy.hflip, policy.vflip) == (False, False)
 
 
+def test_twelve_of_the_challenges_tasks_have_a_stand_in_that_answers_the_same_question() -> None:
+    manifest = read_manifest()
+    found = {e.id: manifest.stand_in(e) for e in manifest.specialists.values() if e.stands_in}
+    assert len(found) == 12
+    for name, other in found.items():
+        assert other is not None
+        ours = "aop_landmarks" if name == "fmc_iugc" else name.removeprefix("fmc_")
+        assert other.id == other.task_id == ours
+
+
+@pytest.mark.parametrize(
+    ("specialist_id", "stands_in", "why"),
+    [
+        ("fmc_organ_cls", "exam_cl", "no specialist of ours"),
+        ("fmc_organ_cls", "fmc_breast_2cls", "no specialist of ours"),
+        ("fmc_organ_cls", "breast_lesion", "the kind segment, not classify"),
+        ("fmc_organ_cls", "breast_3cls", "3 classes or points, not 2"),
+        ("mine", "breast_2cls", "only the challenge's tasks"),
+    ],
+)
+def test_a_stand_in_that_answers_another_question_is_refused_when_the_manifest_is_read(
+    tmp_path: Path, specialist_id: str, stands_in: str, why: str
+) -> None:
+    text = USER.format(id=specialist_id) + f'stands_in = "{stands_in}"\n'
+    (tmp_path / "manifest.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        WeightsError, match=f"{stands_in} cannot stand in for {specialist_id}: .*{why}"
+    ):
+        read_manifest(tmp_path)
+
+
+def test_a_task_of_the_challenge_that_has_weights_answers_itself(tmp_path: Path) -> None:
+    text = USER.format(id="fmc_breast_2cls") + 'stands_in = "breast_2cls"\n'
+    (tmp_path / "manifest.toml").write_text(text, encoding="utf-8")
+    manifest = read_manifest(tmp_path)
+    assert manifest.stand_in(manifest.specialist("fmc_breast_2cls")) is None
+
+
 def test_an_unknown_specialist_is_rejected_by_name() -> None:
     with pytest.raises(Rejected, match="nobody"):
         read_manifest().specialist("nobody")

@@ -6,6 +6,7 @@ import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.meandice import compute_dice
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import directed_hausdorff
 from sklearn.metrics import f1_score, roc_auc_score
 
 from specialists.training.metrics import accuracy, auc, dice, hausdorff_px, macro_f1
@@ -20,15 +21,15 @@ def blob(seed: int) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore:monai.metrics.utils get_mask_edges:FutureWarning")
 @pytest.mark.parametrize("seed", range(6))
-def test_distances_and_dice_are_those_of_monai(seed: int) -> None:
+def test_distances_and_dice_are_those_of_scipy_and_monai(seed: int) -> None:
     one, other = blob(seed), blob(seed + 100)
     first, second = (torch.from_numpy(mask)[None, None].float() for mask in (one, other))
     greatest, most = hausdorff_px(one, other)
-    theirs = [
-        float(compute_hausdorff_distance(first, second, True, percentile=percentile))
-        for percentile in (None, 95)
-    ]
-    assert [greatest, most] == pytest.approx(theirs, abs=1e-3)
+    places = np.argwhere(one), np.argwhere(other)
+    there, back = directed_hausdorff(*places)[0], directed_hausdorff(*places[::-1])[0]
+    assert greatest == pytest.approx(max(there, back))
+    border = float(compute_hausdorff_distance(first, second, True, percentile=95))
+    assert most == pytest.approx(border, abs=1e-3)
     assert dice(one, other) == pytest.approx(float(compute_dice(first, second)), abs=1e-6)
 
 
@@ -40,6 +41,13 @@ def test_distances_between_squares_are_what_one_reads_off() -> None:
     assert hausdorff_px(one, other)[0] == 12
     assert hausdorff_px(one, np.zeros_like(one)) == pytest.approx((np.hypot(40, 40),) * 2)
     assert hausdorff_px(np.zeros_like(one), np.zeros_like(one)) == (0, 0)
+
+
+def test_what_lies_in_the_middle_of_the_other_mask_is_near_it() -> None:
+    one, other = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    one[:] = other[:] = True
+    other[18:21, 18:21] = False  # a hole, whose border is far from the edge of the full mask
+    assert hausdorff_px(one, other)[0] == 2
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])

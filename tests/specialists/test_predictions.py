@@ -11,6 +11,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from specialists.engine import Engine
 from specialists.errors import TrainingError
+from specialists.features import FeatureCache
 from specialists.load import load_engine
 from specialists.manifest import Manifest, Metric
 from specialists.training.evaluate import score_task
@@ -53,13 +54,13 @@ def test_every_row_of_every_kind_is_predicted_in_the_challenges_form(out: Path, 
     ] * len(read_csv(data, "breast_2cls"))
     for row in classes:
         scores = np.array(row["predicted_probs"])
-        assert (len(scores), scores.sum()) == (2, pytest.approx(1, abs=1e-3))
+        assert (len(scores), scores.sum()) == (2, pytest.approx(1, abs=1e-12))
         assert row["predicted_class"] == scores.argmax()
     paths = [row["image_path"] for row in classes]
     assert paths == [row["image_path"] for row in read_csv(data, "breast_2cls")]
     boxes, points = read(out, "detection"), read(out, "regression")
     assert {(r["task_id"], len(r)) for r in boxes} == {
-        ("breast_lesion_det", 4),
+        ("breast_lesion_det", 6),  # it has learned absence, and says whether the box is there
         ("intrapartum_head_det", 4),
     }
     assert len(boxes) == BREAST + BIRTH
@@ -76,8 +77,7 @@ def test_boxes_are_given_in_pixels_and_as_shares_of_the_image(out: Path, data: P
         for r in read_csv(data, "breast_lesion_det")
     }
     for row in read(out, "detection"):
-        assert (row["bbox_pixels"] is None) == (row["bbox_normalized"] is None)
-        if row["task_id"] == "breast_lesion_det" and row["bbox_pixels"] is not None:
+        if row["task_id"] == "breast_lesion_det":
             size = np.tile(sizes[str(row["image_path"])], 2)
             shares = np.array(row["bbox_normalized"], float)
             assert np.array(row["bbox_pixels"], float) == pytest.approx(shares * size)
@@ -206,6 +206,12 @@ def test_a_mask_is_never_written_outside_the_folder(
     assert str(rows[0]["image_path"]) in problem
 
 
+def test_all_tasks_of_an_image_share_its_pass(engine: Engine, data: Path, tmp_path: Path) -> None:
+    engine.cache = FeatureCache(limit=1)
+    predict_folder(engine, data, tmp_path)
+    assert engine.cache.passes == BREAST + BIRTH
+
+
 def test_only_the_split_that_is_asked_for_is_predicted(
     engine: Engine, data: Path, tmp_path: Path
 ) -> None:
@@ -226,7 +232,8 @@ def test_a_threshold_that_lets_a_report_decline_does_not_silence_a_prediction(
     tasks = ["aop_landmarks", "breast_lesion_det"]
     found = predict_folder(load_engine(answering(manifest), "cpu"), data, tmp_path, tasks=tasks)
     assert all(None not in row["predicted_points_pixels"] for row in found.regression)  # type: ignore[operator]
-    assert all(row["bbox_pixels"] is None for row in found.detection)  # its "none" is an answer
+    assert [row["present"] for row in found.detection] == [False] * BREAST  # an answer
+    assert all(len(row["bbox_pixels"]) == 4 for row in found.detection)  # type: ignore[arg-type]
 
 
 def write_perfect(data: Path, out: Path, skip: frozenset[str] | set[str] = frozenset()) -> None:
@@ -269,6 +276,9 @@ def test_perfect_predictions_score_perfectly(data: Path, tmp_path: Path, split: 
             for label in ("lesion", "pubic symphysis", "fetal head")
         },
         "share of images without lesion left empty": 1.0,
+        "dice lesion, empty masks too": 1.0,
+        "hausdorff_px lesion, empty masks too": 0.0,
+        "iou, 0 where none was said": 1.0,
         "share of images without it answered none": 1.0,
         "share of images with it answered none": 0.0,
         **dict.fromkeys(("auc", "f1", "mcc", "accuracy", "iou", "sensitivity"), 1.0),

@@ -14,10 +14,10 @@ from specialists.training.commands import prepare
 from specialists.training.own import LEAST, Declared
 from specialists.training.strict import read_task
 from specialists.training.tables import read_table
+from tests.shared_data import data_of, needs_data, rows_of
 from tests.specialists.dataset import Row, read_csv, write_csv
 from tests.specialists.own_dataset import HEIGHT_PX, IMAGES, TASKS, WIDTH_PX, write_own_data
 
-REAL_DATA = Path(__file__).parents[2].parent / "shared" / "data"
 Change = Callable[[Path, list[dict[str, str]]], object]
 
 
@@ -315,11 +315,16 @@ def test_a_detector_without_negatives_cannot_say_none_and_that_is_said(own: Path
     assert 'learns no "none"' in " ".join(prepared.notes)
 
 
-@pytest.mark.skipif(not REAL_DATA.exists(), reason="the training data is not beside this checkout")
+@needs_data
+@pytest.mark.parametrize("part", [24, pytest.param(None, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     "task", [e.task_id for e in read_manifest().specialists.values() if not e.id.startswith("fmc_")]
 )
-def test_the_real_data_passes_the_strict_reading(task: str) -> None:
-    if not (REAL_DATA / "csv_files" / f"{task}.csv").exists():
-        pytest.skip(f"there is no {task}.csv")
-    assert read_task(REAL_DATA, task).has_split
+def test_the_real_data_passes_the_strict_reading(
+    tmp_path: Path, task: str, part: int | None
+) -> None:
+    rows = rows_of(task)
+    some = rows[:: len(rows) // part] if part else rows
+    data = data_of(tmp_path / "data", task, some)
+    found = read_task(data, task)
+    assert (found.has_split, found.rows) == (True, len(some))

@@ -1,6 +1,7 @@
 """From a data folder to installed specialists that the engine runs, by the commands' own functions."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from specialists.training.calibrate import (
 from specialists.training.commands import (
     BACKBONE,
     FOREIGN_VIEWS,
+    calibrate_specialists,
     state_folder,
     train_novelty,
     train_specialist,
@@ -79,6 +81,8 @@ def test_specialists_are_trained_calibrated_measured_and_installed(
         assert card["sha256"] == entry.sha256
         assert card["config"]["seed"] == CONFIG.seed
         assert "breast_2cls.csv" in card["data_sha256"]
+        trained = [row["dataset"] for row in read_csv(data, name) if row["split"] == "train"]
+        assert card["trained_on"] == Counter(trained)
     engine = load_engine(manifest, "cpu")
     image = image_of(np.random.default_rng(0).integers(0, 255, (96, 128), np.uint8))
     for name in IDS:
@@ -113,6 +117,23 @@ def test_a_training_that_was_cut_short_is_resumed_and_leaves_no_state(
     for name in ids:
         one, other = (sha256_of(out / f"{name}.safetensors") for out in (whole, cut))
         assert one == other
+
+
+def test_a_later_calibration_leaves_what_the_card_says_of_the_training(
+    data: Path, tmp_path: Path
+) -> None:
+    out = with_backbone(tmp_path / "run")
+    train_specialist(["breast_2cls"], data, out, CONFIG)
+    card = out / "breast_2cls.json"
+    before = json.loads(card.read_text(encoding="utf-8"))
+    grown: list[Row] = [dict(row) for row in read_csv(data, "breast_2cls")]
+    grown[0]["dataset"] = "another"
+    write_csv(data, "breast_2cls", grown)
+    calibrate_specialists(["breast_2cls"], data, out, None)
+    after = json.loads(card.read_text(encoding="utf-8"))
+    kept = ("sha256", "command", "config", "data_sha256", "trained_on")
+    assert [after[key] for key in kept] == [before[key] for key in kept]
+    assert after["calibration"]["data_sha256"] != before["data_sha256"]
 
 
 def without_negatives(rows: list[Row], split: str) -> list[Row]:
