@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from reports.model import ExamCode
+from specialists.elsewhere import not_kept
 from specialists.manifest import (
     DataSource,
     Kind,
@@ -239,6 +240,7 @@ def _limits(entry: SpecialistEntry, words: Words) -> tuple[str, ...]:
         found += words.data.get(source.name, ())
     if any(name.startswith(UNNAMED) for name in (*entry.labels, *entry.landmarks)):
         found.append(words.common.unnamed)
+    found += not_kept(entry)
     found += words.common.limits if entry.installed else [words.common.not_measured]
     return tuple(dict.fromkeys(found))
 

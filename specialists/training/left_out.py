@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reports.interval import Form
+from specialists.elsewhere import INTERVALS, OTHERS, PRESENCE
 from specialists.errors import TrainingError
 from specialists.manifest import Kind, Metric, SpecialistEntry, Transfer
 from specialists.training.calibrate import fit_temperature, least_presence
@@ -23,9 +24,6 @@ from specialists.training.reliability import (
 from specialists.training.sources import LEFT_OUT, Lot, Scored, Source, joined
 
 FILE = "left_out.json"
-OTHERS = "fitted to other sources left out"
-"""How figures are called whose thresholds come from what heads said of other sources that they did not know."""
-
 NOT_FOR_CARDS = ("hausdorff", "hd95", "f1", "mcc")
 """Beginnings of the names of figures that only the JSON holds."""
 
@@ -248,7 +246,7 @@ def _presence(entry: SpecialistEntry, scored: Scored, fit: Scored, tail: str) ->
         return []
     least = least_presence(fit.values, known, fit.lot)
     shown = scored.values >= least
-    found = [share_metric(f"presence sensitivity{tail}", shown, scored.lot.groups, there)]
+    found = [share_metric(PRESENCE + tail, shown, scored.lot.groups, there)]
     if not there.all():
         name = f"presence specificity{tail}"
         found.append(share_metric(name, ~shown, scored.lot.groups, ~there))
@@ -261,4 +259,4 @@ def _interval(name: str, known: Pairs, others: Pairs) -> list[Metric]:
         return []
     held = share_of(inside, known.groups)
     ends = (held.low, held.high)
-    return [metric_of(f"interval coverage of {name}, {OTHERS}", held.value, ends, len(inside))]
+    return [metric_of(f"{INTERVALS}{name}, {OTHERS}", held.value, ends, len(inside))]

@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 
 from reports.interval import LEVEL
 from specialists.decode import LABEL_SET
+from specialists.elsewhere import PRESENCE, SETS
 from specialists.manifest import Metric, SpecialistEntry, Threshold
 from specialists.training.calibrate import fit_temperature, least_presence
 from specialists.training.conformal import (
@@ -187,7 +188,7 @@ def set_metrics(
         of_class = truth == index
         if not of_class.any():
             continue
-        name = f"label set coverage of {label}"
+        name = SETS + label
         metrics.append(share_metric(name + tail, held, lot.groups, of_class))
         metrics += _in_worst(name, held, lot.parts(of_class), lot.groups, tail)
     return [
@@ -234,7 +235,7 @@ def presence_metrics(scored: Scored, fitted_to: Scored | None = None) -> list[Me
 
     found = cross_fitted(lot.groups, held_out)
     shown, tail = found[:, 1].astype(bool), f", {HELD_OUT}"
-    name = "presence sensitivity"
+    name = PRESENCE
     return [
         *error_metrics(found[:, 0], there),
         share_metric(name + tail, shown, lot.groups, there),

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from specialists.decode import LABEL_SET
+from specialists.elsewhere import KNOWN
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
 from specialists.manifest import (
@@ -330,7 +331,7 @@ def _own_sets(entry: SpecialistEntry, said: Said) -> list[Metric]:
     scored = said.scored("")
     limits = [entry.thresholds[name].value for name in names]
     sets = scores_of(scored.values, said.temperature) >= limits
-    return set_metrics(entry, sets, scored.truth, scored.lot, ", fitted to known sources")
+    return set_metrics(entry, sets, scored.truth, scored.lot, f", {KNOWN}")
 
 
 def _scored(trial: Trial, manifest: Manifest, source: Source, folder: Path) -> dict[str, Result]:
