@@ -1,14 +1,17 @@
 """What was promised of a specialist's answers, and what of it held on sources left out of its training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reports.interval import LEVEL
-from specialists.manifest import SpecialistEntry, Transfer
+from specialists.manifest import MeasuredInterval, SpecialistEntry, Threshold, Transfer
 
 OTHERS = "fitted to other sources left out"
 """How figures are called whose thresholds come from what heads said of other sources that they did not know."""
 KNOWN = "fitted to known sources"
 """How figures are called whose thresholds come from the sources that the heads know."""
+
+UNKNOWN = " left out"
+"""What a threshold's or interval's source says where it was fitted to sources left out too."""
 
 SETS = "label set coverage of "
 INTERVALS = "interval coverage of "
@@ -21,11 +24,14 @@ KEPT = 0.85
 def lowest(entry: SpecialistEntry, start: str) -> Transfer | None:
     """Return the lowest share, of all sources left out, whose name begins so; null where none was measured.
 
-    Figures with thresholds fitted as the shipped ones are, to other sources left out, go before the others.
+    Only figures of thresholds or intervals that were fitted as the entry's own are.
     """
-    found = [item for item in entry.transfer if item.name.startswith(start)]
-    fitted = [item for item in found if item.name.endswith(OTHERS)]
-    return min(fitted or found, key=lambda item: item.value, default=None)
+    own: Sequence[Threshold | MeasuredInterval] = tuple(entry.thresholds.values())
+    if start.startswith(INTERVALS):
+        own = entry.intervals
+    tail = OTHERS if any(UNKNOWN in item.source for item in own) else KNOWN
+    found = [t for t in entry.transfer if t.name.startswith(start) and t.name.endswith(tail)]
+    return min(found, key=lambda item: item.value, default=None)
 
 
 def held_by_sets(entry: SpecialistEntry) -> float | None:

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reports.interval import Form
-from specialists.elsewhere import INTERVALS, OTHERS, PRESENCE
+from specialists.elsewhere import INTERVALS, OTHERS, PRESENCE, UNKNOWN
 from specialists.errors import TrainingError
 from specialists.manifest import Kind, Metric, SpecialistEntry, Transfer
 from specialists.training.calibrate import fit_temperature, least_presence
@@ -21,7 +21,7 @@ from specialists.training.reliability import (
     set_metrics,
     share_metric,
 )
-from specialists.training.sources import LEFT_OUT, Lot, Scored, Source, joined
+from specialists.training.sources import Lot, Scored, Source, joined
 
 FILE = "left_out.json"
 NOT_FOR_CARDS = ("hausdorff", "hd95", "f1", "mcc")
@@ -126,7 +126,7 @@ class LeftOut(_Kept):
     @property
     def name(self) -> str:
         """How the source is called among those that a number was fitted to."""
-        return (self.part or ", ".join(self.values)) + LEFT_OUT
+        return (self.part or ", ".join(self.values)) + UNKNOWN
 
     def figure(self, task: str, metric: Metric) -> Transfer:
         """Return one figure of a task as a manifest keeps it."""

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from specialists.elsewhere import UNKNOWN
 from specialists.errors import TrainingError
 from specialists.training.conformal import LEAST_GROUPS, Flags, Rows
 from specialists.training.tables import Row, Sample, text_of
 
 Array = npt.NDArray[np.float64]
-
-LEFT_OUT = " left out"
-"""End of the name of a source whose images were judged by heads that did not know it."""
 
 COLUMNS = ("dataset", "device", "source")
 """By what a source can be left out."""
@@ -173,7 +171,7 @@ class Lot:
     @property
     def of(self) -> str:
         """What the images are of, in the words of a threshold's source."""
-        unknown = any(name.endswith(LEFT_OUT) for names in self.origins for name in names)
+        unknown = any(name.endswith(UNKNOWN) for names in self.origins for name in names)
         return "val and of sources left out" if unknown else "val"
 
     def take(self, rows: Rows) -> "Lot":

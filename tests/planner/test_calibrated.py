@@ -7,7 +7,7 @@ from reports.formulas import MEASUREMENTS
 from reports.interval import why_no_interval
 from reports.measure_muscle import THICKNESS
 from reports.model import ExamCode, Report
-from specialists.manifest import Manifest, MeasuredInterval, Transfer
+from specialists.manifest import Manifest, MeasuredInterval, Threshold, Transfer
 from tests.builders import a_classify_result
 from tests.planner.exam_answers import ANSWERS, TOOLS, an_even_image
 from tests.planner.stand_ins import (
@@ -104,7 +104,12 @@ def test_a_report_says_how_often_sets_and_intervals_held_on_sources_left_out() -
             update={
                 "transfer": (
                     Transfer(left_out="dataset=one", name=f"{what}, {tail}", value=value, n=40),
-                )
+                ),
+                "thresholds": {"t": Threshold(value=0.1, source="val and sources left out")},
+                "intervals": tuple(
+                    item.model_copy(update={"source": "val and one left out"})
+                    for item in manifest.specialists[name].intervals
+                ),
             }
         )
         for name, (what, value) in shares.items()

@@ -14,7 +14,12 @@ from specialists.manifest import SpecialistEntry, Transfer, read_manifest
 from specialists.model import build_backbone
 from specialists.training import specialist as stage_two
 from specialists.training import transfer, transferred
-from specialists.training.commands import BACKBONE
+from specialists.training.commands import (
+    BACKBONE,
+    calibrate_specialists,
+    train_generalist,
+    train_specialist,
+)
 from specialists.training.left_out import FILE, LeftOut, read_all, scored_of
 from specialists.training.pack import Pack
 from specialists.training.registry import write_entries
@@ -319,3 +324,24 @@ def test_what_heads_said_is_read_again_for_a_calibration_of_the_same_backbone(
     (trial.out / "dataset-one" / FILE).write_text("{", encoding="utf-8")
     with pytest.raises(TrainingError, match="cannot be read"):
         read_all(trial.out, trial.model.sha256)
+
+
+def test_a_calibration_keeps_to_what_heads_said_of_sources_left_out(
+    sources: Path, run: Path, tmp_path: Path
+) -> None:
+    (trained,) = train_specialist(["breast_lesion_det"], sources, run, CONFIG)
+    assert "of the structures of val;" in trained.thresholds["presence"].source
+    trial = a_trial(run, ("breast_lesion_det",), sources, tmp_path)
+    assert list(transfer.leave_out(trial, [ONE, OTHER]))
+    (done,) = calibrate_specialists(["breast_lesion_det"], sources, run, run, left_out=trial.out)
+    assert "of the structures of val and of sources left out;" in done.thresholds["presence"].source
+    assert done.sha256 == trained.sha256
+    card = json.loads((run / "breast_lesion_det.json").read_text(encoding="utf-8"))
+    assert card["calibration"]["command"].endswith(" --left-out out")
+
+
+def test_a_source_that_no_image_is_of_cannot_be_kept_from_stage_one(
+    sources: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="dataset=three cannot be left out"):
+        train_generalist(sources, tmp_path / "one", None, ["dataset=three"], resume=False)
