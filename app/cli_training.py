@@ -125,8 +125,8 @@ def calibrate(
         typer.Option("--out", help="Folder of the result; else where USTri uses specialists."),
     ] = None,
     left_out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of `ustri evaluate transfer`: keep to sources left out too."),
+        list[Path] | None,
+        typer.Option(help="Folder of `ustri evaluate transfer`, whose sources it keeps to too."),
     ] = None,
 ) -> None:
     """Calibrate trained specialists anew on `val`: thresholds, temperature, intervals, label sets."""
@@ -135,7 +135,7 @@ def calibrate(
 
         user_dir = settings_with().specialists_dir
         folder = folder or user_dir
-        done = commands.calibrate_specialists(ids, data, folder, user_dir, left_out=left_out)
+        done = commands.calibrate_specialists(ids, data, folder, user_dir, left_out=left_out or ())
     out.print(_figures_table({entry.id: list(entry.metrics) for entry in done}))
     if any(entry.intervals for entry in done):
         out.print(_intervals_table({entry.id: entry.intervals for entry in done}))

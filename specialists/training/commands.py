@@ -77,7 +77,7 @@ def train_generalist(
     model = model.model_copy(update={"without": tuple(unseen)})
     trained = install_backbone(model, net, pack, build_pack(held_out, model.input_px), out)
     left = "".join(f" --without {shlex.quote(source)}" for source in unseen)
-    command = f"ustri train generalist --data {data.name} --run {out.name}{left}"
+    command = f"ustri train generalist --data {data.name} --out {out.name}{left}"
     run = Run(command=command, config=asdict(settings), data=data, out=out)
     write_card(trained, run, {name: len(rows) for name, rows in sorted(pack.sources().items())})
     return out / "manifest.toml"
@@ -262,11 +262,11 @@ def train_prepared(
 
 
 def calibrate_specialists(
-    ids: list[str], data: Path, out: Path, user_dir: Path | None, *, left_out: Path | None = None
+    ids: list[str], data: Path, out: Path, user_dir: Path | None, *, left_out: Sequence[Path] = ()
 ) -> list[SpecialistEntry]:
     """The entries of trained specialists, calibrated anew on `val` and written to `out` with their weights.
 
-    Where `left_out` is the folder of a trial of sources left out, they keep to those sources too. They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
+    Where `left_out` names folders of trials of sources left out, they keep to those sources too. They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
 
     Raises:
         TrainingError: an id is in no manifest or has no weights, the ids have different backbones, or the data
@@ -292,12 +292,12 @@ def calibrate_specialists(
     command = f"ustri train calibrate {' '.join(nets)} --data {data.name}"
     weights = {entry.id: entry.directory / str(entry.weights) for entry in entries}
     run = Run(
-        command=command if left_out is None else f"{command} --left-out {left_out.name}",
+        command="".join([command, *(f" --left-out {folder.name}" for folder in left_out)]),
         config={},
         data=data,
         out=out,
         weights=weights,
-        unknown=[] if left_out is None else read_all(left_out, model.sha256),
+        unknown=read_all(left_out, model.sha256),
     )
     earlier = [entry.directory / f"{entry.id}.json" for entry in entries]
     cards = [path.read_text(encoding="utf-8") if path.exists() else None for path in earlier]

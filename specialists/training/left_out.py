@@ -158,18 +158,29 @@ def read(path: Path) -> LeftOut:
         raise TrainingError(f"{path} cannot be read: {error}") from error
 
 
-def read_all(folder: Path, backbone_sha256: str | None) -> list[LeftOut]:
-    """Return the results that a trial kept in its folder, of heads on that backbone.
+def read_all(folders: Sequence[Path], backbone_sha256: str | None) -> list[LeftOut]:
+    """Return the results that trials kept in their folders, of heads on that backbone.
+
+    Those of a backbone that was made without the source are taken too: they say what an unknown source is like.
 
     Raises:
-        TrainingError: there are none, one cannot be read, or one is of another backbone.
+        TrainingError: a folder holds none, one cannot be read, or one is of another backbone that has seen the source.
     """
-    found = [read(path) for path in sorted(folder.glob(f"*/{FILE}"))]
-    if not found:
-        raise TrainingError(f"{folder} holds no sources left out: run `ustri evaluate transfer`.")
-    if any(left.made.get("backbone") != backbone_sha256 for left in found):
-        raise TrainingError(f"{folder} holds sources left out on another backbone.")
-    return found
+    results = []
+    for folder in folders:
+        found = [read(path) for path in sorted(folder.glob(f"*/{FILE}"))]
+        if not found:
+            raise TrainingError(
+                f"{folder} holds no sources left out: run `ustri evaluate transfer`."
+            )
+        if any(
+            left.made.get("backbone") != backbone_sha256 and left.backbone_saw for left in found
+        ):
+            raise TrainingError(
+                f"{folder} holds sources left out on another backbone, which has seen them."
+            )
+        results += found
+    return results
 
 
 def scored_of(found: Iterable[LeftOut], task: str) -> Scored | None:

@@ -310,20 +310,24 @@ def test_what_heads_said_is_read_again_for_a_calibration_of_the_same_backbone(
 ) -> None:
     trial = a_trial(run, ("breast_2cls",), sources, tmp_path)
     found = list(transfer.leave_out(trial, [ONE, OTHER]))
-    read = read_all(trial.out, trial.model.sha256)
+    read = read_all([trial.out], trial.model.sha256)
     assert {str(left.source) for left in read} == {"dataset=one", "device=B"}
     scored = scored_of(read, "breast_2cls")
     assert scored is not None
     assert set(scored.lot.origins) == {frozenset({"one left out"}), frozenset({"B left out"})}
     said = [left.tasks["breast_2cls"].said for left in found]
     assert len(scored) == sum(len(one.truth) for one in said if one is not None)
-    with pytest.raises(TrainingError, match="on another backbone"):
-        read_all(trial.out, "3" * 64)
+    with pytest.raises(TrainingError, match="on another backbone, which has seen them"):
+        read_all([trial.out], "3" * 64)
     with pytest.raises(TrainingError, match="holds no sources left out"):
-        read_all(tmp_path, trial.model.sha256)
+        read_all([tmp_path], trial.model.sha256)
+    unseen = found[0].model_copy(update={"backbone_saw": False})
+    (tmp_path / "like" / "one").mkdir(parents=True)
+    unseen.save(tmp_path / "like" / "one")
+    assert read_all([tmp_path / "like"], "3" * 64) == [unseen]
     (trial.out / "dataset-one" / FILE).write_text("{", encoding="utf-8")
     with pytest.raises(TrainingError, match="cannot be read"):
-        read_all(trial.out, trial.model.sha256)
+        read_all([trial.out], trial.model.sha256)
 
 
 def test_a_calibration_keeps_to_what_heads_said_of_sources_left_out(
@@ -333,7 +337,7 @@ def test_a_calibration_keeps_to_what_heads_said_of_sources_left_out(
     assert "of the structures of val;" in trained.thresholds["presence"].source
     trial = a_trial(run, ("breast_lesion_det",), sources, tmp_path)
     assert list(transfer.leave_out(trial, [ONE, OTHER]))
-    (done,) = calibrate_specialists(["breast_lesion_det"], sources, run, run, left_out=trial.out)
+    (done,) = calibrate_specialists(["breast_lesion_det"], sources, run, run, left_out=[trial.out])
     assert "of the structures of val and of sources left out;" in done.thresholds["presence"].source
     assert done.sha256 == trained.sha256
     card = json.loads((run / "breast_lesion_det.json").read_text(encoding="utf-8"))
