@@ -59,6 +59,18 @@ def interval(metric: Metric | Transfer) -> str:
     return f"{metric.low:.3f} to {metric.high:.3f}"
 
 
+def by_source(items: Sequence[Transfer]) -> Cells:
+    """Figures on sources left out as rows of named cells, a column for each source."""
+    rows: dict[str, dict[str, str]] = {}
+    for item in items:
+        seen = "" if item.backbone_saw else ", not seen by the backbone either"
+        note = "" if item.note is None else f" ({item.note})"
+        ends = interval(item)
+        value = f"{item.value:.3f}" + (f" ({ends})" if ends else "") + f", n {item.n}"
+        rows.setdefault(item.name, {"figure": item.name})[item.left_out + seen + note] = value
+    return list(rows.values())
+
+
 def table_of(value: JsonValue) -> Cells:
     """A field of an entry as rows of named cells, whatever it holds."""
     rows = value if isinstance(value, list) else [value]
@@ -98,6 +110,7 @@ def _templates() -> Environment:
     )
     environment.filters |= {
         "interval": interval,
+        "by_source": by_source,
         "table": table_of,
         "columns": _columns,
         "words": lambda name: str(name).replace("_", " "),

@@ -163,13 +163,15 @@ def comparison(
 
 @judge.command(
     epilog="[bold]Examples[/]\n\nustri evaluate transfer breast_lesion breast_2cls --data data --out runs/transfer\n\n"
-    "ustri evaluate transfer breast_2cls --data data --run runs/one --without dataset=busi --out runs/transfer --write"
+    "ustri evaluate transfer breast_2cls --data data --run runs/one --without dataset=busi --out runs/transfer --write\n\n"
+    "ustri evaluate transfer lung_2cls --data data --run runs/one --by source --out runs/lung --write"
 )
 def transfer(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trained together.")],
     data: DataRoot,
     folder: Annotated[
-        Path, typer.Option("--out", help="Folder of weights, predictions, transfer.json and .md.")
+        Path,
+        typer.Option("--out", help="Folder of the results; goes on with what lies there."),
     ],
     run: Annotated[
         Path | None, typer.Option(help="Backbone and manifest of this folder; else the shipped.")
@@ -178,34 +180,39 @@ def transfer(
         list[str] | None,
         typer.Option(help="dataset=NAME or device=NAME; repeatable. Else each in turn."),
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="`source`: leave the values of that column out in parts.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the training.")] = None,
     write: Annotated[
-        bool, typer.Option("--write", help="Put the figures into that manifest, for the cards.")
+        bool, typer.Option("--write", help="Put the figures into the manifest, for the cards.")
     ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="With --write: the manifest of this folder; else that of --run."),
+    ] = None,
 ) -> None:
     """Train heads on the frozen backbone without a source, and judge them on all of that source.
 
-    All specialists of a source left out are trained in one run. The backbone itself has seen every source.
+    All specialists of a source left out are trained in one run; `ustri train calibrate --left-out` reads the results.
+    The backbone itself has seen the source, unless `ustri train generalist --without` made it.
     """
     with errors_as_exits():
         from specialists.training import transfer as trial_of
+        from specialists.training import transferred
+        from specialists.training.sources import Source
         from specialists.training.specialist import SpecialistConfig
 
         given = {"steps": steps, "threads": threads}
         known = {name: value for name, value in given.items() if value is not None}
-        config = SpecialistConfig(**known)
-        trial = trial_of.prepare(run, ids, data, folder, config)
-        if write:
-            trial_of.check_writable(trial)
-        sources = [trial_of.Source.parse(text) for text in without or ()]
-        found = []
-        for left in trial_of.leave_out(trial, sources):
-            found.append(left)
-            trial_of.save(trial, found)
-            if write:
-                trial_of.write(trial, found)
-    out.print(trial_of.as_markdown(trial, found), highlight=False, markup=False, soft_wrap=True)
+        trial = trial_of.prepare(run, ids, (data, folder), SpecialistConfig(**known), by)
+        target = transferred.Target(trial=trial, folder=into or run) if write else None
+        sources = [Source.parse(text) for text in without or ()]
+        done = transferred.carry_out(trial, sources, target)
+    out.print(done.text, highlight=False, markup=False, soft_wrap=True)
+    for sentence in done.barred:
+        out.print(f"Not installed: {sentence}", highlight=False, markup=False, soft_wrap=True)
     out.print(f"Wrote {folder}.", highlight=False, soft_wrap=True)
 
 

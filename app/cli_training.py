@@ -48,13 +48,18 @@ def generalist(
     data: DataRoot,
     folder: Annotated[Path, typer.Option("--out", help="Folder of checkpoints and weights.")],
     config: Annotated[Path | None, typer.Option(help="TOML; else the shipped one.")] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="A data set, or device=NAME, that it must not see; repeatable."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
 ) -> None:
     """Stage I: one backbone over every task whose CSV is there."""
     with errors_as_exits():
         from specialists.training import commands
 
-        written = commands.train_generalist(data, folder, config, resume=resume)
+        unseen = [name if "=" in name else f"dataset={name}" for name in without or ()]
+        written = commands.train_generalist(data, folder, config, unseen, resume=resume)
     out.print(f"Wrote {written}.", highlight=False)
 
 
@@ -119,6 +124,10 @@ def calibrate(
         Path | None,
         typer.Option("--out", help="Folder of the result; else where USTri uses specialists."),
     ] = None,
+    left_out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of `ustri evaluate transfer`, whose sources it keeps to too."),
+    ] = None,
 ) -> None:
     """Calibrate trained specialists anew on `val`: thresholds, temperature, intervals, label sets."""
     with errors_as_exits():
@@ -126,7 +135,7 @@ def calibrate(
 
         user_dir = settings_with().specialists_dir
         folder = folder or user_dir
-        done = commands.calibrate_specialists(ids, data, folder, user_dir)
+        done = commands.calibrate_specialists(ids, data, folder, user_dir, left_out=left_out or ())
     out.print(_figures_table({entry.id: list(entry.metrics) for entry in done}))
     if any(entry.intervals for entry in done):
         out.print(_intervals_table({entry.id: entry.intervals for entry in done}))

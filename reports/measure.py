@@ -18,6 +18,7 @@ from reports.interval import (
     LARGEST_ONLY,
     NO_INTERVAL,
     NOT_CALIBRATED,
+    Interval,
     Intervals,
     NoInterval,
 )
@@ -291,8 +292,8 @@ def _drawn(number: Number, evidence_id: str) -> PointsEvidence:
     )
 
 
-_Ends = tuple[tuple[float, float], float]
-"""An interval and its coverage."""
+_Ends = tuple[tuple[float, float], Interval]
+"""The ends of an interval, and what they come from."""
 
 
 def _interval(
@@ -304,25 +305,25 @@ def _interval(
         found = _interval(firsts[name], firsts, intervals)
         if isinstance(found, NoInterval):
             return found
-        (low, high), coverage = found
-        return (formula(low), formula(high)), coverage
-    known = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
-    if isinstance(known, NoInterval):
-        return known
+        (low, high), known = found
+        return (formula(low), formula(high)), known
+    own = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
+    if isinstance(own, NoInterval):
+        return own
     if number is not firsts[number.name] or number.value is None:
         return NoInterval(reason=LARGEST_ONLY)
-    return known.around(number.value, number.least), known.coverage
+    return own.around(number.value, number.least), own
 
 
 def _measurement(
     measurement_id: str, number: Number, found: _Ends | NoInterval, evidence: tuple[str, ...]
 ) -> Measurement:
     measured = number.value is not None
-    reason, interval, coverage = number.reason, None, None
+    reason, interval, known = number.reason, None, None
     if measured and isinstance(found, NoInterval):
         reason = f"{reason} {NO_INTERVAL} {found.reason}.".strip()
     elif measured and not isinstance(found, NoInterval):
-        (low, high), coverage = found
+        (low, high), known = found
         interval = (round(low, _DECIMALS) + 0.0, round(high, _DECIMALS) + 0.0)
     return Measurement(
         id=measurement_id,
@@ -332,7 +333,8 @@ def _measurement(
         value=round(number.value, _DECIMALS) + 0.0 if number.value is not None else None,
         unit=number.unit,
         interval=interval,
-        coverage=coverage,
+        coverage=None if known is None else known.coverage,
+        held_elsewhere=None if known is None else known.elsewhere,
         formula=number.formula,
         evidence=evidence,
     )

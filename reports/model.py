@@ -28,7 +28,7 @@ TERMS_UNSTATED = "it was made before reports stated what their weights may be us
 
 
 def _is_none(value: object) -> bool:
-    """What only DICOM says is left out of other images' JSON, which stays as it was before DICOM was read."""
+    """What is not known of every image is left out of the JSON of the others, which stays as it was before."""
     return value is None
 
 
@@ -188,6 +188,8 @@ class Finding(_Data):
     reason: str | None = None
     score: Score | None = None
     label_set: tuple[str, ...] | None = None
+    held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
+    """How often label sets held a class on images of a source left out of training, where it was least."""
     statement: str = ""
     evidence: tuple[str, ...] = ()
 
@@ -203,6 +205,8 @@ class Measurement(_Data):
     unit: str | None = None
     interval: tuple[float, float] | None = None
     coverage: Score | None = None
+    held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
+    """How often intervals held the reference on images of a source left out of training, where it was least."""
     formula: str | None = None
     statement: str = ""
     evidence: tuple[str, ...] = ()

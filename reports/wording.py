@@ -152,12 +152,19 @@ def word(report: Report) -> Report:
                 units={m.unit for m in worded.measurements if _measured(m)},
                 without_interval=_without_interval(worded),
                 with_interval=[m.name for m in worded.measurements if m.interval is not None],
+                sets_elsewhere=_least(finding.held_elsewhere for finding in report.findings),
+                intervals_elsewhere=_least(m.held_elsewhere for m in report.measurements),
                 square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
                 by_rules=_left_to_rules(report),
                 choices=sum(step.chosen_by is not ChosenBy.FORCED for step in report.steps),
             ),
         }
     )
+
+
+def _least(shares: Iterable[float | None]) -> float | None:
+    """The lowest share that is known; None where none is."""
+    return min((share for share in shares if share is not None), default=None)
 
 
 def _left_to_rules(report: Report) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from reports.model import ExamCode
+from specialists.elsewhere import not_kept
 from specialists.licence import research_only_of
 from specialists.manifest import (
     DataSource,
@@ -145,6 +146,7 @@ SHOWN_ELSEWHERE = frozenset(
             "metrics",
             "transfer",
             "not_installed",
+            "holds_without",
             "stands_in",
             "weights",
             "sha256",
@@ -250,6 +252,7 @@ def _limits(entry: SpecialistEntry, words: Words) -> tuple[str, ...]:
         found += words.data.get(source.name, ())
     if any(name.startswith(UNNAMED) for name in (*entry.labels, *entry.landmarks)):
         found.append(words.common.unnamed)
+    found += not_kept(entry)
     found += words.common.limits if entry.installed else [words.common.not_measured]
     return tuple(dict.fromkeys(found))
 

@@ -69,10 +69,7 @@ class Metric(_Entry):
 
 
 class Transfer(_Entry):
-    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups.
-
-    The backbone has seen that source, unless it was trained without it.
-    """
+    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups."""
 
     left_out: str
     """The column and its value, `dataset=busi`."""
@@ -81,6 +78,8 @@ class Transfer(_Entry):
     low: float | None = None
     high: float | None = None
     n: int
+    backbone_saw: bool = True
+    """Whether Stage I has seen the source; else backbone and head were both trained without it."""
     note: str | None = None
     """What the other sources could not teach, a clause."""
 
@@ -153,6 +152,8 @@ class ModelEntry(_Entry):
     metrics: tuple[Metric, ...] = ()
     training_data: tuple[DataSource, ...] = Field(default=(), exclude=True)
     """All that the specialists of its manifest learnt from, with and without weights: it was trained on all of it."""
+    without: tuple[str, ...] = ()
+    """Sources that Stage I was trained without, `dataset=busi`."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -189,6 +190,8 @@ class SpecialistEntry(_Entry):
     """The slot that its region comes from; its detector's labels are the regions of training."""
     geometry: GeometryPolicy
     absence_known: bool = False
+    holds_without: str | None = None
+    """The column of its CSV that its classes follow: it ships only if it holds with values of it left out."""
     rows: dict[str, float] = {}
     """Rows of its CSV whose columns hold other numbers neither train nor judge it."""
     temperature: float | None = None

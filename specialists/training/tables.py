@@ -29,6 +29,8 @@ class Sample:
     split: str
     device: str = ""
     """The scanner, where its row states one."""
+    source: str = ""
+    """The page or clinic within the data set, where its row states one."""
     masks: dict[str, Path] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
     boxes: dict[str, tuple[float, float, float, float] | None] = field(default_factory=dict)
@@ -74,6 +76,7 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                     group=str(record["group_id"]),
                     split=str(record["split"]),
                     device=text_of(record, "device"),
+                    source=text_of(record, "source"),
                 ),
             )
             if sample.split != record["split"]:

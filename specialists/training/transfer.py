@@ -1,97 +1,49 @@
 """How specialists do on a source that their heads never saw: each source left out in turn, then judged on all of it.
 
-The backbone stays as it is and has seen every source; its decoders of Stage I have too, so heads start from random ones.
+The backbone stays as it is. Unless Stage I was trained without the source too, it has seen it, and so have Stage I's
+decoders: heads then start from random ones.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
+from specialists.decode import LABEL_SET
+from specialists.elsewhere import KNOWN
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
 from specialists.manifest import (
-    PACKAGE_MANIFEST,
-    PACKAGE_WEIGHTS,
     Kind,
     Manifest,
+    Metric,
     ModelEntry,
     SpecialistEntry,
-    Transfer,
     read_manifest,
 )
-from specialists.training.evaluate import Score, score_rows, share_columns
-from specialists.training.finish import Run, calibrated_weights
-from specialists.training.pack import build_pack
+from specialists.model import Frozen, SpecialistNet
+from specialists.training import left_out
+from specialists.training.evaluate import score_rows, share_columns
+from specialists.training.finish import Run, calibrated_weights, predicted_regions, scored_of
+from specialists.training.intervals import measured_slot, pairs_of
+from specialists.training.left_out import Errors, LeftOut, Result, Said
+from specialists.training.outputs import Outputs, outputs_of
+from specialists.training.pack import Pack, build_pack
 from specialists.training.predict import answering, predict_rows
-from specialists.training.registry import write_entries
+from specialists.training.reliability import scores_of, set_metrics
+from specialists.training.sources import Source, in_parts, without
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
+from specialists.training.state import STATE
 from specialists.training.synthetic import LABELLED, SHARE, phantom_samples
-from specialists.training.tables import Row, Sample, counts, read_samples, rows_by_task, text_of
+from specialists.training.tables import Row, Sample, counts, read_samples, rows_by_task
 
-NOTE = (
-    "Decoder and head were trained and calibrated without the source, and judged on all of it. The backbone itself has "
-    "seen the source, so that a scanner which nobody has seen may fare worse."
-)
-COLUMNS = ("dataset", "device")
-"""By what a source can be left out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is left out: the images whose rows state that value in that column."""
-
-    column: str
-    value: str
-
-    def __str__(self) -> str:
-        return f"{self.column}={self.value}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Source":
-        """Return the source that `dataset=busi` or `device=…` names.
-
-        Raises:
-            TrainingError: it is neither.
-        """
-        column, _, value = text.partition("=")
-        if column not in COLUMNS or not value:
-            raise TrainingError(f"{text!r} is no source: give dataset=NAME or device=NAME.")
-        return cls(column=column, value=value)
-
-    def has(self, sample: Sample) -> bool:
-        """Return whether the sample is of this source."""
-        return str(getattr(sample, self.column)) == self.value
-
-    def states(self, row: Row) -> bool:
-        """Return whether the row of a CSV is of this source."""
-        return text_of(row, self.column) == self.value
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """What heads without one source do on it, by task."""
-
-    source: Source
-    scores: dict[str, Score]
-    notes: dict[str, str] = field(default_factory=dict)
-    """What the other sources could not teach, by task, a clause."""
-
-    def figures(self, task: str) -> tuple[Transfer, ...]:
-        """Return the figures of a task as a manifest keeps them."""
-        return tuple(
-            Transfer(
-                left_out=str(self.source),
-                name=metric.name,
-                value=metric.value,
-                low=metric.low,
-                high=metric.high,
-                n=metric.n,
-                note=self.notes.get(task),
-            )
-            for metric in self.scores[task].metrics
-        )
+PARTS = 5
+"""Parts in which the values of the column `source` are left out, which are too many and too small one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,22 +59,25 @@ class Trial:
     data: Path
     out: Path
     config: SpecialistConfig
+    by: str | None = None
+    """The column whose values are left out in parts; null means each data set and device in turn."""
 
     @property
     def model(self) -> ModelEntry:
         """The backbone's entry."""
         return self.manifest.models[self.entries[0].model]
 
-    @property
-    def path(self) -> Path:
-        """The manifest file."""
-        return PACKAGE_MANIFEST if self.run is None else self.run / "manifest.toml"
-
 
 def prepare(
-    run: Path | None, ids: Sequence[str], data: Path, out: Path, config: SpecialistConfig
+    run: Path | None,
+    ids: Sequence[str],
+    folders: tuple[Path, Path],
+    config: SpecialistConfig,
+    by: str | None = None,
 ) -> Trial:
     """Return the trial of those specialists, on the backbone of the run or else the shipped one.
+
+    The folders are the data root and that of the results.
 
     Raises:
         TrainingError: no manifest lists one, or they have different backbones, or there is no such run.
@@ -148,17 +103,21 @@ def prepare(
         entries=entries,
         asked=frozenset(ids),
         run=run,
-        data=data,
-        out=out,
+        data=folders[0],
+        out=folders[1],
         config=config,
+        by=by,
     )
 
 
 def leave_out(trial: Trial, sources: Sequence[Source]) -> Iterator[LeftOut]:
     """Yield the result of each source, of every one that can be left out where none is named.
 
+    What lies finished in the trial's folder is not trained again, and what was cut short goes on.
+
     Raises:
-        TrainingError: the data cannot be used, or no task has images both of a source and without it.
+        TrainingError: the data cannot be used, no task has images both of a source and without it, or the folder
+            holds another trial.
     """
     samples = read_samples(trial.data, trial.entries, None)
     sources = list(sources) or _sources_of(trial, samples)
@@ -170,114 +129,54 @@ def leave_out(trial: Trial, sources: Sequence[Source]) -> Iterator[LeftOut]:
     if not sources:
         raise TrainingError("Nothing can be left out: every task has one source.")
     for source in sources:
-        yield _without(trial, samples, source)
+        yield _once(trial, samples, source)
 
 
-def as_json(trial: Trial, found: Sequence[LeftOut]) -> str:
-    """Return the results as JSON."""
-    results = [
-        {
-            "left_out": str(left.source),
-            "tasks": {
-                task: {
-                    "rows": score.rows,
-                    "missing": score.missing,
-                    "note": left.notes.get(task),
-                    "metrics": [metric.model_dump(exclude={"split"}) for metric in score.metrics],
-                    "problems": score.problems,
-                }
-                for task, score in left.scores.items()
-            },
-        }
-        for left in found
-    ]
-    made = {"backbone_sha256": trial.model.sha256, "config": asdict(trial.config)}
-    return json.dumps({"note": NOTE, **made, "results": results}, indent=1)
+def _once(trial: Trial, samples: Sequence[Sample], source: Source) -> LeftOut:
+    """The result of one source, from its folder where it lies there."""
+    folder = trial.out / re.sub(r"[^A-Za-z0-9]+", "-", str(source)).strip("-")
+    _same_trial(trial, folder)
+    if not (folder / left_out.FILE).exists():
+        _without(trial, samples, source, folder).save(folder)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    return left_out.read(folder / left_out.FILE)
 
 
-def as_markdown(trial: Trial, found: Sequence[LeftOut]) -> str:
-    """Return the results as Markdown: a table for each task."""
-    lines = ["# Sources left out", "", NOTE, "", f"{trial.config.steps} steps of the optimiser."]
-    for entry in trial.entries:
-        rows = [
-            item for left in found if entry.id in left.scores for item in left.figures(entry.id)
-        ]
-        if not rows:
-            continue
-        lines += ["", f"## {entry.id}", "", "| left out | figure | value | 95 % interval | n |"]
-        lines.append("|---|---|---|---|---|")
-        for item in rows:
-            known = item.low is not None and item.high is not None
-            interval = f"{item.low:.3f} to {item.high:.3f}" if known else ""
-            what = item.left_out if item.note is None else f"{item.left_out} ({item.note})"
-            lines.append(f"| {what} | {item.name} | {item.value:.3f} | {interval} | {item.n} |")
-    return "\n".join(lines) + "\n"
-
-
-def save(trial: Trial, found: Sequence[LeftOut]) -> None:
-    """Write `transfer.json` and `transfer.md` into the trial's folder."""
-    trial.out.mkdir(parents=True, exist_ok=True)
-    for ending, text in (("json", as_json), ("md", as_markdown)):
-        (trial.out / f"transfer.{ending}").write_text(text(trial, found), encoding="utf-8")
-
-
-def check_writable(trial: Trial) -> None:
-    """Check that the manifest holds what was asked for, trained on the trial's backbone.
-
-    Raises:
-        TrainingError: it does not.
-    """
-    held = {entry.id for entry in _held(trial)}
-    if lacking := sorted(trial.asked - held):
+def _same_trial(trial: Trial, folder: Path) -> None:
+    """Writes what a source's training follows from, or checks an earlier one against it."""
+    path, made = folder / "trial.json", _made(trial)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(made, indent=1), encoding="utf-8")
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    if other := [name for name, value in made.items() if begun.get(name) != value]:
         raise TrainingError(
-            f"{trial.path} holds no {lacking[0]} trained on this backbone, whose entry the figures could go into."
+            f"{folder} holds a trial with another value of {', '.join(other)}; choose another folder."
         )
 
 
-def write(trial: Trial, found: Sequence[LeftOut]) -> None:
-    """Put the figures into the manifest; those of other sources stay."""
-    changed = []
-    for entry in _held(trial):
-        tried = [left for left in found if entry.id in left.scores]
-        names = {str(left.source) for left in tried}
-        kept = [item for item in entry.transfer if item.left_out not in names]
-        new = [item for left in tried for item in left.figures(entry.id)]
-        if tried:
-            changed.append(entry.model_copy(update={"transfer": (*kept, *new)}))
-    write_entries(trial.path, [], changed)
-
-
-def _held(trial: Trial) -> list[SpecialistEntry]:
-    """The specialists that stand in the trial's own manifest, trained on its backbone."""
-    folder = (trial.run or PACKAGE_WEIGHTS).resolve()
-    return [
-        entry
-        for entry in trial.entries
-        if entry.directory.resolve() == folder
-        and entry.installed
-        and entry.backbone_sha256 == trial.model.sha256
-    ]
+def _made(trial: Trial) -> dict[str, str | int | float | list[str] | None]:
+    """What a trial's results follow from, its data and code apart."""
+    config = {k: v for k, v in asdict(trial.config).items() if k not in {"threads", "save_every_s"}}
+    ids = sorted(entry.id for entry in trial.entries)
+    return {**config, "backbone": trial.model.sha256, "specialists": ids}
 
 
 def _sources_of(trial: Trial, samples: Sequence[Sample]) -> list[Source]:
-    """The data sets, then the devices, that can be left out."""
+    """The data sets, then the devices, that can be left out; or the parts of another column."""
+    if trial.by is not None:
+        return in_parts(samples, trial.by, PARTS)
     found = [
-        Source(column=column, value=value)
-        for column in COLUMNS
+        Source(column=column, values=(value,))
+        for column in ("dataset", "device")
         for value in sorted({str(getattr(sample, column)) for sample in samples} - {""})
     ]
     return [source for source in found if _learnable(trial, samples, source)]
 
 
-def _others(samples: Sequence[Sample], source: Source) -> list[Sample]:
-    """The samples of other sources; none of a patient whom the source holds too."""
-    held = {sample.group for sample in samples if source.has(sample)}
-    return [sample for sample in samples if sample.group not in held]
-
-
 def _learnable(trial: Trial, samples: Sequence[Sample], source: Source) -> list[SpecialistEntry]:
     """The specialists with images of the source, and with images for train and val without it."""
-    others = _others(samples, source)
+    others = without(samples, source)
     inside = {task for sample in samples if source.has(sample) for task in sample.tasks}
     for split in ("train", "val"):
         inside &= {task for sample in others if sample.split == split for task in sample.tasks}
@@ -298,25 +197,60 @@ def _as_taught(entry: SpecialistEntry, others: Sequence[Sample]) -> tuple[Specia
     return entry, ""
 
 
-def _without(trial: Trial, samples: Sequence[Sample], source: Source) -> LeftOut:
-    others = _others(samples, source)
+@dataclass(frozen=True, kw_only=True)
+class _Heads:
+    """Heads that one source did not teach."""
+
+    manifest: Manifest
+    """Of them alone, calibrated, their weights in the source's folder."""
+    nets: Mapping[str, SpecialistNet]
+    backbone: Frozen
+    taught: Mapping[str, frozenset[int]]
+    """By classifier, the classes that the other sources hold."""
+
+
+def _without(trial: Trial, samples: Sequence[Sample], source: Source, folder: Path) -> LeftOut:
+    others, inside = without(samples, source), [s for s in samples if source.has(s)]
+    lacking = [Source.parse(text) for text in trial.model.without]
+    saw = not all(any(one.has(sample) for one in lacking) for sample in inside)
     taught = [_as_taught(entry, others) for entry in _learnable(trial, samples, source)]
     entries = [entry for entry, _ in taught]
-    folder = trial.out / re.sub(r"[^A-Za-z0-9]+", "-", str(source)).strip("-")
-    folder.mkdir(parents=True, exist_ok=True)
-    weighed = _trained(trial, entries, others, folder)
-    scores = _scored(trial, weighed, source, folder)
-    notes = {entry.id: note for entry, note in taught if note}
-    return LeftOut(source=source, scores=scores, notes=notes)
+    heads = _trained(trial, entries, others, folder, saw=saw)
+    said = _said(heads, inside, trial.model)
+    scores = _scored(trial, heads.manifest, source, folder)
+    results = {}
+    for entry, note in taught:
+        scored, metrics = said.get(entry.id), []
+        if scored is not None and entry.kind is Kind.CLASSIFY:
+            metrics = _own_sets(heads.manifest.specialists[entry.id], scored)
+        kept = scores[entry.id]
+        results[entry.id] = kept.model_copy(
+            update={"note": note or None, "said": scored, "metrics": [*kept.metrics, *metrics]}
+        )
+    return LeftOut(
+        made=_made(trial),
+        column=source.column,
+        values=list(source.values),
+        part=source.part,
+        backbone_saw=saw,
+        tasks=_with_errors(results, heads.manifest, inside),
+    )
 
 
 def _trained(
-    trial: Trial, entries: list[SpecialistEntry], others: Sequence[Sample], folder: Path
-) -> Manifest:
-    """The manifest of the specialists that the other sources taught, their weights in the folder."""
+    trial: Trial,
+    entries: list[SpecialistEntry],
+    others: Sequence[Sample],
+    folder: Path,
+    *,
+    saw: bool,
+) -> _Heads:
+    """The heads that the other sources taught, calibrated on their `val`, their weights in the folder."""
     config, model = trial.config, trial.model
     train, val = ([s for s in others if s.split == split] for split in ("train", "val"))
     ids = {entry.id for entry in entries}
+    if any(_classes(train, name) > _classes(val, name) for name in ids):
+        val = list(others)  # a class that only train still holds would have no scale
     packs = (build_pack(train, config.pack_px), build_pack(val, model.input_px))
     drawn = packs[0]
     if LABELLED & ids:
@@ -330,23 +264,121 @@ def _trained(
     known = {**bare, **{entry.id: entry for entry in entries}}
     manifest = trial.manifest.model_copy(update={"specialists": known})
     backbone = load_backbone(model)
-    nets = train_heads(manifest, entries, backbone, drawn, config, Start())
+    state = folder / "state"
+    decoders = None if saw or model.decoders is None else model.directory / model.decoders
+    start = Start(decoders=decoders, folder=state, resume=(state / STATE).exists())
+    nets = train_heads(manifest, entries, backbone, drawn, config, start)
     run = Run(command="ustri evaluate transfer", config={}, data=trial.data, out=folder)
     weighed = calibrated_weights(manifest, nets, backbone, packs, run)
     with_weights = {**known, **{entry.id: entry for entry in weighed}}
-    return manifest.model_copy(update={"specialists": with_weights}).only(ids)
+    return _Heads(
+        manifest=manifest.model_copy(update={"specialists": with_weights}).only(ids),
+        nets=nets,
+        backbone=backbone,
+        taught={name: _classes(train, name) for name in ids},
+    )
 
 
-def _scored(trial: Trial, manifest: Manifest, source: Source, folder: Path) -> dict[str, Score]:
-    """Scores of all rows of the source, as `ustri predict` and `ustri evaluate` give them."""
+def _classes(samples: Sequence[Sample], task: str) -> frozenset[int]:
+    """The classes of a classification task that the samples hold."""
+    return frozenset(s.classes[task] for s in samples if task in s.classes)
+
+
+def _said(heads: _Heads, inside: Sequence[Sample], model: ModelEntry) -> dict[str, Said]:
+    """Raw outputs on the source, of classifiers and of detectors that learnt absence."""
+    pack = build_pack(list(inside), model.input_px)
+    entries = heads.manifest.specialists
+    regions: dict[str | None, dict[int, Tensor]] = {None: {}}
+    found = {}
+    for entry, outputs in _outputs(heads, pack, Kind.DETECT, regions):
+        regions[entry.provides[0]] = predicted_regions(entry, outputs)
+        if entry.absence_known:
+            found[entry.id] = outputs
+    found |= {e.id: outputs for e, outputs in _outputs(heads, pack, Kind.CLASSIFY, regions)}
+    said = {}
+    for name, outputs in found.items():
+        scored = scored_of(entries[name], outputs, pack)
+        origins = [
+            pack.samples[index].source or pack.samples[index].dataset for index in outputs.samples
+        ]
+        if entries[name].kind is Kind.CLASSIFY:
+            known = [row for row, label in enumerate(scored.truth) if label in heads.taught[name]]
+            scored = scored.take(np.array(known, dtype=np.int64))
+            origins = [origins[row] for row in known]
+        if len(scored):
+            said[name] = Said.of(scored, origins, entries[name].temperature or 1.0)
+    return said
+
+
+def _outputs(
+    heads: _Heads, pack: Pack, kind: Kind, regions: Mapping[str | None, dict[int, Tensor]]
+) -> Iterator[tuple[SpecialistEntry, Outputs]]:
+    """The outputs of all heads of a kind; those that read the same regions share the backbone's passes."""
+    chosen = [entry for entry in heads.manifest.specialists.values() if entry.kind is kind]
+    for slot in sorted({entry.roi_slot or "" for entry in chosen}):
+        nets = {e.id: heads.nets[e.id] for e in chosen if (e.roi_slot or "") == slot}
+        given = regions.get(slot, {})
+        found = outputs_of(heads.manifest, nets, heads.backbone, pack, given)
+        for name, outputs in found.items():
+            yield heads.manifest.specialists[name], outputs
+
+
+def _own_sets(entry: SpecialistEntry, said: Said) -> list[Metric]:
+    """What the label sets hold that the other sources' `val` calibrated."""
+    names = [f"{LABEL_SET} {label}" for label in entry.labels]
+    if not all(name in entry.thresholds for name in names):
+        return []
+    scored = said.scored("")
+    limits = [entry.thresholds[name].value for name in names]
+    sets = scores_of(scored.values, said.temperature) >= limits
+    return set_metrics(entry, sets, scored.truth, scored.lot, f", {KNOWN}")
+
+
+def _scored(trial: Trial, manifest: Manifest, source: Source, folder: Path) -> dict[str, Result]:
+    """The scores of all rows of the source, as `ustri predict` and `ustri evaluate` give them."""
     engine = load_engine(answering(manifest), "cpu")
     found, _ = rows_by_task(trial.data, ("image_path",))
     share_columns(found)
-    scores = {}
+    place = folder / "predictions"
+    results = {}
+    for namespace, entries in _by_namespace(manifest).items():
+        rows_by: dict[str, list[Row]] = {
+            entry.task_id: [
+                row for row in found[entry.task_id] if source.states(row) and counts(row, entry)
+            ]
+            for entry in entries
+        }
+        predict_rows(engine, rows_by, (trial.data, place / (namespace or "")), namespace)
+        for entry in entries:
+            rows = rows_by[entry.task_id]
+            score = score_rows(entry, rows, place / (namespace or ""), trial.data)
+            results[entry.id] = Result(
+                rows=score.rows,
+                missing=score.missing,
+                metrics=score.metrics,
+                problems=score.problems,
+            )
+    return results
+
+
+def _by_namespace(manifest: Manifest) -> dict[str | None, list[SpecialistEntry]]:
+    found: dict[str | None, list[SpecialistEntry]] = {}
     for entry in manifest.specialists.values():
-        rows = [row for row in found[entry.task_id] if source.states(row) and counts(row, entry)]
         namespace = entry.id.removesuffix(entry.task_id).removesuffix("_") or None
-        place = folder / "predictions" / entry.id
-        predict_rows(engine, {entry.task_id: rows}, (trial.data, place), namespace)
-        scores[entry.id] = score_rows(entry, rows, place, trial.data)
-    return scores
+        found.setdefault(namespace, []).append(entry)
+    return found
+
+
+def _with_errors(
+    results: Mapping[str, Result], manifest: Manifest, inside: Sequence[Sample]
+) -> dict[str, Result]:
+    """The results with how wrong each measurement is, by the report's own formulas."""
+    engine = load_engine(manifest, "cpu")  # which declines as in use
+    found = {}
+    for name, result in results.items():
+        errors = {}
+        if measured_slot(manifest.specialists[name]) is not None:
+            pairs = pairs_of(manifest.specialists[name], engine, inside)
+            errors = {measured: Errors.of(p) for measured, p in pairs.items() if p.errors}
+        found[name] = result.model_copy(update={"errors": errors})
+    return found

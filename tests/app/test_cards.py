@@ -107,13 +107,52 @@ def test_figures_on_a_source_left_out_stand_above_those_on_known_ones() -> None:
     page = bytes(card_page(card).body).decode()
     html5lib.HTMLParser(strict=True).parse(page)
     for text in (markdown_of(card), page):
-        places = [text.index(part) for part in ("backbone itself has seen", "0.700", "0.900")]
+        places = [
+            text.index(part) for part in ("the backbone has seen the source", "0.700", "0.900")
+        ]
         assert places == sorted(places)
         assert "dataset=one (why)" in text
-    assert "| dataset=one (why) | auc | 0.700 | 0.600 to 0.800 | 9 |" in markdown_of(card)
+    assert "| figure | dataset=one (why) |" in markdown_of(card)
+    assert "| auc | 0.700 (0.600 to 0.800), n 9 |" in markdown_of(card)
     assert "auc 0.700 (dataset=one)" in index_of([card])
     bare = card_of(entry.model_copy(update={"transfer": ()}), MANIFEST)
     assert "left out" not in markdown_of(bare)
+
+
+def test_what_did_not_hold_on_a_source_left_out_is_a_limit_with_its_figure() -> None:
+    def item(name: str, value: float, **changes: object) -> Transfer:
+        values = {"left_out": "dataset=one", "name": name, "value": value, "n": 40, **changes}
+        return Transfer.model_validate(values)
+
+    found = (
+        item("label set coverage of malignant, fitted to known sources", 0.59),
+        item("label set coverage of malignant, fitted to other sources left out", 0.93),
+        item(
+            "label set coverage of benign, fitted to other sources left out", 0.8, low=0.7, high=0.9
+        ),
+        item("label set coverage of benign, fitted to other sources left out", 0.95),
+    )
+    entry = MANIFEST.specialist("breast_2cls").model_copy(update={"transfer": found})
+    named = {"label_set benign": Threshold(value=0.3, source="of val and of sources left out")}
+
+    def said_of(entry: SpecialistEntry) -> list[str]:
+        return [line for line in card_of(entry).limits if "does not hold elsewhere" in line]
+
+    known = said_of(entry.model_copy(update={"thresholds": {}}))
+    assert ["malignant was 0.59" in line for line in known] == [
+        True
+    ]  # as its thresholds were fitted
+    entry = entry.model_copy(update={"thresholds": named})
+    said = said_of(entry)
+    assert said == [
+        "It does not hold elsewhere: label set coverage of benign was 0.80 (0.70 to 0.90) on a source left out of its "
+        "training (dataset=one), where 0.9 is meant."
+    ]
+    assert said[0] in markdown_of(card_of(entry))
+    unseen = item("auc", 0.7, backbone_saw=False)
+    card = card_of(entry.model_copy(update={"transfer": (unseen,)}))
+    assert "| figure | dataset=one, not seen by the backbone either |" in markdown_of(card)
+    assert "dataset=one, not seen by the backbone either" in bytes(card_page(card).body).decode()
 
 
 def test_a_record_of_other_weights_is_not_taken_for_these(tmp_path: Path) -> None:

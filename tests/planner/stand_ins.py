@@ -80,7 +80,7 @@ def all_intervals() -> dict[str, tuple[MeasuredInterval, ...]]:
         )
         for entry in read_manifest().specialists.values()
     }
-    reason = "its validation images come from 1 group of patients; at least 8 are needed"
+    reason = "its validation images come from 1 group of patients; at least 9 are needed"
     none = an_interval(THICKNESS, reason=reason, **dict.fromkeys(ENDS))
     return found | {"muscle_thickness": (none,)}
 
