@@ -149,6 +149,8 @@ class ModelEntry(_Entry):
     novelty: str | None = None
     """Feature statistics of the training images, by which foreign images are told."""
     novelty_sha256: str | None = None
+    gate_exams: tuple[ExamCode, ...] = ()
+    """Exams that the statistics tell apart, in the order of their distances."""
     thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)

@@ -22,6 +22,7 @@ TRAINED = (
     "decoders_sha256",
     "novelty",
     "novelty_sha256",
+    "gate_exams",
     "backbone_sha256",
     "temperature",
     "thresholds",
