@@ -1,4 +1,4 @@
-"""The command line of experiments on what is installed: `ustri evaluate novelty`, `transfer`, `tta` and more."""
+"""The command line of experiments on what is installed: `ustri evaluate gate`, `transfer`, `tta` and more."""
 
 import json
 from collections.abc import Callable
@@ -39,8 +39,8 @@ judge = typer.Typer(
 )
 
 
-@judge.command(epilog="[bold]Example[/]  ustri evaluate novelty --data data --json novelty.json")
-def novelty(
+@judge.command(epilog="[bold]Example[/]  ustri evaluate gate --data data --json gate.json")
+def gate(
     data: DataRoot,
     dicom: Annotated[
         Path | None, typer.Option(help="A folder of further DICOM files to tell from known exams.")
@@ -51,35 +51,37 @@ def novelty(
     to: Json = None,
     data_dir: DataDir = None,
 ) -> None:
-    """How well foreign pictures are told from images of the known exams, and what of val is refused."""
+    """What is taken for an exam, for a wrong one or for none: also of scanners and organs left out."""
     with errors_as_exits():
         from app.colour import colour_of
         from reports.model import Colour
         from specialists.manifest import read_manifest
         from specialists.training.commands import FOREIGN_VIEWS
-        from specialists.training.novelty_trial import novelty_trial
+        from specialists.training.gate_trial import gate_trial
 
-        manifest = read_manifest(settings_with(data_dir).specialists_dir)
-        found = novelty_trial(
-            manifest,
+        found = gate_trial(
+            read_manifest(settings_with(data_dir).specialists_dir),
             data,
             FOREIGN_VIEWS,
             lambda rgb: colour_of(rgb) is Colour.COLOUR,
             dicom=dicom,
             cache=cache,
         )
-        _write(to, asdict(found))
-    table = Table("pictures", "n", "AUROC", "novelty refuses", "gate refuses", "refused", box=None)
-    for title, rows in (("val", found.val), ("", found.foreign), ("left out", found.left_out)):
-        for row in rows:
-            table.add_row(
-                f"{title} {row.group}".strip(),
-                str(row.n),
-                _interval(row.auroc),
-                _interval(row.novelty),
-                f"{row.quality:.3f}",
-                _interval(row.either),
-            )
+        _write(to, [asdict(row) for row in found])
+    table = Table(
+        "pictures", "", "n", "its exam", "another", "none", "flagged", "if named", box=None
+    )
+    for row in found:
+        table.add_row(
+            row.kind,
+            row.group,
+            str(row.n),
+            _interval(row.right),
+            _interval(row.wrong),
+            f"{row.refused:.3f}",
+            f"{row.flagged:.3f}",
+            f"{row.named:.3f}",
+        )
     out.print(table)
 
 

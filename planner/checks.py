@@ -20,6 +20,11 @@ from specialists.result import ClassifyResult, Component, DetectResult, Result, 
 ROUTER_CHECK = "exam: router against request"
 PLANNER_CHECK = "exam: planner against router"
 
+UNLIKE = (
+    " It may be of a scanner or of a kind that no specialist has learnt from, so that accuracies "
+    "measured on known scanners may not hold for it."
+)
+
 LEAST_BOX_IOU = 0.5
 """Below it a box and an outline are not the same thing: the overlap at which PASCAL VOC (Everingham 2010,
 section 4.2) counts a detection as correct."""
@@ -59,14 +64,13 @@ def _novelty_check(case: Case) -> tuple[Check, ...]:
     if distance is None or model is None or "novelty" not in model.thresholds:
         return ()
     limit = model.thresholds["novelty"].value
-    refused = model.thresholds.get("novelty_refused", model.thresholds["novelty"]).value
-    unlike = distance > limit
     detail = (
-        f"Its distance from them is {distance:.2f}; beyond {limit:.2f} an image is unlike them, as from another "
-        f"scanner, and beyond {refused:.2f} it would be refused."
+        f"Its distance from them is {distance:.2f}; an image is unlike them beyond {limit:.2f}."
     )
-    outcome = CheckOutcome.FLAG if unlike else CheckOutcome.AGREE
-    return (Check(name=NOVELTY_CHECK, outcome=outcome, detail=detail),)
+    if distance <= limit:
+        return (Check(name=NOVELTY_CHECK, outcome=CheckOutcome.AGREE, detail=detail),)
+    detail += UNLIKE
+    return (Check(name=NOVELTY_CHECK, outcome=CheckOutcome.FLAG, detail=detail),)
 
 
 def _router_check(case: Case) -> tuple[Check, ...]:

@@ -8,6 +8,7 @@ from planner.protocols import Protocols
 from planner.question import UNMATCHED, Asked, read_question
 from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
 from reports.wording import clause, score_text
+from specialists.gate import REFUSED, UNNAMED, limit_of
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
 
@@ -194,6 +195,9 @@ def _disagreement(case: Case, code: ExamCode, score: float) -> str | None:
 def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
     router, requested = case.protocols.router.specialist, case.request.exam
     code, score = best_exam(result)
+    reason = _far(case, result, code if requested is None else requested)
+    if reason is not None and requested is None:
+        return ExamDecision(info=_exam_info(case, None, score), refusal=reason)
     if requested is None:
         accept = _threshold(case.manifest, router, ACCEPT)
         if score < accept:
@@ -221,7 +225,33 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
                 f"would need an image of the requested exam{other}."
             ),
         )
-    return ExamDecision(info=_exam_info(case, requested, result.scores.get(requested.value)))
+    info = _exam_info(case, requested, result.scores.get(requested.value))
+    return ExamDecision(info=info, refusal=reason)
+
+
+def _far(case: Case, result: ClassifyResult, code: ExamCode) -> str | None:
+    """Why the image is not taken for that exam, however sure the router is; null if it may be."""
+    entry = case.manifest.specialists[case.protocols.router.specialist]
+    model = case.manifest.models.get(entry.model)
+    named = case.request.exam is not None
+    distance = (result.exam_distances or {}).get(code.value)
+    if model is None or distance is None:
+        return None
+    limit = limit_of(model, REFUSED if named else UNNAMED, code.value)
+    if distance <= limit:
+        return None
+    apart = f"(distance {distance:.2f}, limit {limit:.2f})"
+    title = case.protocols.exams[code].title
+    if named:
+        return (
+            f"The request names {code.value}, but the image does not look like {title}, whatever "
+            f"the scanner {apart}. It would need an image of the requested exam."
+        )
+    return (
+        "No exam was recognised: the image seems to show none of those that are known. The nearest "
+        f"is {title}, but the image is too far from its images {apart}. If the exam is known, name "
+        "it in the request."
+    )
 
 
 def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDecision:

@@ -13,10 +13,6 @@ PLAIN = RuntimeOptions()
 """fp32 torch: what training, prediction files and tests compare with."""
 
 
-REFUSED = "novelty_refused"
-"""Threshold of the distance from which an image is refused; from `novelty` on it is flagged as unlike."""
-
-
 def load_engine(manifest: Manifest, device: str, options: RuntimeOptions = PLAIN) -> Engine:
     """An engine with every installed specialist of the manifest.
 
@@ -72,8 +68,7 @@ def load_novelty(entry: ModelEntry) -> Novelty | None:
     if "novelty" not in entry.thresholds or entry.novelty_sha256 is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks the limit or hash of its novelty.")
     tensors = read_tensors(entry.directory / entry.novelty, entry.novelty_sha256)
-    limit = entry.thresholds.get(REFUSED, entry.thresholds["novelty"])
-    return novelty_from(tensors, limit.value)
+    return novelty_from(tensors, entry.thresholds["novelty"].value, len(entry.gate_exams))
 
 
 def load_specialist(entry: SpecialistEntry, model: ModelEntry, backbone: Frozen) -> SpecialistNet:

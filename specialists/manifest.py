@@ -148,6 +148,8 @@ class ModelEntry(_Entry):
     novelty: str | None = None
     """Feature statistics of the training images, by which foreign images are told."""
     novelty_sha256: str | None = None
+    gate_exams: tuple[ExamCode, ...] = ()
+    """Exams that the statistics tell apart, in the order of their distances."""
     thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
     training_data: tuple[DataSource, ...] = Field(default=(), exclude=True)

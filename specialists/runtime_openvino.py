@@ -40,7 +40,15 @@ Arithmetic = Literal["fp32", "bf16"]
 TOLERANCE: dict[Arithmetic, float] = {"fp32": 1e-3, "bf16": 0.1}
 """Largest difference from fp32 torch that an export may have, as share of the output's largest value."""
 
-_CODE = ("backbones", "necks", "heads", "model.py", "novelty.py", "runtime_openvino.py")
+_CODE = (
+    "backbones",
+    "necks",
+    "heads",
+    "model.py",
+    "novelty.py",
+    "exam_distance.py",
+    "runtime_openvino.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,12 +107,12 @@ class _Distance(nn.Module):
         self.levels = tuple(levels)
 
     def forward(self, *given: Tensor) -> Tensor:
-        """(1,) distance."""
+        """(1, 1 + E) distances."""
         features = {
             name: level.permute(0, 3, 1, 2)  # (1, H, W, C) -> (1, C, H, W)
             for name, level in zip(self.levels, given[:-1], strict=True)
         }
-        return self.novelty.distance(describe(features, given[-1]))
+        return self.novelty.places(describe(features, given[-1]))
 
 
 class _Network:
@@ -243,7 +251,7 @@ class OpenVinoRunner:
                     id=f"{_NOVELTY} {model_id}",
                     module=_Distance(novelty, tuple(backbone.strides)),
                     inputs=(*levels, torch.ones(1, 1, side, side)),
-                    key=key | {"novelty": "distance"},
+                    key=key | {"novelty": "places"},
                     arithmetic="fp32",
                 )
             )

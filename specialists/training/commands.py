@@ -132,12 +132,13 @@ def train_novelty(data: Path, out: Path) -> ModelEntry:
 def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEntry:
     """The entry of an installed backbone with novelty statistics, written to `out`, and quality limits."""
     frozen = load_backbone(model)  # as it will be served: from half precision
-    fitted, limits = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
+    fitted, limits, exams = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
     name = f"{model.id}.novelty.safetensors"
     return model.model_copy(
         update={
             "novelty": name,
             "novelty_sha256": save_tensors(out / name, tensors_of(fitted), {}),
+            "gate_exams": exams,
             "thresholds": {**limits, **fit_quality([s.path for s in val.samples])},
         }
     )

@@ -4,28 +4,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 from tqdm import tqdm
 
+from reports.model import ExamCode
 from specialists.load import load_novelty
 from specialists.manifest import GeometryPolicy, ModelEntry, Threshold
 from specialists.model import Frozen
 from specialists.novelty import Background, Novelty, describe, novelty_from, tensors_of
 from specialists.training.augment import identity_affine, make_batch, random_affine
+from specialists.training.gate import deepest_widths, described_of, fit_gate
 from specialists.training.pack import Pack
 from specialists.training.tone import change_tone
+from specialists.training.whitening import whitening_of
 
 KEPT = 0.97
 """Share of val images and of their random views that the limit keeps."""
-
-EXAM_TASK = "exam_cls"
-"""The task whose class is an image's exam."""
-
-KEPT_UNSEEN = 0.95
-"""Share of the images of an unseen data set of a known exam that are not refused."""
 
 CHUNK = 16
 
@@ -115,75 +110,26 @@ def statistics_of(described: Tensor, datasets: Sequence[str]) -> Novelty:
     centre = values.mean(0)
     fitted = Novelty(
         means=torch.from_numpy(means).float(),
-        whitening=_whitening(values - means[rows]),
+        whitening=whitening_of(values - means[rows]),
         limit=float("inf"),
         background=Background(
-            mean=torch.from_numpy(centre).float(), whitening=_whitening(values - centre)
+            mean=torch.from_numpy(centre).float(), whitening=whitening_of(values - centre)
         ),
     )
     return novelty_from(tensors_of(fitted), fitted.limit)
 
 
-def refusal_limit(train: Tensor, datasets: Sequence[str], exams: Sequence[int]) -> Threshold | None:
-    """Return the distance from which an image is refused: beyond what another hospital's images of a known exam have.
-
-    Each data set whose exam has another one is left out of the statistics in turn; the limit keeps `KEPT_UNSEEN` of the
-    worst of them. Null where no exam has two data sets.
-
-    Args:
-        train: (N, D) descriptions of training images.
-        datasets: the data set of each.
-        exams: the exam of each, as a class.
-    """
-    sets = np.array(datasets)
-    exam_of = {name: int(np.array(exams)[sets == name][0]) for name in set(datasets)}
-    found: dict[str, float] = {}
-    for name in sorted(exam_of):
-        if list(exam_of.values()).count(exam_of[name]) < 2:
-            continue
-        others = sets != name
-        statistics = statistics_of(train[torch.from_numpy(others)], sets[others].tolist())
-        unseen = statistics.distance(train[torch.from_numpy(~others)]).double().numpy()
-        found[name] = float(np.quantile(unseen, KEPT_UNSEEN))
-    if not found:
-        return None
-    worst = max(found, key=found.__getitem__)
-    each = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-    return Threshold(
-        value=round(found[worst], 4),
-        source=f"keeps {KEPT_UNSEEN:.0%} of the images of each data set that was left out of the statistics while "
-        f"another of its exam stayed in: {each}",
-    )
-
-
-def _whitening(centred: npt.NDArray[np.float64]) -> Tensor:
-    """(D, D) under which (N, D) deviations have unit covariance."""
-    covariance = LedoitWolf(assume_centered=True).fit(centred).covariance_
-    scale, axes = np.linalg.eigh(covariance)
-    whitening = axes / np.sqrt(np.maximum(scale, scale.max() * 1e-7))
-    return torch.from_numpy(np.ascontiguousarray(whitening)).float()
-
-
 def fit_for(
     backbone: Frozen, model: ModelEntry, train: Pack, val: Pack, policy: GeometryPolicy
-) -> tuple[Novelty, dict[str, Threshold]]:
-    """Return the statistics of a backbone over its packs, and the thresholds of the distance by name.
-
-    From `novelty` on an image is flagged as unlike the training images, from `novelty_refused` on it is refused.
-    """
+) -> tuple[Novelty, dict[str, Threshold], tuple[ExamCode, ...]]:
+    """The statistics of a backbone over its packs, limits with their sources, and exams told apart."""
     described = descriptions(backbone, model, train, policy, seed=0)
+    others = descriptions(backbone, model, val, policy, seed=1)
     datasets = [sample.dataset for sample in train.samples] * 2
-    fitted, limit = fit_novelty(
-        described, datasets, descriptions(backbone, model, val, policy, seed=1)
+    fitted, limit = fit_novelty(described, datasets, others)
+    gate = fit_gate(
+        described_of(described, train.samples),
+        described_of(others, val.samples),
+        deepest_widths(backbone),
     )
-    exams = [sample.classes.get(EXAM_TASK, -1) for sample in train.samples]
-    known = [index for index, exam in enumerate(exams) if exam >= 0]
-    refused = refusal_limit(
-        described[torch.tensor(known, dtype=torch.long)],
-        [datasets[index] for index in known],
-        [exams[index] for index in known],
-    )
-    limits = {"novelty": limit}
-    if refused is not None and refused.value > limit.value:
-        limits["novelty_refused"] = refused
-    return fitted, limits
+    return replace(fitted, exams=gate.distance), {"novelty": limit, **gate.limits}, gate.exams

@@ -23,6 +23,7 @@ TRAINED = (
     "novelty",
     "novelty_sha256",
     "without",
+    "gate_exams",
     "backbone_sha256",
     "temperature",
     "thresholds",

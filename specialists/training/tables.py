@@ -81,6 +81,7 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
             )
             if sample.split != record["split"]:
                 raise TrainingError(f"{path} stands in two splits ({entry.task_id}.csv).")
+            sample.device = sample.device or text_of(record, "device")
             try:
                 _add_label(sample, entry, record, data)
             except (KeyError, ValueError) as error:

@@ -250,7 +250,7 @@ def test_what_augmentation_gains_and_costs_is_a_table(data: Path, tmp_path: Path
     assert "no rows to predict of liver" in answer.stderr
 
 
-@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "tta", "predictions"])
+@pytest.mark.parametrize("experiment", ["gate", "calipers", "comparison", "tta", "predictions"])
 def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: str) -> None:
     shown = CliRunner().invoke(app, ["evaluate", "--help"])
     assert shown.exit_code == 0

@@ -13,10 +13,13 @@ from reports.model import (
     MeasurementState,
     Outcome,
 )
+from reports.wording import NOVELTY_CHECK
 from specialists.errors import Declined
+from specialists.manifest import Manifest, Threshold
 from tests.builders import an_exam_result, an_image
 from tests.planner.stand_ins import (
     BREAST_TOOLS,
+    Answer,
     StandInTools,
     a_manifest,
     an_identity,
@@ -161,3 +164,67 @@ def test_an_unreadable_image_is_refused_with_what_is_wrong_and_what_to_do() -> N
     assert "since the image is black or nearly so: check" in (report.reason or "")
     assert "router" not in (report.reason or "")
     assert "black" in report.impression[0]
+
+
+def gated(**limits: float) -> Manifest:
+    """The breast specialists with a gate of those limits; a distance beyond 1.0 is flagged."""
+    manifest = a_manifest()
+    router = manifest.specialists["exam_cls"]
+    values = {f"{name} breast": value for name, value in limits.items()} | {"novelty": 1.0}
+    thresholds = {k: Threshold(value=v, source="this test") for k, v in values.items()}
+    model = manifest.models[router.model].model_copy(update={"thresholds": thresholds})
+    return manifest.model_copy(update={"models": {**manifest.models, model.id: model}})
+
+
+def placed(distance: float, novelty: float = 0.5) -> dict[str, Answer]:
+    """A clear breast for the router, so far from the breast images and from all."""
+    return breast_answers(
+        exam_cls=an_exam_result(exam_distances={"breast": distance}, novelty=novelty)
+    )
+
+
+@pytest.mark.parametrize(
+    ("distance", "exam", "outcome"),
+    [
+        (1.9, None, Outcome.REPORTED),
+        (2.1, None, Outcome.REFUSED),
+        (2.1, ExamCode.BREAST, Outcome.REPORTED),
+        (4.1, ExamCode.BREAST, Outcome.REFUSED),
+    ],
+)
+def test_an_image_far_from_its_exam_is_analysed_only_where_the_exam_is_named_and_plausible(
+    distance: float, exam: ExamCode | None, outcome: Outcome
+) -> None:
+    manifest = gated(exam_distance_unnamed=2.0, exam_distance_refused=4.0)
+    tools = StandInTools(answers=placed(distance), manifest=manifest)
+    report = conclude(run_case(tools, Request(exam=exam)), an_identity())
+    assert report.outcome is outcome
+    if outcome is not Outcome.REFUSED:
+        return
+    assert tools.called == ["exam_cls"]
+    assert f"distance {distance:.2f}" in (report.reason or "")
+    if exam is None:
+        assert report.exam.code is None
+        assert "none of those that are known" in (report.reason or "")
+        assert "name it in the request" in (report.reason or "")
+    else:
+        assert report.exam.code is exam
+        assert "does not look like Breast ultrasound, whatever the scanner" in (report.reason or "")
+
+
+@pytest.mark.parametrize("novelty", [0.9, 1.1])
+def test_an_image_of_an_exam_that_is_unlike_the_training_images_is_analysed_and_flagged(
+    novelty: float,
+) -> None:
+    manifest = gated(exam_distance_unnamed=2.0, exam_distance_refused=4.0)
+    tools = StandInTools(answers=placed(1.0, novelty), manifest=manifest)
+    report = conclude(run_case(tools), an_identity())
+    assert report.outcome is Outcome.REPORTED
+    check = next(check for check in report.checks if check.name == NOVELTY_CHECK)
+    assert check.outcome is (CheckOutcome.FLAG if novelty > 1 else CheckOutcome.AGREE)
+    assert ("of a scanner" in check.detail) == (novelty > 1)
+
+
+def test_without_a_gate_the_routers_score_alone_decides() -> None:
+    tools = StandInTools(answers=placed(99.0), manifest=gated())
+    assert conclude(run_case(tools), an_identity()).outcome is Outcome.REPORTED

@@ -11,6 +11,7 @@ from reports.model import Box
 from specialists.engine import Engine, box_mask, network_input
 from specialists.errors import Declined, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
+from specialists.gate import Place
 from specialists.image import Image, image_of
 from specialists.letterbox import letterbox
 from specialists.load import load_engine
@@ -38,7 +39,7 @@ def an_image(seed: int = 0) -> Image:
 
 
 def an_encoding() -> Encoded:
-    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), novelty=None)
+    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), place=Place())
 
 
 @pytest.mark.parametrize("kind", KINDS)
