@@ -1,4 +1,4 @@
-"""What is right and what is not with this installation: specialists, device, and whether the planner sees."""
+"""What is right and what is not with this installation: specialists, device, training, and whether the planner sees."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -7,6 +7,7 @@ from app.planning import load_planning
 from app.settings import Settings
 from app.worker import load_tools
 from planner.run import Tools
+from specialists.training.specialist import suited
 
 
 class Runner(Protocol):
@@ -50,6 +51,7 @@ def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
             says=f"{installed} installed, their weights whole and unaltered",
         ),
         _runtime(settings, tools),
+        Line(name="training", right=True, says=str(suited())),
     ]
     planning = load_planning(settings.model_copy(update={"planner_blind": True}), tools)
     ref = planning.chooser.ref

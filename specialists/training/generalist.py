@@ -1,5 +1,6 @@
 """Stage I: the generalist, one backbone and one decoder per kind over all data sets (ustri.txt, 2.2)."""
 
+import copy
 import json
 import math
 import time
@@ -16,6 +17,14 @@ from specialists.training import losses
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
 from specialists.training.pack import Pack
+from specialists.training.precision import (
+    TRIAL_IMAGES,
+    Asked,
+    Compute,
+    Step,
+    begin,
+    trial_loss,
+)
 from specialists.training.state import Average, load_state, save_state
 
 KIND_WEIGHTS = {Kind.SEGMENT: 1.0, Kind.DETECT: 1.0, Kind.REGRESS: 0.7, Kind.CLASSIFY: 0.4}
@@ -31,6 +40,7 @@ class GeneralistConfig:
     weight_decay: float = 0.03
     warmup_steps: int = 300
     threads: int = 4
+    compute: Asked = field(default_factory=Asked)
     save_every_s: float = 240.0
     shares: dict[str, float] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
@@ -112,7 +122,8 @@ def train(
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     net = Generalist(model, entries)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compute = begin(config.compute, lambda: trial(net, model), run, resume=resume)
+    net.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(net)
     optimizer = torch.optim.AdamW(
         net.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -127,12 +138,13 @@ def train(
     saved = time.monotonic()
     means: dict[str, float] = {}
     net.train()
-    progress = tqdm(loader(rotation), desc="stage I", initial=first, total=total, unit="step")
+    batches = loader(rotation, pinned=compute.pinned)
+    progress = tqdm(batches, desc="stage I", initial=first, total=total, unit="step")
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step, total)
         torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
-        values = train_step(net, batch, optimizer, model)
+        values = train_step(net, batch, optimizer, model, compute)
         average.update(net, step)
         for task, value in values.items():
             means[task] = 0.98 * means.get(task, value) + 0.02 * value
@@ -142,17 +154,35 @@ def train(
             save_state(run, step + 1, net, average, optimizer)
             saved = time.monotonic()
     net.load_state_dict(average.tensors)
-    return net
+    return net.cpu()
+
+
+def trial(net: Generalist, model: ModelEntry) -> Step:
+    """Return a step of the backbone and its decoders on a few images."""
+    tried = copy.deepcopy(net).train()
+    images = torch.randn(TRIAL_IMAGES, 1, model.input_px, model.input_px)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> Tensor:
+        features = tried.backbone(images)
+        maps = [neck(features) for neck in tried.necks.values()]
+        return trial_loss(maps or list(features.values()))
+
+    return step
 
 
 def train_step(
-    net: Generalist, batch: Batch, optimizer: torch.optim.Optimizer, model: ModelEntry
+    net: Generalist,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    model: ModelEntry,
+    compute: Compute,
 ) -> dict[str, float]:
     """The losses by task of one optimiser step, each weighed by its rows' share of the batch."""
-    batch.images = batch.images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    batch = batch.to(compute.device)
+    with compute.autocast():
         outputs = net(batch, model.mean, model.std)
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=compute.device)
     values: dict[str, float] = {}
     for task, output in outputs.items():
         entry = net.entries[task]
