@@ -1,4 +1,4 @@
-"""What is right and what is not with this installation: specialists, device, and whether the planner sees."""
+"""What is right and what is not with this installation: specialists, device, training, and whether the planner sees."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -9,6 +9,7 @@ from app.worker import load_tools
 from planner.run import Tools
 from reports.leaving import ACCEPTED_BY
 from specialists.licence import research_only_of
+from specialists.training.specialist import suited
 
 
 class Runner(Protocol):
@@ -53,6 +54,7 @@ def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
         ),
         _runtime(settings, tools),
         *_licence(settings, tools),
+        Line(name="training", right=True, says=str(suited())),
     ]
     planning = load_planning(settings.model_copy(update={"planner_blind": True}), tools)
     ref = planning.chooser.ref

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from planner.protocols import Protocols, Question
@@ -95,9 +96,18 @@ def _plain(text: str) -> str:
     return " ".join(folded.split())
 
 
+@cache
+def _word(keyword: str) -> tuple[str, re.Pattern[str]]:
+    """Return a keyword of the protocols as it stands in a plain text, and the pattern of it as a whole word."""
+    plain = _plain(keyword)
+    return plain, re.compile(rf"(?<!\w){re.escape(plain)}(?!\w)")
+
+
 def _spans(keyword: str, plain: str) -> list[tuple[int, int]]:
-    pattern = rf"(?<!\w){re.escape(_plain(keyword))}(?!\w)"
-    return [match.span() for match in re.finditer(pattern, plain)]
+    word, pattern = _word(keyword)
+    if word not in plain:
+        return []
+    return [match.span() for match in pattern.finditer(plain)]
 
 
 def _hits(plain: str, protocols: Protocols) -> list[_Hit]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.backbones.trunk import Trunk
+from specialists.errors import TrainingError
 
 
 class Stage(NamedTuple):
@@ -139,6 +140,17 @@ class EfficientNetLite(Trunk):
             if level is not None:
                 found[level] = x
         return found
+
+    def freeze(self, level: str) -> None:
+        """Let no training change what that level's map follows from.
+
+        Raises:
+            TrainingError: it has no such level.
+        """
+        if level not in self.widths:
+            raise TrainingError(f"The trunk has no level {level!r}, but {', '.join(self.widths)}.")
+        for part in (self.first, *self.stages[: self.levels.index(level) + 1]):
+            part.requires_grad_(False)
 
     def fold(self) -> None:
         """Take every norm's scale into the weights before it: what is exported and shipped."""

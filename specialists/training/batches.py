@@ -135,9 +135,12 @@ class Turns(IterableDataset[Batch]):
             yield batch
 
 
-def loader(rotation: Rotation | Turns) -> Iterator[Batch]:
-    """The rotation's batches, made ahead by one worker process."""
-    return iter(DataLoader(rotation, batch_size=None, num_workers=1, prefetch_factor=6))
+def loader(rotation: Rotation | Turns, *, pinned: bool) -> Iterator[Batch]:
+    """Return the rotation's batches, made ahead by one worker process, in pinned memory where a card reads them."""
+    loading = DataLoader(
+        rotation, batch_size=None, num_workers=1, prefetch_factor=6, pin_memory=pinned
+    )
+    return iter(loading)
 
 
 def _sample_policy(sample: Sample, policies: Mapping[str, GeometryPolicy]) -> GeometryPolicy:

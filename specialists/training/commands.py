@@ -22,11 +22,12 @@ from specialists.novelty import tensors_of
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
 from specialists.training.finish import Run, install, recalibrated_card, write_card
-from specialists.training.generalist import Generalist
+from specialists.training.generalist import Generalist, GeneralistConfig
 from specialists.training.left_out import read_all
 from specialists.training.novelty import fit_for, own_limit
 from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
+from specialists.training.precision import began_with
 from specialists.training.predict import Augmented, Tools, answering
 from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
@@ -78,9 +79,15 @@ def train_generalist(
     trained = install_backbone(model, net, pack, build_pack(held_out, model.input_px), out)
     left = "".join(f" --without {shlex.quote(source)}" for source in unseen)
     command = f"ustri train generalist --data {data.name} --out {out.name}{left}"
-    run = Run(command=command, config=asdict(settings), data=data, out=out)
+    run = Run(command=command, config=as_ran(settings, out), data=data, out=out)
     write_card(trained, run, {name: len(rows) for name, rows in sorted(pack.sources().items())})
     return out / "manifest.toml"
+
+
+def as_ran(config: GeneralistConfig | SpecialistConfig, folder: Path) -> dict[str, object]:
+    """Return the configuration with the precision in which the training in that folder ran."""
+    ran = {"device": config.compute.device, "precision": began_with(folder)}
+    return {**asdict(config), "compute": ran}
 
 
 def install_backbone(
@@ -252,7 +259,7 @@ def train_prepared(
     nets = train_heads(manifest, entries, backbone, drawn, config, start)
     words = [*ids, "--data", data.name, *prepared.declared.options()]
     command = f"ustri train specialist {shlex.join(words)}"
-    run = Run(command=command, config=asdict(config), data=data, out=out)
+    run = Run(command=command, config=as_ran(config, state), data=data, out=out)
     installed = install(manifest, nets, backbone, packs, run)
     if prepared.new:
         limit = own_limit(backbone, model, packs, FOREIGN_VIEWS)

@@ -1,5 +1,6 @@
 """Stage I: the generalist, one backbone and one decoder per kind over all data sets (ustri.txt, 2.2)."""
 
+import copy
 import json
 import math
 import time
@@ -18,6 +19,14 @@ from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
 from specialists.training.imagenet import write_trunk
 from specialists.training.pack import Pack
+from specialists.training.precision import (
+    TRIAL_IMAGES,
+    Asked,
+    Compute,
+    Step,
+    begin,
+    trial_loss,
+)
 from specialists.training.state import Average, load_state, save_state
 
 KIND_WEIGHTS = {Kind.SEGMENT: 1.0, Kind.DETECT: 1.0, Kind.REGRESS: 0.7, Kind.CLASSIFY: 0.4}
@@ -34,9 +43,14 @@ class GeneralistConfig:
     learning_rate: float = 1.5e-3
     trunk_rate: float = 1.0
     """Of the trunk, as share of the learning rate."""
+    frozen_to: str | None = None
+    """The trunk's level up to which its weights stay those of the start, where its time goes; null trains all."""
     weight_decay: float = 0.03
     warmup_steps: int = 300
+    decay: float = 0.3
+    """Share of the steps, the last ones, in which the learning rate falls to a hundredth; until then it is constant."""
     threads: int = 4
+    compute: Asked = field(default_factory=Asked)
     save_every_s: float = 240.0
     shares: dict[str, float] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
@@ -123,7 +137,10 @@ def train(
     if config.start is not None and not resume:
         path = write_trunk(config.start, run / f"{config.start}.safetensors")
         load_module(net.backbone.trunk, read_tensors(path), path)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.frozen_to is not None:
+        net.backbone.trunk.freeze(config.frozen_to)
+    compute = begin(config.compute, lambda: trial(net, model), run, resume=resume)
+    net.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(net)
     optimizer = torch.optim.AdamW(parameter_groups(net, config), config.learning_rate)
     first = load_state(run, net, average, optimizer) if resume else 0
@@ -136,12 +153,13 @@ def train(
     saved = time.monotonic()
     means: dict[str, float] = {}
     net.train()
-    progress = tqdm(loader(rotation), desc="stage I", initial=first, total=total, unit="step")
+    batches = loader(rotation, pinned=compute.pinned)
+    progress = tqdm(batches, desc="stage I", initial=first, total=total, unit="step")
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(config, step, total)
         torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
-        values = train_step(net, batch, optimizer, model)
+        values = train_step(net, batch, optimizer, model, compute)
         average.update(net, step)
         for task, value in values.items():
             means[task] = 0.98 * means.get(task, value) + 0.02 * value
@@ -152,7 +170,21 @@ def train(
             saved = time.monotonic()
     net.load_state_dict(average.tensors)
     net.backbone.fold()
-    return net
+    return net.cpu()
+
+
+def trial(net: Generalist, model: ModelEntry) -> Step:
+    """Return a step of the backbone and its decoders on a few images."""
+    tried = copy.deepcopy(net).train()
+    images = torch.randn(TRIAL_IMAGES, 1, model.input_px, model.input_px)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> Tensor:
+        features = tried.backbone(images)
+        maps = [neck(features) for neck in tried.necks.values()]
+        return trial_loss(maps or list(features.values()))
+
+    return step
 
 
 def parameter_groups(net: Generalist, config: GeneralistConfig) -> list[dict[str, object]]:
@@ -160,6 +192,8 @@ def parameter_groups(net: Generalist, config: GeneralistConfig) -> list[dict[str
     trunk = {id(parameter) for parameter in net.backbone.trunk.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
+        if not parameter.requires_grad:
+            continue
         share = config.trunk_rate if id(parameter) in trunk else 1.0
         decay = config.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((share, decay), []).append(parameter)
@@ -170,13 +204,17 @@ def parameter_groups(net: Generalist, config: GeneralistConfig) -> list[dict[str
 
 
 def train_step(
-    net: Generalist, batch: Batch, optimizer: torch.optim.Optimizer, model: ModelEntry
+    net: Generalist,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    model: ModelEntry,
+    compute: Compute,
 ) -> dict[str, float]:
     """The losses by task of one optimiser step, each weighed by its rows' share of the batch."""
-    batch.images = batch.images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    batch = batch.to(compute.device)
+    with compute.autocast():
         outputs = net(batch, model.mean, model.std)
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=compute.device)
     values: dict[str, float] = {}
     for task, output in outputs.items():
         entry = net.entries[task]
@@ -193,11 +231,14 @@ def train_step(
 
 
 def learning_rate(config: GeneralistConfig, step: int, total: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
+    """Linear warm-up, constant, and a straight line down to a hundredth over the last steps.
+
+    Constant, so that a longer training is the same up to where the shorter one began to fall.
+    """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    left = (total - step) / max(1.0, config.decay * total)
+    return config.learning_rate * max(0.01, min(1.0, left))
 
 
 def _log(run: Path, step: int, means: dict[str, float]) -> None:

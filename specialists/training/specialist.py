@@ -1,5 +1,6 @@
 """Stage II: heads of single data sets on the frozen backbone (ustri.txt, 2.3), several in one pass."""
 
+import copy
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -16,12 +18,28 @@ from tqdm import tqdm
 from specialists.checkpoints import read_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_specialist
-from specialists.manifest import Kind, Manifest, ModelEntry, Roi, SpecialistEntry
-from specialists.model import Frozen, Output, SpecialistNet
+from specialists.manifest import (
+    Kind,
+    Manifest,
+    ModelEntry,
+    Roi,
+    SpecialistEntry,
+    read_manifest,
+)
+from specialists.model import Frozen, Output, SpecialistNet, build_backbone
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, Turn, Turns, loader
 from specialists.training.generalist import task_loss
 from specialists.training.pack import Pack
+from specialists.training.precision import (
+    TRIAL_IMAGES,
+    Asked,
+    Compute,
+    Step,
+    begin,
+    choose,
+    trial_loss,
+)
 from specialists.training.regions import training_regions
 from specialists.training.state import STATE, Average, load_state, save_state
 from specialists.training.synthetic import DATASET, SHARE
@@ -43,6 +61,7 @@ class SpecialistConfig:
     steps: int = 1500
     batch: int = 16
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    compute: Asked = field(default_factory=Asked)
     save_every_s: float = 240.0
 
 
@@ -80,19 +99,18 @@ def train_heads(
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    model = manifest.models[entries[0].model]
-    nets = _new_nets(entries, model, backbone, start)
-    detectors = _installed_detectors(manifest, entries, backbone)
-    stage = _Stage(manifest, entries, nets, detectors, backbone)
-    everything = nn.ModuleDict(nets).train()
+    _begin(start, config, manifest.models[entries[0].model])
+    stage = _stage(manifest, entries, backbone, config, start)
+    compute, nets = stage.compute, stage.nets
+    everything = nn.ModuleDict(dict(nets)).train()
     average = Average(everything)
     rate, decay = config.learning_rate, config.weight_decay
     optimizer = torch.optim.AdamW(everything.parameters(), rate, weight_decay=decay)
-    _begin(start, config, model)
     first = 0
     if start.resume and start.folder is not None:
         first = load_state(start.folder, everything, average, optimizer)
-    batches = loader(_batches(manifest, entries, pack, config, first))
+    rotation = _batches(manifest, entries, pack, config, first)
+    batches = loader(rotation, pinned=compute.pinned)
     saved = time.monotonic()
     progress = tqdm(batches, desc="stage II", initial=first, total=config.steps, unit="step")
     for step, batch in enumerate(progress, start=first):
@@ -106,7 +124,57 @@ def train_heads(
             save_state(start.folder, step + 1, everything, average, optimizer)
             saved = time.monotonic()
     everything.load_state_dict(average.tensors)
-    return {name: net.eval() for name, net in nets.items()}
+    backbone.cpu()
+    return {name: net.cpu().eval() for name, net in nets.items()}
+
+
+def trial(nets: Mapping[str, SpecialistNet], backbone: Frozen, side_px: int) -> Step:
+    """Return a step of the decoders and heads on the frozen backbone, for a few images."""
+    tried = [copy.deepcopy(net).train() for net in nets.values()]
+    images = torch.randn(TRIAL_IMAGES, 1, side_px, side_px)
+    images = images.contiguous(memory_format=torch.channels_last)
+    field = torch.ones(images.shape)
+
+    def step() -> Tensor:
+        with torch.no_grad():
+            features = backbone(images)
+        outputs = [net(features, field, None) for net in tried]
+        return trial_loss([out if isinstance(out, Tensor) else out[0] for out in outputs])
+
+    return step
+
+
+@cache
+def suited() -> Compute:
+    """Return where and how heads on the shipped backbone would be trained here."""
+    manifest = read_manifest()
+    entry = next(e for e in manifest.specialists.values() if e.kind is Kind.SEGMENT)
+    model = manifest.models[entry.model]
+
+    def tried() -> Step:
+        backbone = Frozen(build_backbone(model))
+        nets = {entry.id: SpecialistNet(entry, model, backbone.widths)}
+        return trial(nets, backbone, model.input_px)
+
+    return choose(Asked(), tried)
+
+
+def _stage(
+    manifest: Manifest,
+    entries: list[SpecialistEntry],
+    backbone: Frozen,
+    config: SpecialistConfig,
+    start: Start,
+) -> "_Stage":
+    """Return new nets and what they are trained with, all on the device that computes."""
+    model = manifest.models[entries[0].model]
+    nets = _new_nets(entries, model, backbone, start)
+    detectors = _installed_detectors(manifest, entries, backbone)
+    tried = partial(trial, nets, backbone, model.input_px)
+    compute = begin(config.compute, tried, start.folder, resume=start.resume)
+    for net in (backbone, *detectors.values(), *nets.values()):
+        net.to(compute.device)
+    return _Stage(manifest, entries, nets, detectors, backbone, compute)
 
 
 def _new_nets(
@@ -123,8 +191,8 @@ def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:
     """Writes what the run begins with, or checks a resumed one against it."""
     if start.folder is None:
         return
-    speed = ("threads", "save_every_s")
-    given = {name: value for name, value in asdict(config).items() if name not in speed}
+    free = ("threads", "save_every_s", "compute")  # which `begin` keeps
+    given = {name: value for name, value in asdict(config).items() if name not in free}
     given["backbone"] = model.sha256
     path = start.folder / BEGUN
     if not start.resume:
@@ -160,6 +228,7 @@ class _Stage:
     detectors: Mapping[str, SpecialistNet]
     """Installed ones that regions come from and that are not trained here."""
     backbone: Frozen
+    compute: Compute
 
 
 def _installed_detectors(
@@ -182,15 +251,15 @@ def _step_loss(stage: _Stage, batch: Batch, seed: int) -> Tensor:
     # detectors first: the others read their boxes
     entries = sorted(stage.entries, key=lambda entry: entry.kind is not Kind.DETECT)
     predicted: dict[str, dict[int, Tensor]] = {}
-    with torch.autocast("cpu", torch.bfloat16):
+    batch = batch.to(stage.compute.device)
+    with stage.compute.autocast():
         with torch.no_grad():
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            features = stage.backbone((images - model.mean) / model.std)
+            features = stage.backbone((batch.images - model.mean) / model.std)
             for name, net in stage.detectors.items():
                 found = net(features, batch.field, None)
-                every = torch.arange(len(images))
+                every = torch.arange(len(batch.images))
                 predicted[name] = _boxes(stage.manifest.specialist(name), found, every)
-        total = torch.zeros(())
+        total = torch.zeros((), device=stage.compute.device)
         for entry in entries:
             rows = batch.rows.get(entry.id)
             if rows is None or len(rows) < 2:  # batch norm needs two
@@ -212,6 +281,7 @@ def _boxes(entry: SpecialistEntry, output: Output, rows: Tensor) -> dict[int, Te
     found = box.detach().float().clamp(0, 1)
     if entry.absence_known:
         found = found.masked_fill(presence.detach()[:, None] < 0, torch.nan)
+    found = found.cpu()
     return {int(row): corners for row, corners in zip(rows, found, strict=True)}
 
 
@@ -230,10 +300,12 @@ def _region(
     if source is not None and source.id in batch.rows:
         boxes = {
             int(row): box
-            for row, box in zip(batch.rows[source.id], batch.boxes[source.id], strict=True)
+            for row, box in zip(batch.rows[source.id], batch.boxes[source.id].cpu(), strict=True)
         }
         found = predicted.get(source.id, {})
-    return training_regions(boxes, found, len(batch.images), batch.images.shape[-1], seed)
+    side_px = batch.images.shape[-1]
+    regions = training_regions(boxes, found, len(batch.images), side_px, seed)
+    return regions.to(batch.images.device, non_blocking=True)
 
 
 def _batches(

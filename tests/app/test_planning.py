@@ -185,6 +185,7 @@ def test_the_doctor_says_who_plans_and_why(tmp_path: Path) -> None:
     lines = {line.name: line for line in examine(settings_of(tmp_path, planner="rules"), Tools())}
     assert lines["planner"].says == "rules: the settings ask for the rules"
     assert lines["specialists"].right
+    assert lines["training"].says.startswith(("fp32 on ", "bf16 on "))
 
 
 @pytest.mark.parametrize(

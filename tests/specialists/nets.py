@@ -8,6 +8,7 @@ from specialists.checkpoints import half, save_tensors
 from specialists.load import load_backbone
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, Threshold, read_manifest
 from specialists.model import SpecialistNet, build_backbone
+from specialists.training.precision import Asked, Precision
 
 MODEL = "tiny"
 INPUT_PX = 64
@@ -21,6 +22,8 @@ SIZES: dict[str, int | float | str | list[int]] = {
     "mlp_ratio": 2,
     "decoder_widths": [16, 16, 8, 8],
 }
+IN_FP32 = Asked(precision=Precision.FP32, device="cpu")
+"""So that two trainings of a test never differ by what a timed step decided."""
 KINDS = {
     "detect": "breast_lesion_det",
     "detect without negatives": "intrapartum_head_det",

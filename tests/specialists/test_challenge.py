@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from specialists.load import load_engine
 from specialists.manifest import Kind, Manifest
 from specialists.training.evaluate import score_task
 from specialists.training.predict import FILES, answering, predict_folder
+from tests.processes import finished
 from tests.specialists.dataset import BREAST, read_csv, write_csv
 from tests.specialists.nets import KINDS, an_entry
 
@@ -202,7 +202,7 @@ def test_the_challenges_own_evaluator_gives_our_figures_to_the_fourth_digit(
         write_csv(data, entry.task_id, [{**row, **kind} for row in rows])
     theirs = tmp_path / "theirs.json"
     words = [PYTHON or sys.executable, "-c", SCRIPT, EVALUATOR, data, out, theirs]
-    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    finished([str(word) for word in words], check=True)
     given = {
         task: figures
         for found in json.loads(theirs.read_text(encoding="utf-8")).values()

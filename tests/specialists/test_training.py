@@ -25,20 +25,23 @@ from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import Average, load_state
 from specialists.training.synthetic import phantom_samples
 from specialists.training.tables import read_samples
-from tests.specialists.nets import INPUT_PX, KINDS, MODEL, a_manifest, a_model, installed
+from tests.specialists.nets import IN_FP32, INPUT_PX, KINDS, MODEL, a_manifest, a_model, installed
 
 FAST = GeneralistConfig(
     seed=3,
     pack_px=80,
     warmup_steps=2,
     threads=1,
+    compute=IN_FP32,
     shares={"Two/drawn": 0.6, "Three/drawn": 0.4},
     phases=[
         Phase(steps=2, side_px=64, batch=6),
         Phase(steps=2, side_px=96, batch=4),
     ],
 )
-HEADS = SpecialistConfig(seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1)
+HEADS = SpecialistConfig(
+    seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1, compute=IN_FP32
+)
 
 
 @pytest.fixture(scope="module")

@@ -45,10 +45,12 @@ from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig
 from specialists.training.tables import read_grey, read_samples
 from tests.specialists.dataset import Row, read_csv, write_csv
-from tests.specialists.nets import a_model, an_entry, threshold
+from tests.specialists.nets import IN_FP32, a_model, an_entry, threshold
 
 IDS = ["breast_lesion_det", "breast_lesion", "breast_2cls", "aop_landmarks", "intrapartum_head_det"]
-CONFIG = SpecialistConfig(seed=1, pack_px=80, warmup_steps=1, steps=4, batch=8, threads=1)
+CONFIG = SpecialistConfig(
+    seed=1, pack_px=80, warmup_steps=1, steps=4, batch=8, threads=1, compute=IN_FP32
+)
 
 
 def with_backbone(out: Path) -> Path:
