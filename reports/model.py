@@ -40,6 +40,10 @@ class ExamCode(StrEnum):
     INTRAPARTUM = "intrapartum"
     NERVE = "nerve"
     MUSCLE = "muscle"
+    THYROID = "thyroid"
+    HEART = "heart"
+    OVARY = "ovary"
+    LUNG = "lung"
 
 
 class Status(StrEnum):
