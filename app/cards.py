@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from pydantic import JsonValue
 
 from app.responses import OK
@@ -71,6 +72,15 @@ def by_source(items: Sequence[Transfer]) -> Cells:
     return list(rows.values())
 
 
+def coded(text: str) -> Markup:
+    """A sentence as HTML: what stands between backticks is code, all else is escaped."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part
+        for index, part in enumerate(parts)
+    )
+
+
 def table_of(value: JsonValue) -> Cells:
     """A field of an entry as rows of named cells, whatever it holds."""
     rows = value if isinstance(value, list) else [value]
@@ -109,6 +119,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "coded": coded,
         "interval": interval,
         "by_source": by_source,
         "table": table_of,

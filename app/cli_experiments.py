@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -206,9 +206,9 @@ def transfer(
         from specialists.training.sources import Source
         from specialists.training.specialist import SpecialistConfig
 
-        given = {"steps": steps, "threads": threads}
-        known = {name: value for name, value in given.items() if value is not None}
-        trial = trial_of.prepare(run, ids, (data, folder), SpecialistConfig(**known), by)
+        config = SpecialistConfig()
+        config = replace(config, steps=steps or config.steps, threads=threads or config.threads)
+        trial = trial_of.prepare(run, ids, (data, folder), config, by)
         target = transferred.Target(trial=trial, folder=into or run) if write else None
         sources = [Source.parse(text) for text in without or ()]
         done = transferred.carry_out(trial, sources, target)

@@ -137,6 +137,10 @@ def alone(session: Session, what: Alone) -> None:
         session.execute(select(func.pg_advisory_xact_lock(int(what))))
 
 
+LOCKED = "The database stayed locked by another writer; try again."
+"""Whichever wait ended: of a thread for its turn, or of SQLite for another process."""
+
+
 class Turns:
     """Lets the threads of one process write to a SQLite file one after the other, the next as soon as one is done.
 
@@ -161,7 +165,7 @@ class Turns:
             StoreUnavailable: it did not come in time.
         """
         if not self._lock.acquire(timeout=self._busy_s):
-            raise StoreUnavailable("The database is busy; try again.")
+            raise StoreUnavailable(LOCKED)
         try:
             yield
         finally:
@@ -240,7 +244,7 @@ def translated() -> Iterator[None]:
             ) from error
         cause = str(error.orig).lower()
         if any(word in cause for word in ("locked", "busy", "lock timeout")):
-            sentence = "The database is locked by another process; try again."
+            sentence = LOCKED
         elif "readonly" in cause or "read-only" in cause:
             sentence = "The database can only be read; check its permissions and the disk."
         else:

@@ -232,3 +232,12 @@ async def test_the_report_page_links_each_specialist_to_its_card(serve: Serve) -
     for name in used:
         assert f'href="/specialists/{name}/card"' in page
     assert 'href="/specialists/stop/card"' not in page
+
+
+def test_a_card_shows_a_command_as_code_and_escapes_what_is_none() -> None:
+    entry = MANIFEST.specialist("fmc_breast_2cls")
+    changed = entry.model_copy(update={"not_installed": "Run `ustri <b>` where a < b."})
+    page = bytes(card_page(card_of(changed, MANIFEST.stand_in(changed))).body).decode()
+    assert "Run <code>ustri &lt;b&gt;</code> where a &lt; b." in page
+    assert "<code>ustri predict --namespace fmc</code> has breast_2cls" in page
+    assert "`" not in page

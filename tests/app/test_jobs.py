@@ -297,7 +297,7 @@ def test_a_turn_that_does_not_come_is_a_store_that_is_busy() -> None:
     with (
         turns.taken(),
         ThreadPoolExecutor(1) as pool,
-        pytest.raises(StoreUnavailable, match="busy"),
+        pytest.raises(StoreUnavailable, match="stayed locked by another writer"),
     ):
         pool.submit(lambda: turns.taken().__enter__()).result()
     with turns.taken():
