@@ -72,6 +72,11 @@ def _router_check(case: Case) -> tuple[Check, ...]:
     if not isinstance(result, ClassifyResult):
         detail = "The router gave no answer, so the requested exam stands unchecked."
         return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
+    if requested.value not in result.scores:
+        detail = (
+            f"The router does not know {requested.value}, so the requested exam stands unchecked."
+        )
+        return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
     code, score = best_exam(result)
     detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
     outcome = CheckOutcome.AGREE if code == requested else CheckOutcome.FLAG
@@ -165,7 +170,7 @@ def _classes(one: Result | None, other: Result | None, row: CheckRow) -> Verdict
         f"{one.specialist}: {best} ({score_text(one.scores[best])}); "
         f"{other.specialist}: {among} ({score_text(other.scores[among])})."
     )
-    return best == among, detail
+    return row.counterparts.get(best, best) == among, detail
 
 
 def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:

@@ -1,6 +1,6 @@
 """Outlines → measurements with their unit, formula and evidence; no physical quantity has a default."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -153,10 +153,13 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
 
 
-def breast_numbers(seen: Seen) -> tuple[Number, ...]:
-    """The numbers of every outlined lesion component, in the order of the evidence."""
+def outline_numbers(seen: Seen, slot: str, names: Collection[str]) -> tuple[Number, ...]:
+    """The numbers of those names of every outlined component of the slot, in the order of the evidence."""
     return tuple(
-        number for mask in seen.masks("mask:lesion") for number in lesion_numbers(mask, seen.image)
+        number
+        for mask in seen.masks(slot)
+        for number in lesion_numbers(mask, seen.image)
+        if number.name in names
     )
 
 

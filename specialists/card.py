@@ -84,6 +84,9 @@ class Card(BaseModel):
     answers: str
     exams: tuple[ExamCode, ...]
     training_data: tuple[DataSource, ...]
+    rows: dict[str, float] = Field(
+        description="By column of its table: rows with another number neither train nor judge it."
+    )
     licence: str
     metrics: tuple[Metric, ...]
     temperature: float | None
@@ -134,7 +137,7 @@ SHOWN_ELSEWHERE = frozenset(
             "sha256",
             "bf16_sha256",
         ),
-        "line_ends",
+        *("line_ends", "rows"),
     }
 )
 """Fields of an entry that a card shows in their own place, or that say nothing to its reader."""
@@ -156,6 +159,7 @@ def card_of(entry: SpecialistEntry) -> Card:
         answers=_answers(entry, words),
         exams=entry.exams,
         training_data=entry.training_data,
+        rows=entry.rows,
         licence=words.common.licence,
         metrics=entry.metrics,
         temperature=entry.temperature,
