@@ -55,6 +55,13 @@ def planner(
             jobs=_jobs(),
         )
         user_dir = settings_with().specialists_dir
+        if lacking := commands.not_taught(user_dir):
+            out.print(
+                f"Not taught: {', '.join(lacking)}, for planner/training/requests.toml has no words for them. The planner "
+                "can be judged on the other exams, but with this router the rules plan.",
+                highlight=False,
+                soft_wrap=True,
+            )
         card, evaluation = commands.train_planner(
             data, folder, config, resume=resume, user_dir=user_dir
         )

@@ -16,6 +16,7 @@ from transformers import LlavaForConditionalGeneration
 
 from planner.backbones import Backbones
 from planner.card import CARD, UNCALIBRATED, PlannerCard
+from planner.exam import routed_exams
 from planner.llava import LlavaChooser
 from planner.load import Placement, load_planner
 from planner.prompt import render_prefix, render_state
@@ -40,6 +41,7 @@ from planner.training.vectors import (
     saved_table,
     words_in,
 )
+from reports.model import ExamCode
 from specialists.backbones.transunet import STRIDES, Features
 from specialists.checkpoints import half, save_tensors, sha256_of
 from specialists.errors import TrainingError, WeightsError
@@ -83,6 +85,16 @@ class Ground:
     protocols: Protocols
     asker: Asker
 
+    @property
+    def routed(self) -> tuple[ExamCode, ...]:
+        """The exams that the router tells apart."""
+        return routed_exams(self.manifest, self.protocols.router.specialist)
+
+    @property
+    def taught(self) -> tuple[ExamCode, ...]:
+        """Those of them that the grammar of requests has words for."""
+        return tuple(exam for exam in self.routed if exam in self.asker.grammar.exams)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Language:
@@ -121,6 +133,7 @@ def train_planner(
         sha256=save_tensors(out / "model.safetensors", half(network), {}),
         licence=LICENCE,
         margin=UNCALIBRATED,
+        exams=ground.taught,
     )
     network.config.to_json_file(out / "config.json")
     unseen = _survey(ground, data, out / "survey", "val", config)
@@ -145,6 +158,16 @@ class Judged:
     folder: Path
     kept: Path
     other: Path | None = None
+
+
+def not_taught(user_dir: Path | None = None) -> tuple[ExamCode, ...]:
+    """The exams that the router tells apart and no training teaches, since no request for them is worded.
+
+    Raises:
+        TrainingError: the router is not installed.
+    """
+    ground = _ground(user_dir)
+    return tuple(exam for exam in ground.routed if exam not in ground.taught)
 
 
 def evaluate_planner(
@@ -189,7 +212,8 @@ def _ground(user_dir: Path | None) -> Ground:
 
 def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerConfig) -> Survey:
     labels = ground.manifest.specialists[ground.protocols.router.specialist].labels
-    wanted = [item for item in choose_pictures(data, labels, config.extent) if item.split == split]
+    shows = {labels.index(exam): exam for exam in ground.taught}
+    wanted = [item for item in choose_pictures(data, shows, config.extent) if item.split == split]
     return survey(ground.eyes, wanted, out, config.jobs)
 
 

@@ -78,7 +78,7 @@ class Library:
                 yield self._page(some)
 
     def _request(self, rng: np.random.Generator) -> tuple[Wish, list[int]]:
-        exams = list(self._asker.protocols.exams)
+        exams = self._asker.grammar.exams
         wish = self._asker.wish(rng, pick_want(rng, WANTS), pick(rng, exams), Phrasing.SEEN)
         named = pick(rng, exams).value if rng.random() < EXAM_NAMED else None
         turn = Turn(request_exam=named, question=self._asker.word(rng, wish), state="", legal=())
