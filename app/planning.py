@@ -141,7 +141,13 @@ def _verdict(settings: Settings, chooser: "LlavaChooser", tools: Tools) -> "Verd
 
     path = settings.data_dir / "planner" / f"{chooser.ref.sha256[:16]}.json"
     exams = routed_exams(tools.manifest, read_protocols().router.specialist)
-    made_by = [EDITION, chooser.ref.sha256, chooser.least_margin, settings.planner_precision, exams]
+    made_by = [
+        EDITION,
+        chooser.ref.sha256,
+        chooser.least_margin,
+        settings.planner_precision,
+        list(exams),
+    ]
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["made_by"] == made_by:

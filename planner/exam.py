@@ -48,8 +48,8 @@ def check_thresholds(manifest: Manifest, router: str) -> None:
 def routed_exams(manifest: Manifest, router: str) -> tuple[ExamCode, ...]:
     """The exams that the router tells apart, in its order; none where it is not in the manifest."""
     entry = manifest.specialists.get(router)
-    known = {code.value for code in ExamCode}
-    return tuple(ExamCode(label) for label in entry.labels if label in known) if entry else ()
+    known = {exam.value: exam for exam in ExamCode}
+    return () if entry is None else tuple(known[label] for label in entry.labels if label in known)
 
 
 def decide_exam(case: Case) -> ExamDecision:

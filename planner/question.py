@@ -69,10 +69,14 @@ def read_question(text: str | None, exam: ExamCode, protocols: Protocols) -> Ask
 
 
 def _meant(hit: _Hit, hits: list[_Hit]) -> ExamCode:
-    """Of the exams that share the hit's words, the one that the text names, else the first in the table."""
-    named = {other.exam for other in hits if other.question is None}
-    sharing = [other.exam for other in hits if (other.start, other.end) == (hit.start, hit.end)]
-    return next((exam for exam in sharing if exam in named), sharing[0])
+    """Return the exam that shared words are of: one that other words of the text are of alone, else the first."""
+    sharing = _sharing(hit, hits)
+    alone = {other.exam for other in hits if len(set(_sharing(other, hits))) == 1}
+    return next((exam for exam in sharing if exam in alone), sharing[0])
+
+
+def _sharing(hit: _Hit, hits: list[_Hit]) -> list[ExamCode]:
+    return [other.exam for other in hits if (other.start, other.end) == (hit.start, hit.end)]
 
 
 def _heard(

@@ -96,6 +96,9 @@ class Card(BaseModel):
     research_only: str | None = Field(
         description="Why its weights and its backbone's may be used for research only; null where they may for more."
     )
+    rows: dict[str, float] = Field(
+        description="By column of its table: rows with another number neither train nor judge it."
+    )
     licence: str
     transfer: tuple[Transfer, ...] = Field(
         description="Figures on sources that decoder and head were trained without; the backbone has seen them."
@@ -152,7 +155,7 @@ SHOWN_ELSEWHERE = frozenset(
             "sha256",
             "bf16_sha256",
         ),
-        "line_ends",
+        *("line_ends", "rows"),
     }
 )
 """Fields of an entry that a card shows in their own place, or that say nothing to its reader."""
@@ -182,6 +185,7 @@ def card_of(entry: SpecialistEntry, manifest: Manifest) -> Card:
         research_only=why,
         licence=_licence(why, words),
         transfer=entry.transfer,
+        rows=entry.rows,
         metrics=entry.metrics,
         temperature=entry.temperature,
         thresholds=entry.thresholds,

@@ -13,6 +13,7 @@ from app.settings import Settings
 from planner.card import read_card
 from planner.case import Request
 from planner.conclude import conclude
+from planner.errors import ExamsMisfit
 from planner.llava import LlavaChooser
 from planner.run import run
 from reports.leaving import ACCEPTED_BY, may_leave
@@ -22,7 +23,7 @@ from specialists.image import Image
 from specialists.result import Result
 from tests.builders import an_image
 from tests.one_by_one import OneByOne
-from tests.planner.stand_ins import MemoryJournal, StandInTools, an_identity
+from tests.planner.stand_ins import MemoryJournal, StandInTools, a_manifest, an_identity
 from tests.planner.tiny_llava import Backbone, write_original, write_ours
 
 
@@ -82,6 +83,30 @@ def test_the_shipped_planner_plans_only_when_it_is_not_worse_than_the_rules_and_
     other = load_planning(settings, OtherBackbone(), good)
     assert other.chooser.ref.id == "rules"
     assert "train the planner again" in caplog.text
+
+
+def test_a_planner_that_was_not_taught_an_exam_of_the_router_does_not_plan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(tmp_path, planner_blind=True)
+    five = [exam.value for exam in tuple(ExamCode)[:5]]
+    folder = write_ours(tmp_path / "five", not_worse_than_rules=True, exams=five)
+    planning = load_planning(settings, Tools(), folder)
+    assert planning.chooser.ref.id == "rules"
+    assert "thyroid, heart, ovary, lung apart too: train the planner again" in caplog.text
+    older = Tools()
+    older.manifest = a_manifest(routed=tuple(ExamCode)[:5])
+    assert load_planning(settings, older, folder).chooser.ref.id == "tiny"
+    with pytest.raises(ExamsMisfit, match="thyroid, heart, ovary, lung"):
+        load_planning(settings.model_copy(update={"planner": str(folder)}), Tools())
+
+
+def test_the_doctor_says_that_the_shipped_planner_waits_for_its_training(tmp_path: Path) -> None:
+    lines = {line.name: line for line in examine(settings_of(tmp_path), OtherBackbone())}
+    assert lines["planner"].says.startswith(
+        "rules: ustri-planner-small, which ships, is not used until it is trained again:"
+    )
+    assert "does it see" not in lines
 
 
 def test_a_planner_that_does_not_look_is_used_only_if_told_so_and_the_report_says_it(

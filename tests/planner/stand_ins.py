@@ -90,8 +90,9 @@ def a_manifest(
     thresholds: Mapping[str, float] | None = None,
     intervals: Mapping[str, tuple[MeasuredInterval, ...]] | None = None,
     learnt_from: DataSource = LEARNT_FROM,
+    routed: Iterable[ExamCode] = ExamCode,
 ) -> Manifest:
-    """The shipped manifest with exactly these specialists installed, the router's thresholds, and these intervals."""
+    """The shipped manifest with exactly these specialists installed, the router's thresholds and exams, and these intervals."""
     shipped, names = read_manifest(), set(installed)
     chosen = (
         {"accept": ACCEPT, "contradiction": CONTRADICTION} if thresholds is None else thresholds
@@ -113,6 +114,7 @@ def a_manifest(
                 "intervals": (intervals or {}).get(name, ()),
                 "training_data": (learnt_from,),
             }
+            | ({"labels": tuple(exam.value for exam in routed)} if name == "exam_cls" else {})
         )
     models = {
         name: entry.model_copy(
@@ -159,7 +161,7 @@ def no_lesion_answers(**changes: Answer) -> dict[str, Answer]:
 
 def routed_to(exam: ExamCode, score: float = 0.96) -> Result:
     """The router's answer for that exam; the others share the rest."""
-    rest = round((1 - score) / 4, 6)
+    rest = round((1 - score) / (len(ExamCode) - 1), 6)
     return an_exam_result(scores={code.value: score if code is exam else rest for code in ExamCode})
 
 

@@ -88,7 +88,7 @@ def test_the_label_set_of_a_classifier_reaches_its_finding() -> None:
     report = concluded(ExamCode.BREAST, breast_2cls=undecided)
     finding = next(item for item in report.findings if item.label == "classification")
     assert finding.label_set == ("benign", "malignant")
-    assert "rule out neither benign nor malignant" in finding.statement
+    assert "the 90 % label set holds benign and malignant" in finding.statement
     assert any("undecided between benign and malignant" in line for line in report.impression)
 
 

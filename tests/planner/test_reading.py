@@ -30,7 +30,7 @@ SMALL = ReadConfig(steps=20, batch=8, warmup=5, save_every=20, compute=IN_FP32)
 @pytest.fixture
 def library() -> Library:
     asker, rng = an_asker(), a_generator()
-    wishes = [asker.wish(rng, Want.ITEMS, exam, Phrasing.SEEN) for exam in ExamCode] * 8
+    wishes = [asker.wish(rng, Want.ITEMS, exam, Phrasing.SEEN) for exam in asker.grammar.exams] * 8
     turns = [
         Turn(request_exam=None, question=asker.word(rng, wish), state="", legal=())
         for wish in wishes

@@ -54,7 +54,7 @@ def test_an_exam_with_nothing_installed_is_refused_by_its_name_with_what_it_woul
         assert all(name in (report.reason or "") for name in step.specialists)
     assert tools.called == ["exam_cls"]
     assert {f.state for f in report.findings} <= {FindingState.NOT_ASSESSED}
-    assert {m.state for m in report.measurements} == {MeasurementState.NOT_ASSESSED}
+    assert {m.state for m in report.measurements} <= {MeasurementState.NOT_ASSESSED}
     assert all(item.reason for item in statements(report))
 
 
@@ -75,7 +75,7 @@ def test_a_requested_exam_that_the_router_doubts_is_run_and_flagged(score: float
     report = report_of(answers, exam=ExamCode.BREAST)
     assert report.outcome is Outcome.REPORTED
     assert (report.exam.code, report.exam.chosen_by) == ("breast", "request")
-    assert report.exam.score == pytest.approx((1 - score) / 4)
+    assert report.exam.score == pytest.approx((1 - score) / (len(ExamCode) - 1))
     assert report.checks[0].outcome is CheckOutcome.FLAG
 
 
@@ -134,7 +134,7 @@ def test_a_router_without_a_threshold_is_an_error_that_names_it(missing: str) ->
 
 
 def test_two_exams_with_the_same_score_come_out_the_same_in_any_order() -> None:
-    scores = {"breast": 0.4, "fetal_head": 0.4, "intrapartum": 0.1, "nerve": 0.05, "muscle": 0.05}
+    scores = dict.fromkeys(ExamCode, 0.02) | {ExamCode.BREAST: 0.43, ExamCode.FETAL_HEAD: 0.43}
     backwards = dict(reversed(scores.items()))
     one, other = (
         report_of({"exam_cls": an_exam_result(scores=each)}, exam=ExamCode.MUSCLE)

@@ -24,7 +24,7 @@ from planner.training.learn import (
 from planner.training.meaning import Meanings
 from planner.training.network import Size, action_names, build_network, learn_tokenizer
 from planner.training.pictures import FOREIGN, FOREIGN_HELD_OUT, Kind, foreign, moved_view
-from planner.training.requests import Phrasing, Want, Wish
+from planner.training.requests import Phrasing, Want, Wish, read_grammar
 from planner.training.survey import Survey
 from planner.training.teacher import NOTHING, due
 from reports.model import ExamCode
@@ -43,7 +43,7 @@ def a_wish(want: Want, *items: str, exam: ExamCode | None = None) -> Wish:
 
 @pytest.fixture
 def surveyed(tmp_path: Path) -> Survey:
-    return a_survey(tmp_path, "train", tuple(ExamCode))
+    return a_survey(tmp_path, "train", read_grammar().exams)
 
 
 @pytest.fixture
