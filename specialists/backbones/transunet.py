@@ -170,6 +170,16 @@ class TransUNet(nn.Module):
         vit = self.norm(tokens).transpose(1, 2).reshape(B, C, H, W)
         return {**levels, "vit": vit}
 
+    @staticmethod
+    def named_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors of a checkpoint of before there were trunks, whose levels were modules, by today's names."""
+        found = {}
+        for name, tensor in tensors.items():
+            level, _, rest = name.partition(".")
+            older = level in LEVELS
+            found[f"trunk.stages.{LEVELS.index(level)}.{rest}" if older else name] = tensor
+        return found
+
     def fold(self) -> None:
         """Bring the trunk's weights into the form that ships."""
         self.trunk.fold()
