@@ -155,9 +155,13 @@ def _same_trial(trial: Trial, folder: Path) -> None:
         )
 
 
+UNTOLD = frozenset({"threads", "save_every_s", "compute"})
+"""Settings of a training that its results do not follow from, but for rounding."""
+
+
 def _made(trial: Trial) -> dict[str, str | int | float | list[str] | None]:
     """What a trial's results follow from, its data and code apart."""
-    config = {k: v for k, v in asdict(trial.config).items() if k not in {"threads", "save_every_s"}}
+    config = {k: v for k, v in asdict(trial.config).items() if k not in UNTOLD}
     ids = sorted(entry.id for entry in trial.entries)
     return {**config, "backbone": trial.model.sha256, "specialists": ids}
 

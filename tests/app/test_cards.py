@@ -136,7 +136,9 @@ def test_what_did_not_hold_on_a_source_left_out_is_a_limit_with_its_figure() -> 
     named = {"label_set benign": Threshold(value=0.3, source="of val and of sources left out")}
 
     def said_of(entry: SpecialistEntry) -> list[str]:
-        return [line for line in card_of(entry).limits if "does not hold elsewhere" in line]
+        return [
+            line for line in card_of(entry, MANIFEST).limits if "does not hold elsewhere" in line
+        ]
 
     known = said_of(entry.model_copy(update={"thresholds": {}}))
     assert ["malignant was 0.59" in line for line in known] == [
@@ -148,9 +150,9 @@ def test_what_did_not_hold_on_a_source_left_out_is_a_limit_with_its_figure() -> 
         "It does not hold elsewhere: label set coverage of benign was 0.80 (0.70 to 0.90) on a source left out of its "
         "training (dataset=one), where 0.9 is meant."
     ]
-    assert said[0] in markdown_of(card_of(entry))
+    assert said[0] in markdown_of(card_of(entry, MANIFEST))
     unseen = item("auc", 0.7, backbone_saw=False)
-    card = card_of(entry.model_copy(update={"transfer": (unseen,)}))
+    card = card_of(entry.model_copy(update={"transfer": (unseen,)}), MANIFEST)
     assert "| figure | dataset=one, not seen by the backbone either |" in markdown_of(card)
     assert "dataset=one, not seen by the backbone either" in bytes(card_page(card).body).decode()
 
@@ -237,7 +239,7 @@ async def test_the_report_page_links_each_specialist_to_its_card(serve: Serve) -
 def test_a_card_shows_a_command_as_code_and_escapes_what_is_none() -> None:
     entry = MANIFEST.specialist("fmc_breast_2cls")
     changed = entry.model_copy(update={"not_installed": "Run `ustri <b>` where a < b."})
-    page = bytes(card_page(card_of(changed, MANIFEST.stand_in(changed))).body).decode()
+    page = bytes(card_page(card_of(changed, MANIFEST)).body).decode()
     assert "Run <code>ustri &lt;b&gt;</code> where a &lt; b." in page
     assert "<code>ustri predict --namespace fmc</code> has breast_2cls" in page
     assert "`" not in page

@@ -105,7 +105,7 @@ def test_the_two_lung_classifiers_check_each_other_by_what_each_calls_a_class(
     shares = {"regular": 0.1, "pneumonia": 0.1, "covid": 0.1} | {best: 0.8}
     report = organ_report(
         ExamCode.LUNG,
-        lung_disease_3cls=scores("lung_disease_3cls", **shares),
+        lung_disease_3cls=scores("lung_disease_3cls", None, **shares),
         lung_2cls=scores("lung_2cls", healthy=0.2, diseased=0.8),
     )
     assert check(report, "classes").outcome is (CheckOutcome.AGREE if agree else CheckOutcome.FLAG)

@@ -165,7 +165,7 @@ def test_ten_decisions_can_be_learnt_by_heart(
     composer, network = parts(surveyed, examples)
     one = OneBatch(composer.tokenizer, composer.pictures, composer.asker)
     one.kept = next(composer.batches(examples, 10, a_generator()))
-    config = LearnConfig(steps=50, batch=10, rate=5e-3, warmup=5, save_every=25, compute=IN_FP32)
+    config = LearnConfig(steps=80, batch=10, rate=5e-3, warmup=5, save_every=40, compute=IN_FP32)
     train(network, one, examples, config, tmp_path, resume=False)
     with torch.no_grad():
         scores = score(network, one.kept, composer.labels).letters
