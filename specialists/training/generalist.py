@@ -133,16 +133,11 @@ def train(
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    net = Generalist(model, entries, scaled=config.start is not None)
-    if config.start is not None and not resume:
-        path = write_trunk(config.start, run / f"{config.start}.safetensors")
-        load_module(net.backbone.trunk, read_tensors(path), path)
-    if config.frozen_to is not None:
-        net.backbone.trunk.freeze(config.frozen_to)
+    net = _begun(model, entries, config, run, resume=resume)
     compute = begin(config.compute, lambda: trial(net, model), run, resume=resume)
     net.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(net)
-    optimizer = torch.optim.AdamW(parameter_groups(net, config), config.learning_rate)
+    optimizer = torch.optim.AdamW(parameter_groups(net, config), config.learning_rate, fused=True)
     first = load_state(run, net, average, optimizer) if resume else 0
     policies = {entry.id: entry.geometry for entry in entries}
     rotation = Rotation(
@@ -171,6 +166,24 @@ def train(
     net.load_state_dict(average.tensors)
     net.backbone.fold()
     return net.cpu()
+
+
+def _begun(
+    model: ModelEntry,
+    entries: list[SpecialistEntry],
+    config: GeneralistConfig,
+    run: Path,
+    *,
+    resume: bool,
+) -> Generalist:
+    """Return the network that a run begins with, or whose weights its state is going to fill."""
+    net = Generalist(model, entries, scaled=config.start is not None)
+    if config.start is not None and not resume:
+        path = write_trunk(config.start, run / f"{config.start}.safetensors")
+        load_module(net.backbone.trunk, read_tensors(path), path)
+    if config.frozen_to is not None:
+        net.backbone.trunk.freeze(config.frozen_to)
+    return net
 
 
 def trial(net: Generalist, model: ModelEntry) -> Step:
