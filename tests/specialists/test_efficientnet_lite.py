@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.backbones.efficientnet_lite import SCALES, EfficientNetLite, stages_of
+from specialists.backbones.transunet import LEVELS, ResidualTrunk, TransUNet
 from specialists.errors import TrainingError
 from specialists.phantom import draw
 from specialists.training import imagenet
@@ -88,3 +89,33 @@ def test_weights_that_are_not_the_known_ones_are_refused(monkeypatch: pytest.Mon
 def test_a_variant_without_known_weights_is_refused_by_name() -> None:
     with pytest.raises(TrainingError, match="No ImageNet weights of resnet50"):
         imagenet.trunk_weights("resnet50")
+
+
+def test_a_frozen_level_and_what_it_follows_from_stay_as_they_are_and_the_rest_learns() -> None:
+    trunk = EfficientNetLite(VARIANT)
+    trunk.freeze("stem")
+    learning = {name for name, one in trunk.named_parameters() if one.requires_grad}
+    still = {name for name, _ in trunk.named_parameters()} - learning
+    assert {name.split(".")[0] for name in still if not name.startswith("stages")} == {"first"}
+    assert {name.split(".")[1] for name in still if name.startswith("stages")} == {"0", "1"}
+    levels = trunk(torch.rand(1, 1, 64, 64))
+    assert {name for name, level in levels.items() if not level.requires_grad} == {"c2", "stem"}
+
+
+def test_no_other_level_and_no_other_trunk_can_be_frozen() -> None:
+    with pytest.raises(TrainingError, match="no level 'vit', but c2, stem, c8, c16, c32"):
+        EfficientNetLite(VARIANT).freeze("vit")
+    with pytest.raises(TrainingError, match="cannot be frozen"):
+        ResidualTrunk([8, 8], 1).freeze("c2")
+
+
+def test_a_checkpoint_of_before_there_were_trunks_fills_the_same_network() -> None:
+    net = TransUNet(ResidualTrunk([8, 8, 8], 1), width=8, layers=1, heads=2, mlp_ratio=2)
+    places = {f"trunk.stages.{index}.": f"{level}." for index, level in enumerate(LEVELS)}
+    older = {}
+    for name, tensor in net.state_dict().items():
+        start = next((place for place in places if name.startswith(place)), "")
+        older[places.get(start, "") + name.removeprefix(start)] = tensor
+    assert {name.split(".")[0] for name in older} == {"c2", "stem", "c8", "layers", "norm"}
+    assert {*net.named_today(older)} == {*net.state_dict()}
+    assert {*net.named_today(net.state_dict())} == {*net.state_dict()}

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ from torch import Tensor, nn
 from specialists.checkpoints import half, read_tensors, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone
-from specialists.manifest import Manifest, SpecialistEntry
+from specialists.manifest import Manifest, SpecialistEntry, read_manifest
 from specialists.model import Frozen, build_backbone
 from specialists.training import generalist
 from specialists.training.batches import Phase, Rotation, Turn, Turns
 from specialists.training.generalist import Generalist, GeneralistConfig
+from specialists.training.own import DEFAULTS
 from specialists.training.pack import Pack, build_pack
 from specialists.training.regions import training_regions
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
@@ -341,3 +344,31 @@ def test_drawn_images_come_with_all_labels_and_only_for_training(tmp_path: Path)
         there = sample.boxes["breast_lesion_det"] is not None
         assert bool(pack.masks["breast_lesion"][index].any()) == there
         assert "breast_2cls" not in sample.classes  # a drawing teaches no diagnosis
+
+
+def test_the_rate_is_constant_and_falls_at_the_end_so_that_a_longer_training_begins_alike() -> None:
+    config = replace(FAST, learning_rate=1.0, warmup_steps=10, decay=0.25)
+    short = [generalist.learning_rate(config, step, 400) for step in range(400)]
+    long = [generalist.learning_rate(config, step, 800) for step in range(800)]
+    assert short[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert short[10:300] == [1.0] * 290
+    assert short[:301] == long[:301]
+    assert short[350] == pytest.approx(0.5)
+    assert min(short) == short[-1] == pytest.approx(0.01)
+
+
+def test_what_is_frozen_has_no_place_in_the_optimiser(tmp_path: Path) -> None:
+    entries = list(a_manifest(tmp_path).specialists.values())
+    net = Generalist(a_model(tmp_path), entries)
+    net.backbone.trunk.requires_grad_(False)
+    groups = generalist.parameter_groups(net, replace(FAST, trunk_rate=0.3))
+    held = {id(one) for group in groups for one in cast("list[nn.Parameter]", group["params"])}
+    assert held == {id(one) for one in net.parameters() if one.requires_grad}
+    assert {group["share"] for group in groups} == {1.0}
+
+
+def test_levels_of_tasks_of_ones_own_are_those_that_the_shipped_specialists_read() -> None:
+    own = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
+    for entry in read_manifest().specialists.values():
+        if entry.id in {"breast_lesion_det", "breast_lesion", "breast_2cls", "fetal_head_axes"}:
+            assert list(entry.features) == own[entry.kind]["features"], entry.id
