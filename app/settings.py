@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     )
     planner: str = Field(
         default="auto",
-        description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules), "
-        "`rules`, or the folder of a LLaVA planner.",
+        description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules "
+        "and was trained on this backbone and for all exams of the router; else the rules), `rules`, or the folder of a LLaVA planner.",
     )
     planner_precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Precision of the planner; `auto`: bf16 on CUDA, fp32 on a CPU."

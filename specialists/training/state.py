@@ -63,6 +63,10 @@ def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Opt
     optimizer.load_state_dict(
         {"state": values, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if value.shape == parameter.shape:  # a fused step reads memory in the parameter's order
+                kept[name] = torch.empty_like(parameter).copy_(value)
     return int(tensors["step"])
 
 
