@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from app.responses import OK
 from specialists.card import Card, cards_of
-from specialists.manifest import Manifest, Metric
+from specialists.manifest import Manifest, Metric, Transfer
 
 INDEX = "README.md"
 Cells = list[dict[str, str]]
@@ -53,11 +53,23 @@ def write_cards(manifest: Manifest, folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def interval(metric: Metric) -> str:
+def interval(metric: Metric | Transfer) -> str:
     """The 95 % interval of a figure, empty where there is none."""
     if metric.low is None or metric.high is None:
         return ""
     return f"{metric.low:.3f} to {metric.high:.3f}"
+
+
+def by_source(items: Sequence[Transfer]) -> Cells:
+    """Figures on sources left out as rows of named cells, a column for each source."""
+    rows: dict[str, dict[str, str]] = {}
+    for item in items:
+        seen = "" if item.backbone_saw else ", not seen by the backbone either"
+        note = "" if item.note is None else f" ({item.note})"
+        ends = interval(item)
+        value = f"{item.value:.3f}" + (f" ({ends})" if ends else "") + f", n {item.n}"
+        rows.setdefault(item.name, {"figure": item.name})[item.left_out + seen + note] = value
+    return list(rows.values())
 
 
 def coded(text: str) -> Markup:
@@ -109,6 +121,7 @@ def _templates() -> Environment:
     environment.filters |= {
         "coded": coded,
         "interval": interval,
+        "by_source": by_source,
         "table": table_of,
         "columns": _columns,
         "words": lambda name: str(name).replace("_", " "),

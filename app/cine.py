@@ -120,8 +120,16 @@ def screen(
 def chosen(
     infos: Sequence[ImageInfo], scores: Sequence[Scores], exam: ExamCode | None
 ) -> ImageInfo:
-    """The frame to analyse, with why: of the highest score for `exam`, else for any; the first of equals."""
-    best = max(_candidates(scores, exam), key=lambda item: (item[0], -item[1]), default=None)
+    """The frame to analyse, with why: of the highest score for `exam`, else for any; the first of equals.
+
+    An exam that the router does not know has no score in any frame.
+    """
+    known = exam is None or any(exam in given for given in scores)
+    best = max(
+        _candidates(scores, exam if known else None),
+        key=lambda item: (item[0], -item[1]),
+        default=None,
+    )
     if best is None:
         info = infos[0].model_copy(update={"frame_reason": "no frame could be scored"})
         if info.not_analysed is not None or info.colour is Colour.COLOUR:
@@ -132,6 +140,8 @@ def chosen(
         f"{_looked_at(infos, scores)}, it has the highest score for {_words(name)} "
         f"({score_text(score)})"
     )
+    if not known:
+        reason += f"; the router does not know {exam}"
     return infos[place].model_copy(update={"frame_reason": reason})
 
 

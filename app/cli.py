@@ -21,6 +21,7 @@ from app.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_
 from reports.content import to_json
 from reports.model import ExamCode, Outcome
 from reports.text import to_text
+from specialists.licence import research_only_of
 from specialists.manifest import Manifest, read_manifest
 from specialists.phantom_field import FieldShape
 
@@ -142,7 +143,8 @@ def specialists(
             return
     if as_json:
         entries = [
-            entry.model_dump(mode="json") | {"installed": entry.installed}
+            entry.model_dump(mode="json")
+            | {"installed": entry.installed, "research_only": research_only_of(entry, manifest)}
             for entry in manifest.specialists.values()
         ]
         typer.echo(json.dumps(entries, indent=2, ensure_ascii=False))

@@ -1,8 +1,8 @@
-"""The command line of experiments on what is installed: `ustri evaluate novelty`, `calipers`, `tta` and more."""
+"""The command line of experiments on what is installed: `ustri evaluate gate`, `transfer`, `tta` and more."""
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,8 +39,8 @@ judge = typer.Typer(
 )
 
 
-@judge.command(epilog="[bold]Example[/]  ustri evaluate novelty --data data --json novelty.json")
-def novelty(
+@judge.command(epilog="[bold]Example[/]  ustri evaluate gate --data data --json gate.json")
+def gate(
     data: DataRoot,
     dicom: Annotated[
         Path | None, typer.Option(help="A folder of further DICOM files to tell from known exams.")
@@ -51,35 +51,37 @@ def novelty(
     to: Json = None,
     data_dir: DataDir = None,
 ) -> None:
-    """How well foreign pictures are told from images of the known exams, and what of val is refused."""
+    """What is taken for an exam, for a wrong one or for none: also of scanners and organs left out."""
     with errors_as_exits():
         from app.colour import colour_of
         from reports.model import Colour
         from specialists.manifest import read_manifest
         from specialists.training.commands import FOREIGN_VIEWS
-        from specialists.training.novelty_trial import novelty_trial
+        from specialists.training.gate_trial import gate_trial
 
-        manifest = read_manifest(settings_with(data_dir).specialists_dir)
-        found = novelty_trial(
-            manifest,
+        found = gate_trial(
+            read_manifest(settings_with(data_dir).specialists_dir),
             data,
             FOREIGN_VIEWS,
             lambda rgb: colour_of(rgb) is Colour.COLOUR,
             dicom=dicom,
             cache=cache,
         )
-        _write(to, asdict(found))
-    table = Table("pictures", "n", "AUROC", "novelty refuses", "gate refuses", "refused", box=None)
-    for title, rows in (("val", found.val), ("", found.foreign), ("left out", found.left_out)):
-        for row in rows:
-            table.add_row(
-                f"{title} {row.group}".strip(),
-                str(row.n),
-                _interval(row.auroc),
-                _interval(row.novelty),
-                f"{row.quality:.3f}",
-                _interval(row.either),
-            )
+        _write(to, [asdict(row) for row in found])
+    table = Table(
+        "pictures", "", "n", "its exam", "another", "none", "flagged", "if named", box=None
+    )
+    for row in found:
+        table.add_row(
+            row.kind,
+            row.group,
+            str(row.n),
+            _interval(row.right),
+            _interval(row.wrong),
+            f"{row.refused:.3f}",
+            f"{row.flagged:.3f}",
+            f"{row.named:.3f}",
+        )
     out.print(table)
 
 
@@ -159,6 +161,61 @@ def comparison(
         apart_text = _interval(apart, sign=True)
         table.add_row(arm.task, arm.arm, name, _interval(value), apart_text, *numbers)
     out.print(table)
+
+
+@judge.command(
+    epilog="[bold]Examples[/]\n\nustri evaluate transfer breast_lesion breast_2cls --data data --out runs/transfer\n\n"
+    "ustri evaluate transfer breast_2cls --data data --run runs/one --without dataset=busi --out runs/transfer --write\n\n"
+    "ustri evaluate transfer lung_2cls --data data --run runs/one --by source --out runs/lung --write"
+)
+def transfer(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Trained together.")],
+    data: DataRoot,
+    folder: Annotated[
+        Path,
+        typer.Option("--out", help="Folder of the results; goes on with what lies there."),
+    ],
+    run: Annotated[
+        Path | None, typer.Option(help="Backbone and manifest of this folder; else the shipped.")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="dataset=NAME or device=NAME; repeatable. Else each in turn."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="`source`: leave the values of that column out in parts.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each training.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the training.")] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the figures into the manifest, for the cards.")
+    ] = False,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="With --write: the manifest of this folder; else that of --run."),
+    ] = None,
+) -> None:
+    """Train heads on the frozen backbone without a source, and judge them on all of that source.
+
+    All specialists of a source left out are trained in one run; `ustri train calibrate --left-out` reads the results.
+    The backbone itself has seen the source, unless `ustri train generalist --without` made it.
+    """
+    with errors_as_exits():
+        from specialists.training import transfer as trial_of
+        from specialists.training import transferred
+        from specialists.training.sources import Source
+        from specialists.training.specialist import SpecialistConfig
+
+        config = SpecialistConfig()
+        config = replace(config, steps=steps or config.steps, threads=threads or config.threads)
+        trial = trial_of.prepare(run, ids, (data, folder), config, by)
+        target = transferred.Target(trial=trial, folder=into or run) if write else None
+        sources = [Source.parse(text) for text in without or ()]
+        done = transferred.carry_out(trial, sources, target)
+    out.print(done.text, highlight=False, markup=False, soft_wrap=True)
+    for sentence in done.barred:
+        out.print(f"Not installed: {sentence}", highlight=False, markup=False, soft_wrap=True)
+    out.print(f"Wrote {folder}.", highlight=False, soft_wrap=True)
 
 
 @judge.command(epilog="[bold]Example[/]  ustri evaluate tta --data data --task breast_lesion")

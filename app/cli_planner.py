@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app.cli_training import DataRoot, train
+from app.cli_training import Arithmetic, DataRoot, train
 from app.terminal import DataDir, errors_as_exits, out, settings_with
 from specialists.manifest import Metric
 
@@ -39,6 +39,7 @@ def planner(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    precision: Arithmetic = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
 ) -> None:
     """Train the small planner on what the specialists answer, and judge it on unseen images."""
@@ -46,15 +47,24 @@ def planner(
         from planner.training import commands
         from planner.training.learn import LearnConfig
         from planner.training.reading import ReadConfig
+        from specialists.training.precision import Asked, Precision
 
+        asked = Asked(precision=Precision(precision), device=settings_with().device)
         config = commands.PlannerConfig(
-            read=ReadConfig(steps=read_steps, seed=seed),
-            learn=LearnConfig(steps=steps, seed=seed),
+            read=ReadConfig(steps=read_steps, seed=seed, compute=asked),
+            learn=LearnConfig(steps=steps, seed=seed, compute=asked),
             episodes=episodes,
             words=words,
             jobs=_jobs(),
         )
         user_dir = settings_with().specialists_dir
+        if lacking := commands.not_taught(user_dir):
+            out.print(
+                f"Not taught: {', '.join(lacking)}, for planner/training/requests.toml has no words for them. The planner "
+                "can be judged on the other exams, but with this router the rules plan.",
+                highlight=False,
+                soft_wrap=True,
+            )
         card, evaluation = commands.train_planner(
             data, folder, config, resume=resume, user_dir=user_dir
         )

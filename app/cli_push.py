@@ -131,7 +131,8 @@ def _anonymous(destination: Destination) -> bool:
 def _sender(settings: Settings, store: Store) -> tuple[Sender, Filing, Outbox]:
     check_client()
     outbox = outbox_of(settings, store)
-    filing = Filing(store, link_keys_of(settings))
+    keys = link_keys_of(settings)
+    filing = Filing(store, keys, research_accepted=settings.research_accepted)
     return Sender(outbox, filing), filing, outbox
 
 

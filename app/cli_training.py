@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -31,6 +31,13 @@ Steps = Annotated[
     typer.Option(min=1, help="Steps of the optimiser; else by the number of images of a new task."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the CPU; else one per core.")]
+Arithmetic = Annotated[
+    Literal["auto", "fp32", "bf16"],
+    typer.Option(
+        "--precision",
+        help="Of the passes; auto asks the device, and times a step on a CPU with bf16.",
+    ),
+]
 Labels = Annotated[
     str | None, typer.Option(help="New task: names of classes or points, by commas.")
 ]
@@ -47,14 +54,21 @@ RotateDeg = Annotated[
 def generalist(
     data: DataRoot,
     folder: Annotated[Path, typer.Option("--out", help="Folder of checkpoints and weights.")],
-    config: Annotated[Path | None, typer.Option(help="TOML; else the shipped one.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML (`compute.precision` too); else the shipped one.")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="A data set, or device=NAME, that it must not see; repeatable."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
 ) -> None:
     """Stage I: one backbone over every task whose CSV is there."""
     with errors_as_exits():
         from specialists.training import commands
 
-        written = commands.train_generalist(data, folder, config, resume=resume)
+        unseen = [name if "=" in name else f"dataset={name}" for name in without or ()]
+        written = commands.train_generalist(data, folder, config, unseen, resume=resume)
     out.print(f"Wrote {written}.", highlight=False)
 
 
@@ -72,6 +86,7 @@ def specialist(
     steps: Steps = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
     threads: Threads = None,
+    precision: Arithmetic = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where it was cut short.")] = False,
     title: Annotated[str | None, typer.Option(help="New task: what people call it.")] = None,
     labels: Labels = None,
@@ -88,6 +103,7 @@ def specialist(
     with errors_as_exits():
         from specialists.training import commands
         from specialists.training.own import Declared
+        from specialists.training.precision import Asked, Precision
         from specialists.training.specialist import SpecialistConfig
 
         folder = folder or settings_with().specialists_dir
@@ -102,10 +118,10 @@ def specialist(
         prepared = commands.prepare(ids, data, folder, declared)
         for note in prepared.notes:
             out.print(note, highlight=False, markup=False, soft_wrap=True)
-        given = {"steps": steps or prepared.steps, "threads": threads}
-        config = replace(
-            SpecialistConfig(seed=seed), **{name: n for name, n in given.items() if n is not None}
-        )
+        asked = Asked(precision=Precision(precision), device=settings_with().device)
+        config = SpecialistConfig(seed=seed, compute=asked)
+        config = replace(config, steps=steps or prepared.steps or config.steps)
+        config = replace(config, threads=threads or config.threads)
         trained = commands.train_prepared(prepared, data, folder, config, resume=resume)
     table = _figures_table({entry.id: list(entry.metrics) for entry in trained})
     out.print(table, f"\nWrote {folder}.", highlight=False)
@@ -119,6 +135,10 @@ def calibrate(
         Path | None,
         typer.Option("--out", help="Folder of the result; else where USTri uses specialists."),
     ] = None,
+    left_out: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of `ustri evaluate transfer`, whose sources it keeps to too."),
+    ] = None,
 ) -> None:
     """Calibrate trained specialists anew on `val`: thresholds, temperature, intervals, label sets."""
     with errors_as_exits():
@@ -126,7 +146,7 @@ def calibrate(
 
         user_dir = settings_with().specialists_dir
         folder = folder or user_dir
-        done = commands.calibrate_specialists(ids, data, folder, user_dir)
+        done = commands.calibrate_specialists(ids, data, folder, user_dir, left_out=left_out or ())
     out.print(_figures_table({entry.id: list(entry.metrics) for entry in done}))
     if any(entry.intervals for entry in done):
         out.print(_intervals_table({entry.id: entry.intervals for entry in done}))

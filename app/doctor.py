@@ -1,4 +1,4 @@
-"""What is right and what is not with this installation: specialists, device, and whether the planner sees."""
+"""What is right and what is not with this installation: specialists, device, training, and whether the planner sees."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -7,6 +7,9 @@ from app.planning import load_planning
 from app.settings import Settings
 from app.worker import load_tools
 from planner.run import Tools
+from reports.leaving import ACCEPTED_BY
+from specialists.licence import research_only_of
+from specialists.training.specialist import suited
 
 
 class Runner(Protocol):
@@ -50,6 +53,8 @@ def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
             says=f"{installed} installed, their weights whole and unaltered",
         ),
         _runtime(settings, tools),
+        *_licence(settings, tools),
+        Line(name="training", right=True, says=str(suited())),
     ]
     planning = load_planning(settings.model_copy(update={"planner_blind": True}), tools)
     ref = planning.chooser.ref
@@ -74,6 +79,20 @@ def _runtime(settings: Settings, tools: Tools) -> Line:
     if why is not None:
         says += f". OpenVINO does not run here, which costs time and no accuracy: {why}"
     return Line(name="runtime", right=why is None, says=says)
+
+
+def _licence(settings: Settings, tools: Tools) -> tuple[Line, ...]:
+    """What becomes of reports where weights are for research only."""
+    manifest = tools.manifest
+    installed = manifest.installed()
+    bound = sum(research_only_of(entry, manifest) is not None for entry in installed)
+    if not bound:
+        return ()
+    then = "their reports may become final and leave"
+    if not settings.research_accepted:
+        then = f"their reports stay here and preliminary; {ACCEPTED_BY} would let them leave"
+    says = f"for research only: {bound} of {len(installed)} specialists, as their cards say; {then}"
+    return (Line(name="weights", right=True, says=says),)
 
 
 def _what_then(settings: Settings) -> str:

@@ -21,12 +21,16 @@ _RENDERED = {
 
 
 class Filing:
-    """Reports of a store as DICOM instances; beside their originals where the links are kept and `keys` open them."""
+    """Reports of a store as DICOM instances; beside their originals where the links are kept and `keys` open them.
 
-    def __init__(self, store: Store, keys: LinkKeys | None) -> None:
+    `research_accepted` is the deployment's answer to `reports.leaving`.
+    """
+
+    def __init__(self, store: Store, keys: LinkKeys | None, *, research_accepted: bool) -> None:
         self._store = store
         self._links = Links(store)
         self._keys = keys
+        self._research_accepted = research_accepted
 
     def instances(self, wish: Wish) -> tuple[NewItem, ...]:
         """What is to be sent of the newest report.
@@ -40,8 +44,8 @@ class Filing:
         report = self._store.report(wish.analysis_id)
         if report is None:
             raise NotFound("There is no report to send yet.")
-        reason = may_leave(report) or (None if wish.force else worth_filing(report))
-        if reason is not None:
+        self._check(report)
+        if not wish.force and (reason := worth_filing(report)) is not None:
             raise PushRefused(reason)
         original = None if wish.unlinked else self._original(analysis, report)
         source = original or own_source(report, started_at=analysis.created_at)
@@ -66,8 +70,7 @@ class Filing:
         """
         analysis = self._store.analysis(item.analysis_id)
         report = self._version(item)
-        if (reason := may_leave(report)) is not None:
-            raise PushRefused(reason)
+        self._check(report)
         source = self._original(analysis, report) if item.linked else None
         if item.linked and source is None:
             raise LinkClosed(
@@ -82,6 +85,16 @@ class Filing:
                 source=source,
             ),
         )
+
+    def _check(self, report: Report) -> None:
+        """Return if the report may leave.
+
+        Raises:
+            PushRefused: it may not; the message says why and what would let it.
+        """
+        reason = may_leave(report, research_accepted=self._research_accepted)
+        if reason is not None:
+            raise PushRefused(reason)
 
     def _version(self, item: Item) -> Report:
         with self._store.read() as session:

@@ -121,7 +121,8 @@ def _post(settings: Settings, store: Store, link_keys: LinkKeys | None) -> Sende
     if destination is None:
         return None
     outbox = outbox_of(settings, store)
-    return SenderThread(outbox, Filing(store, link_keys), destination)
+    filing = Filing(store, link_keys, research_accepted=settings.research_accepted)
+    return SenderThread(outbox, filing, destination)
 
 
 @contextmanager

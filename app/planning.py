@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from app.errors import SettingsError
 from app.settings import Settings
 from planner.choose import Chooser
-from planner.errors import BackboneMisfit, PlannerFailed
+from planner.errors import BackboneMisfit, ExamsMisfit, PlannerFailed
+from planner.exam import routed_exams
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import Tools
+from reports.wording import clause
 from specialists.errors import Declined
 
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
     if settings.planner == "rules":
         return _rules("the settings ask for the rules")
     if settings.planner != "auto":
-        return _judged(settings, _load(settings, tools, Path(settings.planner).expanduser()))
+        folder = Path(settings.planner).expanduser()
+        _check_accepted(settings, folder)
+        return _judged(settings, _load(settings, tools, folder), tools)
     from planner.card import read_card
 
     card = read_card(shipped)
@@ -58,10 +62,11 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
         return _rules(f"there is no backbone through which {card.id} could see")
     try:
         chooser = _load(settings, tools, shipped)
-    except BackboneMisfit as error:
-        log.warning("The rules plan. %s", error)
-        return _rules(str(error))
-    found = _verdict(settings, chooser)
+    except (BackboneMisfit, ExamsMisfit) as error:
+        why = f"{card.id}, which ships, is not used until it is trained again: {clause(str(error))}"
+        log.warning("The rules plan: %s.", why)
+        return _rules(why)
+    found = _verdict(settings, chooser, tools)
     if not found.passed and not settings.planner_blind:
         log.warning("The rules plan. %s", found.sentence)
         return _rules(found.sentence)
@@ -72,9 +77,9 @@ def _rules(why: str) -> Planning:
     return Planning(chooser=Rules(read_protocols()), why_rules=why)
 
 
-def _judged(settings: Settings, chooser: "LlavaChooser") -> Planning:
+def _judged(settings: Settings, chooser: "LlavaChooser", tools: Tools) -> Planning:
     """That planner, where it looks at the image or may do without."""
-    found = _verdict(settings, chooser)
+    found = _verdict(settings, chooser, tools)
     if not found.passed and not settings.planner_blind:
         raise SettingsError(
             f"USTRI_PLANNER: {found.sentence} Set USTRI_PLANNER_BLIND=true to use it all the same; every report then "
@@ -88,27 +93,41 @@ def _with(chooser: "LlavaChooser", verdict: "Verdict") -> Planning:
     return Planning(chooser=chooser, verdict=verdict)
 
 
+def _check_accepted(settings: Settings, folder: Path) -> None:
+    """Return if a planner that `ustri train planner` did not make may plan by its licence, which is logged.
+
+    Raises:
+        SettingsError: the settings do not accept that it is for research only.
+        WeightsError: its card is not readable.
+    """
+    from planner.card import LLAVA_MED_LICENCE, read_card
+
+    if read_card(folder) is not None:
+        return
+    log.warning("Licence of the planner in %s: %s", folder, LLAVA_MED_LICENCE)
+    if settings.accept_research_licence == "no":
+        raise SettingsError(
+            f"USTRI_PLANNER names a planner under this licence: {LLAVA_MED_LICENCE} Set "
+            "USTRI_ACCEPT_RESEARCH_LICENCE=plan to accept it: reports then stay preliminary and do not leave; with "
+            "=release they may."
+        )
+
+
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     # Here, so that torch is loaded only where a planner needs it.
     from planner.backbones import Backbones
+    from planner.card import check_exams, read_card
     from planner.llava import Budget
-    from planner.load import Placement, licence_of, load_planner
+    from planner.load import Placement, load_planner
 
-    licence, research_only = licence_of(folder)
-    if research_only:
-        log.warning("Licence of the planner in %s: %s", folder, licence)
-        if settings.accept_research_licence == "no":
-            raise SettingsError(
-                f"USTRI_PLANNER names a planner under this licence: {licence} Set USTRI_ACCEPT_RESEARCH_LICENCE=plan "
-                "to accept it: reports then stay preliminary and do not leave; with =release they may."
-            )
     placement = Placement(
         device=settings.device, precision=settings.planner_precision, threads=settings.threads
     )
     backbones = tools if isinstance(tools, Backbones) else None
+    routed = routed_exams(tools.manifest, read_protocols().router.specialist)
+    if (card := read_card(folder)) is not None:
+        check_exams(card, routed)
     chooser = load_planner(folder, placement, backbones)
-    released = research_only and settings.accept_research_licence == "release"
-    chooser.ref = chooser.ref.model_copy(update={"released": released})
     if settings.planner_margin is not None:
         chooser.least_margin = settings.planner_margin
     chooser.budget = Budget(step_s=settings.planner_step_s)
@@ -116,12 +135,19 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaChooser":
     return chooser
 
 
-def _verdict(settings: Settings, chooser: "LlavaChooser") -> "Verdict":
+def _verdict(settings: Settings, chooser: "LlavaChooser", tools: Tools) -> "Verdict":
     """Whether it looks at the image, from an earlier start with the same weights and margin, or tested now."""
     from planner.looking import EDITION, Verdict, looks
 
     path = settings.data_dir / "planner" / f"{chooser.ref.sha256[:16]}.json"
-    made_by = [EDITION, chooser.ref.sha256, chooser.least_margin, settings.planner_precision]
+    exams = routed_exams(tools.manifest, read_protocols().router.specialist)
+    made_by = [
+        EDITION,
+        chooser.ref.sha256,
+        chooser.least_margin,
+        settings.planner_precision,
+        list(exams),
+    ]
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["made_by"] == made_by:
@@ -129,7 +155,7 @@ def _verdict(settings: Settings, chooser: "LlavaChooser") -> "Verdict":
     except (OSError, ValueError, KeyError, TypeError):
         log.info("Whether the planner looks at the image is tested now.")
     try:
-        found = looks(chooser)
+        found = looks(chooser, exams)
     except (PlannerFailed, Declined, RuntimeError, ValueError) as error:
         log.warning("The planner failed its test: %s.", type(error).__name__)
         return Verdict(changed=0.0, kept=0.0, unsure=1.0, comparisons=0)

@@ -29,7 +29,16 @@ from planner.exam import COLOUR_REFUSED
 from reports.model import Colour, ExamCode, ImageInfo, Report
 from specialists.card import Card, card_of
 from specialists.errors import Declined, Unavailable
-from specialists.manifest import DataSource, Kind, Metric, Roi, SpecialistEntry, Threshold
+from specialists.licence import research_only_of
+from specialists.manifest import (
+    DataSource,
+    Kind,
+    Manifest,
+    Metric,
+    Roi,
+    SpecialistEntry,
+    Threshold,
+)
 from specialists.result import Result
 
 router = APIRouter(responses=PROBLEMS)
@@ -41,7 +50,10 @@ _PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
 
 
 class Listed(BaseModel):
-    """A specialist, and whether it can run; `not_installed` says why not."""
+    """A specialist, and whether it can run; `not_installed` says why not.
+
+    `research_only` says why its weights and its backbone's may be used for research only.
+    """
 
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
@@ -61,6 +73,7 @@ class Listed(BaseModel):
     absence_known: bool
     thresholds: dict[str, Threshold]
     training_data: tuple[DataSource, ...]
+    research_only: str | None = None
     metrics: tuple[Metric, ...]
     model: str
     sha256: str | None
@@ -192,7 +205,7 @@ def list_specialists(
     """The closed tool set: what is installed, and why the rest is not; a page where Accept prefers one."""
     if wants_page(accept_header):
         return _varying(list_page(served.manifest))
-    listed = [Listed.model_validate(entry) for entry in served.manifest.specialists.values()]
+    listed = [_entry(entry, served.manifest) for entry in served.manifest.specialists.values()]
     return _varying(JSONResponse([entry.model_dump(mode="json") for entry in listed], OK))
 
 
@@ -204,7 +217,7 @@ def show_card(
 ) -> Response:
     """Its model card: use, data, figures, limits, thresholds, provenance; a page where Accept prefers one."""
     entry = _listed(served, specialist_id)
-    card = card_of(entry, served.manifest.stand_in(entry))
+    card = card_of(entry, served.manifest)
     if wants_page(accept_header):
         return _varying(card_page(card))
     return _varying(JSONResponse(card.model_dump(mode="json"), OK))
@@ -252,6 +265,11 @@ def ready(served: Served) -> dict[str, str]:
         "weights": "loaded",
         "doorbell": served.doorbell.state,
     }
+
+
+def _entry(entry: SpecialistEntry, manifest: Manifest) -> Listed:
+    research_only = research_only_of(entry, manifest)
+    return Listed.model_validate(entry).model_copy(update={"research_only": research_only})
 
 
 def _listed(served: Services, specialist_id: str) -> SpecialistEntry:

@@ -41,7 +41,7 @@ ANALYSIS_BODY = _multipart(
         "exam": {
             "type": "string",
             "enum": list(ExamCode),
-            "description": "The exam; else the image says.",
+            "description": "The exam; else the image says. One that is not served here is refused by its name.",
         },
         "question": {
             "type": "string",

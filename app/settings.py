@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     )
     planner: str = Field(
         default="auto",
-        description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules), "
-        "`rules`, or the folder of a LLaVA planner.",
+        description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules "
+        "and was trained on this backbone and for all exams of the router; else the rules), `rules`, or the folder of a LLaVA planner.",
     )
     planner_precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Precision of the planner; `auto`: bf16 on CUDA, fp32 on a CPU."
@@ -101,8 +101,8 @@ class Settings(BaseSettings):
     )
     accept_research_licence: Literal["no", "plan", "release"] = Field(
         default="no",
-        description="Whether a planner whose weights are for research only may plan, and whether its reports may become "
-        "final and leave.",
+        description="What is accepted of weights for research only. `plan`: LLaVA-Med may plan; `release`: and reports "
+        "that such weights made, all that ship among them, may become final and leave.",
     )
     limit_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request that is read, in bytes."
@@ -249,6 +249,11 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """The store's address: as set, else a SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'ustri.db'}"
+
+    @property
+    def research_accepted(self) -> bool:
+        """Whether reports that weights for research only made may become final and leave."""
+        return self.accept_research_licence == "release"
 
     @property
     def images_dir(self) -> Path:

@@ -22,6 +22,7 @@ from app.responses import OK, SEE_OTHER, Problem, problem_of
 from app.services import Services, services
 from app.stepping import rules_of, strip_of
 from app.tables import JobState
+from planner.exam import unserved
 from planner.protocols import read_protocols
 from reports.interval import caveat
 from reports.model import (
@@ -36,6 +37,7 @@ from reports.model import (
 )
 from reports.overlay import to_svg_layers, view_box
 from reports.wording import digits, exam_basis, number, score_text
+from specialists.manifest import Manifest
 
 HERE = Path(__file__).parent
 ROWS = 25
@@ -193,7 +195,7 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
         OK if problem is None else problem.status,
         problem=problem,
         rows=rows,
-        exams=exam_titles().items(),
+        exams=exam_choices(served.manifest).items(),
         limit_bytes=served.settings.limit_bytes,
         newer=f"/?page={page - 1}" if page > 1 else None,
         older=f"/?page={page + 1}" if len(found) > last else None,
@@ -270,6 +272,15 @@ def _summary(report: Report) -> str:
 def exam_titles() -> dict[ExamCode, str]:
     """The exams that a protocol covers, with their titles, in protocol order."""
     return {code: protocol.title for code, protocol in read_protocols().exams.items()}
+
+
+def exam_choices(manifest: Manifest) -> dict[ExamCode, str]:
+    """The exams to choose from, in protocol order; a title says where the exam is not served here."""
+    protocols = read_protocols()
+    return {
+        code: f"{title} (not served here)" if unserved(code, protocols, manifest) else title
+        for code, title in exam_titles().items()
+    }
 
 
 def layers_of(report: Report) -> tuple[Layer, ...]:

@@ -20,6 +20,7 @@ from reports.model import (
     MeasurementState,
 )
 from reports.wording import score_text
+from specialists.elsewhere import held_by_sets
 from specialists.result import ClassifyResult, DetectResult, RegressResult, SegmentResult
 
 PRESENCE = "presence"
@@ -120,7 +121,7 @@ def _finding(
     items = _of_slot(plan, question.slot, evidence)
     outlines = _labelled(_of_slot(plan, question.confirmed_by, evidence), question.outlined_as)
     state, reason = _state(plan, question, len(outlines))
-    score, label_set = None, None
+    score, label_set, held = None, None, None
     match plan.case.state.result(question.slot):
         case DetectResult() as result:
             score = result.score
@@ -130,6 +131,8 @@ def _finding(
         case ClassifyResult() as result:
             score = result.scores[question.score_of or best_class(result)]
             label_set = result.label_set
+            if label_set is not None:
+                held = held_by_sets(plan.case.manifest.specialist(result.specialist))
         case None:
             items = outlines
         case _:
@@ -141,6 +144,7 @@ def _finding(
         reason=reason,
         score=score,
         label_set=label_set,
+        held_elsewhere=held,
         evidence=tuple(item.id for item in items),
     )
 

@@ -1,11 +1,14 @@
 """What is known of a planner's weights: `planner.toml` beside them."""
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from planner.errors import ExamsMisfit
+from reports.model import ExamCode
 from specialists.errors import WeightsError
 from specialists.manifest import Metric, Threshold
 
@@ -35,7 +38,8 @@ class TemplateText(BaseModel):
 class PlannerCard(BaseModel):
     """A planner's name, content, licence and figures.
 
-    `sha256` is of `model.safetensors`; `not_worse_than_rules` says whether the evaluation lets it be the default.
+    `sha256` is of `model.safetensors`; `not_worse_than_rules` says whether the evaluation lets it be the default; `exams`
+    are those that it was taught.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,6 +50,7 @@ class PlannerCard(BaseModel):
     research_only: bool = False
     margin: Threshold
     not_worse_than_rules: bool = False
+    exams: tuple[ExamCode, ...] = ()
     template: TemplateText = TemplateText()
     metrics: tuple[Metric, ...] = ()
 
@@ -63,3 +68,17 @@ def read_card(folder: Path) -> PlannerCard | None:
         return PlannerCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise WeightsError(f"The planner's card {path} cannot be used: {error}") from error
+
+
+def check_exams(card: PlannerCard, routed: Iterable[ExamCode]) -> None:
+    """Raise unless the planner was taught every exam that the router tells apart.
+
+    Raises:
+        ExamsMisfit: it was not; the message names what it lacks.
+    """
+    if lacking := [exam.value for exam in routed if exam not in card.exams]:
+        taught = ", ".join(card.exams) or "none that its card names"
+        raise ExamsMisfit(
+            f"The planner was taught these exams: {taught}; the router tells {', '.join(lacking)} apart too: train the "
+            "planner again."
+        )

@@ -20,6 +20,11 @@ from specialists.result import ClassifyResult, Component, DetectResult, Result, 
 ROUTER_CHECK = "exam: router against request"
 PLANNER_CHECK = "exam: planner against router"
 
+UNLIKE = (
+    " It may be of a scanner or of a kind that no specialist has learnt from, so that accuracies "
+    "measured on known scanners may not hold for it."
+)
+
 LEAST_BOX_IOU = 0.5
 """Below it a box and an outline are not the same thing: the overlap at which PASCAL VOC (Everingham 2010,
 section 4.2) counts a detection as correct."""
@@ -59,9 +64,13 @@ def _novelty_check(case: Case) -> tuple[Check, ...]:
     if distance is None or model is None or "novelty" not in model.thresholds:
         return ()
     limit = model.thresholds["novelty"].value
-    detail = f"Its distance from them is {distance:.2f}; beyond {limit:.2f} it would be refused."
-    outcome = CheckOutcome.AGREE if distance <= limit else CheckOutcome.FLAG
-    return (Check(name=NOVELTY_CHECK, outcome=outcome, detail=detail),)
+    detail = (
+        f"Its distance from them is {distance:.2f}; an image is unlike them beyond {limit:.2f}."
+    )
+    if distance <= limit:
+        return (Check(name=NOVELTY_CHECK, outcome=CheckOutcome.AGREE, detail=detail),)
+    detail += UNLIKE
+    return (Check(name=NOVELTY_CHECK, outcome=CheckOutcome.FLAG, detail=detail),)
 
 
 def _router_check(case: Case) -> tuple[Check, ...]:
@@ -71,6 +80,11 @@ def _router_check(case: Case) -> tuple[Check, ...]:
     result = case.state.result(case.protocols.router.slot)
     if not isinstance(result, ClassifyResult):
         detail = "The router gave no answer, so the requested exam stands unchecked."
+        return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
+    if requested.value not in result.scores:
+        detail = (
+            f"The router does not know {requested.value}, so the requested exam stands unchecked."
+        )
         return (Check(name=ROUTER_CHECK, outcome=CheckOutcome.SKIPPED, detail=detail),)
     code, score = best_exam(result)
     detail = f"The request names {requested.value}; the router's best is {code.value} ({score_text(score)})."
@@ -165,7 +179,7 @@ def _classes(one: Result | None, other: Result | None, row: CheckRow) -> Verdict
         f"{one.specialist}: {best} ({score_text(one.scores[best])}); "
         f"{other.specialist}: {among} ({score_text(other.scores[among])})."
     )
-    return best == among, detail
+    return row.counterparts.get(best, best) == among, detail
 
 
 def _class_presence(one: Result | None, other: Result | None, row: CheckRow) -> Verdict | None:

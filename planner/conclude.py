@@ -9,8 +9,10 @@ from planner.checks import checks_of
 from planner.errors import HashMissing
 from planner.legal import Plan, plan_for
 from reports.content import content_sha256
-from reports.model import ModelRef, Outcome, PlannerRef, Provenance, Report, RequestInfo
+from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
 from reports.wording import clause, word
+from specialists.licence import research_only
+from specialists.manifest import ModelEntry, SpecialistEntry
 
 READ_BY_PLANNER = (
     "No keyword of the question told what it asks for, so the planner chose what to run; "
@@ -51,7 +53,7 @@ def conclude(case: Case, identity: Identity) -> Report:
         models=_models(case),
         planner=case.planner,
         content_sha256="",
-        research_only=_research_only(case.planner),
+        research_only=_research_only(case),
     )
     report = word(
         Report(
@@ -82,11 +84,18 @@ def conclude(case: Case, identity: Identity) -> Report:
     return report.model_copy(update={"provenance": hashed})
 
 
-def _research_only(planner: PlannerRef) -> str | None:
-    """Why the report may neither become final nor leave; None where nothing speaks against it."""
-    if not planner.research_only or planner.released:
-        return None
-    return f"It was planned by {planner.id}, whose weights may be used for research only"
+def _research_only(case: Case) -> str | None:
+    """Which of the weights that took part may be used for research only, and why; None where none of them."""
+    used: dict[str, ModelEntry | SpecialistEntry] = {}
+    for entry in _ran(case):
+        if (backbone := case.manifest.models.get(entry.model)) is not None:
+            used[backbone.id] = backbone
+        used[entry.id] = entry
+    reasons = [research_only(used.values(), case.manifest)]
+    if case.planner.research_only:
+        planner = f"the weights of the planner {case.planner.id}"
+        reasons.append(f"{planner} may be used for research only, by their own licence")
+    return "; ".join(reason for reason in reasons if reason is not None) or None
 
 
 def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:
@@ -136,6 +145,11 @@ def _models(case: Case) -> tuple[ModelRef, ...]:
         models[entry.model] = entry.backbone_sha256 or (backbone.sha256 if backbone else None)
         models[entry.id] = record.result.sha256 if record.result else entry.sha256
     return tuple(_ref(name, sha256) for name, sha256 in models.items())
+
+
+def _ran(case: Case) -> list[SpecialistEntry]:
+    actions = dict.fromkeys(record.step.action for record in case.records)
+    return [case.manifest.specialist(action) for action in actions if action != STOP]
 
 
 def _ref(name: str, sha256: str | None) -> ModelRef:

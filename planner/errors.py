@@ -7,6 +7,7 @@ PlannerError
 ├── ResultMisfit      a specialist answered with another kind or other labels than its slot holds
 ├── HashMissing       a model that took part has no SHA-256 to be named by
 ├── BackboneMisfit    a planner sees through a backbone that is not here
+├── ExamsMisfit       a planner was not taught all exams that the router tells apart
 └── PlannerFailed     a planning model gave no scores to rely on: the rules decide
 """
 
@@ -39,6 +40,10 @@ class HashMissing(PlannerError):
 
 class BackboneMisfit(PlannerError, WeightsError):
     """A planner was trained on the features of another backbone; the message names both."""
+
+
+class ExamsMisfit(PlannerError, WeightsError):
+    """A planner was taught fewer exams than the router tells apart; the message names those it lacks."""
 
 
 class PlannerFailed(PlannerError):

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 from planner.case import EXPECT, Case, best_class
 from planner.errors import ThresholdMissing
+from planner.protocols import Protocols
 from planner.question import UNMATCHED, Asked, read_question
 from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
-from reports.wording import score_text
+from reports.wording import clause, score_text
+from specialists.gate import REFUSED, UNNAMED, limit_of
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
 
@@ -43,8 +45,18 @@ def check_thresholds(manifest: Manifest, router: str) -> None:
             _threshold(manifest, router, name)
 
 
+def routed_exams(manifest: Manifest, router: str) -> tuple[ExamCode, ...]:
+    """The exams that the router tells apart, in its order; none where it is not in the manifest."""
+    entry = manifest.specialists.get(router)
+    known = {exam.value: exam for exam in ExamCode}
+    return () if entry is None else tuple(known[label] for label in entry.labels if label in known)
+
+
 def decide_exam(case: Case) -> ExamDecision:
     """The exam of the case, as far as its records tell."""
+    requested = case.request.exam
+    if requested is not None and (why := unserved(requested, case.protocols, case.manifest)):
+        return ExamDecision(info=_exam_info(case, requested, None), refusal=why)
     if case.image.not_analysed is not None:
         info = _exam_info(case, case.request.exam, None)
         return ExamDecision(info=info, refusal=case.image.not_analysed)
@@ -56,23 +68,45 @@ def decide_exam(case: Case) -> ExamDecision:
     return _fit_question(case, decision, decision.info.code)
 
 
-def not_installed(case: Case, specialists: tuple[str, ...]) -> str:
+def not_installed(manifest: Manifest, specialists: tuple[str, ...]) -> str:
     """Those of `specialists` without weights, with the manifest's reasons, as part of a sentence."""
-    by_reason: dict[str | None, list[str]] = {}
-    there = installed(case, specialists)
-    for name in specialists:
-        if name not in there:
-            entry = case.manifest.specialists.get(name)
-            by_reason.setdefault(entry.not_installed if entry else None, []).append(name)
     return "; ".join(
         ", ".join(names) + (f" ({reason.rstrip('.')})" if reason else "")
-        for reason, names in by_reason.items()
+        for reason, names in _without_weights(manifest, specialists).items()
     )
 
 
-def installed(case: Case, specialists: tuple[str, ...]) -> tuple[str, ...]:
+def unserved(code: ExamCode, protocols: Protocols, manifest: Manifest) -> str | None:
+    """Return why the exam is refused by its name: nothing that it requires is installed; None where something is."""
+    protocol = protocols.exams[code]
+    required = [step.slot for step in protocol.steps if step.required]
+    if installed(manifest, protocol.specialists(required)):
+        return None
+    every = protocol.specialists(step.slot for step in protocol.steps)
+    missing = "; ".join(
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed"
+        + (f" ({clause(reason)})" if reason else "")
+        for reason, names in _without_weights(manifest, every).items()
+    )
+    return f"{protocol.title} is not served here: {missing}."
+
+
+def _without_weights(
+    manifest: Manifest, specialists: tuple[str, ...]
+) -> dict[str | None, list[str]]:
+    """Those of `specialists` without weights, by the manifest's reason."""
+    there = installed(manifest, specialists)
+    by_reason: dict[str | None, list[str]] = {}
+    for name in specialists:
+        if name not in there:
+            entry = manifest.specialists.get(name)
+            by_reason.setdefault(entry.not_installed if entry else None, []).append(name)
+    return by_reason
+
+
+def installed(manifest: Manifest, specialists: tuple[str, ...]) -> tuple[str, ...]:
     """Those of `specialists` that have weights."""
-    entries = case.manifest.specialists
+    entries = manifest.specialists
     return tuple(s for s in specialists if s in entries and entries[s].installed)
 
 
@@ -102,9 +136,9 @@ def _route(case: Case) -> ExamDecision:
     router, requested = case.protocols.router, case.request.exam
     record = next(iter(case.state.slots.get(router.slot, ())), None)
     if record is None:
-        if installed(case, (router.specialist,)):
+        if installed(case.manifest, (router.specialist,)):
             return ExamDecision(info=_exam_info(case, requested, None), routed=False)
-        why = f"the router is not installed: {not_installed(case, (router.specialist,))}"
+        why = f"the router is not installed: {not_installed(case.manifest, (router.specialist,))}"
     elif isinstance(record.result, ClassifyResult):
         return _judge(case, record.result)
     else:
@@ -161,6 +195,9 @@ def _disagreement(case: Case, code: ExamCode, score: float) -> str | None:
 def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
     router, requested = case.protocols.router.specialist, case.request.exam
     code, score = best_exam(result)
+    reason = _far(case, result, code if requested is None else requested)
+    if reason is not None and requested is None:
+        return ExamDecision(info=_exam_info(case, None, score), refusal=reason)
     if requested is None:
         accept = _threshold(case.manifest, router, ACCEPT)
         if score < accept:
@@ -174,22 +211,54 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
             )
         info = _exam_info(case, code, score)
         return ExamDecision(info=info, refusal=_disagreement(case, code, score))
+    if requested.value not in result.scores:  # A router that does not know it cannot contradict it.
+        return ExamDecision(info=_exam_info(case, requested, None))
     contradiction = _threshold(case.manifest, router, CONTRADICTION)
     if code != requested and score >= contradiction:
+        served = unserved(code, case.protocols, case.manifest) is None
+        other = f", or a request for {code.value}" if served else ""
         return ExamDecision(
             info=_exam_info(case, code, score),
             refusal=(
                 f"The request names {requested.value}, but the image was recognised as {code.value} "
                 f"with a router score of {score_text(score)} (contradiction from {contradiction:.2f}). It "
-                f"would need an image of the requested exam, or a request for {code.value}."
+                f"would need an image of the requested exam{other}."
             ),
         )
-    return ExamDecision(info=_exam_info(case, requested, result.scores.get(requested.value)))
+    info = _exam_info(case, requested, result.scores.get(requested.value))
+    return ExamDecision(info=info, refusal=reason)
+
+
+def _far(case: Case, result: ClassifyResult, code: ExamCode) -> str | None:
+    """Why the image is not taken for that exam, however sure the router is; null if it may be."""
+    entry = case.manifest.specialists[case.protocols.router.specialist]
+    model = case.manifest.models.get(entry.model)
+    named = case.request.exam is not None
+    distance = (result.exam_distances or {}).get(code.value)
+    if model is None or distance is None:
+        return None
+    limit = limit_of(model, REFUSED if named else UNNAMED, code.value)
+    if distance <= limit:
+        return None
+    apart = f"(distance {distance:.2f}, limit {limit:.2f})"
+    title = case.protocols.exams[code].title
+    if named:
+        return (
+            f"The request names {code.value}, but the image does not look like {title}, whatever "
+            f"the scanner {apart}. It would need an image of the requested exam."
+        )
+    return (
+        "No exam was recognised: the image seems to show none of those that are known. The nearest "
+        f"is {title}, but the image is too far from its images {apart}. If the exam is known, name "
+        "it in the request."
+    )
 
 
 def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDecision:
     asked = read_question(case.request.question, code, case.protocols)
     protocol = case.protocols.exams[code]
+    if why := unserved(code, case.protocols, case.manifest):
+        return replace(decision, asked=asked, refusal=why)
     if not asked.own and not _left_to_planner(case):
         refusal = _foreign_refusal(case, asked, decision.info.title)
         return replace(decision, asked=asked, refusal=refusal)
@@ -199,12 +268,12 @@ def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDec
     asks = asked.own or protocol.questions
     slots = {question.slot for question in asks if protocol.step(question.slot).required}
     specialists = protocol.specialists(protocol.closure(slots))
-    if not installed(case, specialists):
+    if not installed(case.manifest, specialists):
         return replace(
             decision,
             refusal=(
-                f"{protocol.title} cannot be analysed yet. It would need specialists that are not "
-                f"installed: {not_installed(case, specialists)}."
+                f"What is asked of {protocol.title} is not served here. It would need specialists that "
+                f"are not installed: {not_installed(case.manifest, specialists)}."
             ),
         )
     return decision
@@ -232,7 +301,7 @@ def _foreign_refusal(case: Case, asked: Asked, title: str) -> str:
         protocol = case.protocols.exams[code]
         asks = protocol.questions if question is None else (question,)
         wanted += protocol.specialists(protocol.closure(q.slot for q in asks))
-    gap = not_installed(case, tuple(dict.fromkeys(wanted)))
+    gap = not_installed(case.manifest, tuple(dict.fromkeys(wanted)))
     needs = f" and specialists that are not installed: {gap}" if gap else ""
     return (
         f"The question asks for {labels}, but the image was taken as {title}. "

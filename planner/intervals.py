@@ -2,6 +2,7 @@
 
 from planner.case import Case, Record
 from reports.interval import Calibrated, Interval, NoInterval
+from specialists.elsewhere import held_by_interval
 from specialists.manifest import MeasuredInterval, SpecialistEntry
 
 
@@ -29,4 +30,10 @@ def _calibrated(
         other = case.manifest.specialists.get(name)
         if other is None or other.sha256 != sha256:
             return NoInterval(reason=f"it was calibrated together with another {name}")
-    return Interval(form=item.form, low=item.low, high=item.high, coverage=item.level)
+    return Interval(
+        form=item.form,
+        low=item.low,
+        high=item.high,
+        coverage=item.level,
+        elsewhere=held_by_interval(entry, item.measurement),
+    )

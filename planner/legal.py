@@ -5,9 +5,9 @@ from functools import cached_property
 
 from planner.case import Case, Record
 from planner.choose import STOP_ACTION, Action
-from planner.exam import ExamDecision, decide_exam, installed, not_installed
+from planner.exam import ExamDecision, decide_exam, installed, not_installed, routed_exams
 from planner.protocols import Condition, Need, Protocol, ProtocolStep, Question
-from reports.model import ChosenBy, ExamCode
+from reports.model import ChosenBy
 from specialists.manifest import Roi
 
 
@@ -112,11 +112,11 @@ class Plan:
         return bool((self.case.request.question or "").strip())
 
     def _routing(self) -> tuple[Action, ...]:
-        """The router: without an expectation, then with each exam that a planner which looks at the image may see."""
+        """The router: without an expectation, then with each exam that it knows and a planner that looks may see."""
         router = self.case.protocols.router
-        expectations = (None, *ExamCode) if self.case.sees else (None,)
+        known = routed_exams(self.case.manifest, router.specialist) if self.case.sees else ()
         return tuple(
-            Action(name=router.specialist, slot=router.slot, expect=exam) for exam in expectations
+            Action(name=router.specialist, slot=router.slot, expect=exam) for exam in (None, *known)
         )
 
     def why_open(self, slot: str) -> str:
@@ -130,8 +130,8 @@ class Plan:
         declined = [record.declined for record in records if record.declined]
         if declined:
             return "; ".join(sentence.rstrip(".") for sentence in declined)
-        if not installed(self.case, step.specialists):
-            return f"not installed: {not_installed(self.case, step.specialists)}"
+        if not installed(self.case.manifest, step.specialists):
+            return f"not installed: {not_installed(self.case.manifest, step.specialists)}"
         need = self._unmet(step)
         if need is None:
             if self.stopped_by_model:
@@ -169,7 +169,9 @@ class Plan:
 
     def _left(self, step: ProtocolStep) -> list[str]:
         tried = self.case.state.tried(step.slot)
-        return [name for name in installed(self.case, step.specialists) if name not in tried]
+        return [
+            name for name in installed(self.case.manifest, step.specialists) if name not in tried
+        ]
 
     def _on_regions(self, step: ProtocolStep, specialist: str) -> list[Action]:
         """The specialist on each region that it may read: the detector's box first, then the whole image."""
@@ -183,7 +185,7 @@ class Plan:
     def _needs(self, step: ProtocolStep) -> list[Need]:
         """The protocol's needs, then those of the manifest."""
         needs = list(step.needs)
-        for name in installed(self.case, step.specialists):
+        for name in installed(self.case.manifest, step.specialists):
             entry = self.case.manifest.specialists[name]
             slots = [*entry.requires]
             if entry.roi is Roi.REQUIRED and step.roi is not None:

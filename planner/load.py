@@ -108,16 +108,6 @@ def load_planner(
     )
 
 
-def licence_of(folder: Path) -> tuple[str, bool]:
-    """The licence of a planner's weights, and whether it allows research only; without a card, LLaVA-Med's.
-
-    Raises:
-        WeightsError: the card is not readable.
-    """
-    card = read_card(folder)
-    return (LLAVA_MED_LICENCE, True) if card is None else (card.licence, card.research_only)
-
-
 def image_inputs_of(config: LlavaConfig, backbones: Backbones | None) -> ImageInputs:
     """What the configured vision tower reads of an image.
 

@@ -66,8 +66,12 @@ class Verdict:
         )
 
 
-def looks(planner: Sighted) -> Verdict:
+def looks(planner: Sighted, exams: Iterable[ExamCode] = ExamCode) -> Verdict:
     """The verdict over drawn images, noise and three requests, one of which fits each drawn exam.
+
+    Args:
+        planner: asked for its first choice.
+        exams: those that the router tells apart, of which the planner may expect each.
 
     Raises:
         PlannerFailed: a score is not finite.
@@ -77,8 +81,10 @@ def looks(planner: Sighted) -> Verdict:
     changed: list[bool] = []
     kept: list[bool] = []
     unsure: list[bool] = []
+    router = read_protocols().router.specialist
+    legal = (router, *(f"{router}@{exam.value}" for exam in exams))
     for request in REQUESTS:
-        turn = _turn(request)
+        turn = Turn(request_exam=None, question=request, state=NOTHING_YET, legal=legal)
         chosen = {
             kind: [_decision(planner, image, turn) for image in images]
             for kind, images in pictures.items()
@@ -95,13 +101,6 @@ def looks(planner: Sighted) -> Verdict:
         unsure=_share(unsure),
         comparisons=len(changed),
     )
-
-
-def _turn(request: str | None) -> Turn:
-    """The first choice of a case: which exam the router should expect."""
-    router = read_protocols().router.specialist
-    legal = (router, *(f"{router}@{exam.value}" for exam in ExamCode))
-    return Turn(request_exam=None, question=request, state=NOTHING_YET, legal=legal)
 
 
 def _decision(planner: Sighted, image: Image, turn: Turn) -> str | None:

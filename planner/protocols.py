@@ -115,6 +115,8 @@ class CheckRow(_Table):
     slots: tuple[Slot, Slot]
     structure: str | None = None
     absent_class: str | None = None
+    counterparts: dict[str, str] = {}
+    """Of two classifiers: what the second calls a class of the first, where its name is another."""
 
 
 class Protocol(_Table):

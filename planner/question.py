@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 from planner.protocols import Protocols, Question
@@ -57,17 +58,25 @@ def read_question(text: str | None, exam: ExamCode, protocols: Protocols) -> Ask
     hits = _hits(plain, protocols)
     own_hits = [hit for hit in hits if hit.exam == exam]
     asked = {hit.question.id for hit in own_hits if hit.question}
-    foreign = [
-        (hit.exam, hit.question)
-        for hit in hits
-        if hit.exam != exam and not any(hit.overlaps(own) for own in own_hits)
-    ]
+    others = [h for h in hits if h.exam != exam and not any(h.overlaps(own) for own in own_hits)]
+    foreign = [(hit.exam, hit.question) for hit in others if hit.exam is _meant(hit, others)]
     own = tuple(question for question in questions if question.id in asked)
     unique = tuple(pair for n, pair in enumerate(foreign) if pair not in foreign[:n])
     if own or unique:
         return Asked(own=own, foreign=unique, narrowed=True, note=_heard(own, protocols, unique))
     note = None if own_hits else UNMATCHED
     return Asked(own=questions, note=note)
+
+
+def _meant(hit: _Hit, hits: list[_Hit]) -> ExamCode:
+    """Return the exam that shared words are of: one that other words of the text are of alone, else the first."""
+    sharing = _sharing(hit, hits)
+    alone = {other.exam for other in hits if len(set(_sharing(other, hits))) == 1}
+    return next((exam for exam in sharing if exam in alone), sharing[0])
+
+
+def _sharing(hit: _Hit, hits: list[_Hit]) -> list[ExamCode]:
+    return [other.exam for other in hits if (other.start, other.end) == (hit.start, hit.end)]
 
 
 def _heard(
@@ -91,9 +100,18 @@ def _plain(text: str) -> str:
     return " ".join(folded.split())
 
 
+@cache
+def _word(keyword: str) -> tuple[str, re.Pattern[str]]:
+    """Return a keyword of the protocols as it stands in a plain text, and the pattern of it as a whole word."""
+    plain = _plain(keyword)
+    return plain, re.compile(rf"(?<!\w){re.escape(plain)}(?!\w)")
+
+
 def _spans(keyword: str, plain: str) -> list[tuple[int, int]]:
-    pattern = rf"(?<!\w){re.escape(_plain(keyword))}(?!\w)"
-    return [match.span() for match in re.finditer(pattern, plain)]
+    word, pattern = _word(keyword)
+    if word not in plain:
+        return []
+    return [match.span() for match in pattern.finditer(plain)]
 
 
 def _hits(plain: str, protocols: Protocols) -> list[_Hit]:

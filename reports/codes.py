@@ -37,6 +37,7 @@ def private(value: str, meaning: str) -> Coded:
 
 
 LESION = Coded("52988006", "SCT", "Lesion")
+NODULE = Coded("27925004", "SCT", "Nodule")
 HEAD = Coded("69536005", "SCT", "Head")
 SYMPHYSIS = Coded("82561000", "SCT", "Symphysis pubis")
 BRAIN = Coded("12738006", "SCT", "Brain")
@@ -47,9 +48,14 @@ VESSEL = Coded("59820001", "SCT", "Blood vessel")
 BREAST = Coded("76752008", "SCT", "Breast")
 MUSCLE = Coded("127954009", "SCT", "Skeletal muscle")
 FOREARM = Coded("14975008", "SCT", "Forearm")
+THYROID = Coded("69748006", "SCT", "Thyroid")
+HEART = Coded("80891009", "SCT", "Heart")
+OVARY = Coded("15497006", "SCT", "Ovary")
+LUNG = Coded("39607008", "SCT", "Lung")
 
 STRUCTURES = {
     "lesion": LESION,
+    "nodule": NODULE,
     "head": HEAD,
     "fetal head": HEAD,
     "pubic symphysis": SYMPHYSIS,
@@ -73,6 +79,10 @@ SITES = {
     ExamCode.INTRAPARTUM: HEAD,
     ExamCode.NERVE: FOREARM,
     ExamCode.MUSCLE: MUSCLE,
+    ExamCode.THYROID: THYROID,
+    ExamCode.HEART: HEART,
+    ExamCode.OVARY: OVARY,
+    ExamCode.LUNG: LUNG,
 }
 """The part of the body that an exam is of; the head of a fetus is told by the subject, not by the site."""
 
@@ -130,6 +140,10 @@ EXAM_MEASUREMENTS = {
     ),
     ExamCode.NERVE: (NERVE_AREA, NERVE_VESSEL_DISTANCE),
     ExamCode.MUSCLE: (MUSCLE_THICKNESS, FASCICLE_ANGLE),
+    ExamCode.THYROID: (LONG_AXIS, SHORT_AXIS, AREA, TALLER_THAN_WIDE),
+    ExamCode.HEART: (),
+    ExamCode.OVARY: (LONG_AXIS, SHORT_AXIS, AREA),
+    ExamCode.LUNG: (),
 }
 """What an exam is measured by: a refused report names each as not attempted."""
 
@@ -197,7 +211,7 @@ def structure(label: str) -> Coded:
 
 def category(label: str) -> Coded:
     """What kind of thing a structure is: an abnormality, or anatomy."""
-    return ABNORMAL_STRUCTURE if structure(label) == LESION else ANATOMICAL_STRUCTURE
+    return ABNORMAL_STRUCTURE if structure(label) in {LESION, NODULE} else ANATOMICAL_STRUCTURE
 
 
 def measured(name: str) -> Coded:
@@ -216,7 +230,7 @@ def unit(symbol: str | None) -> Coded:
 
 def class_score(label: str) -> Coded:
     """The code of a classifier's score for a class: it is never called a risk or a probability."""
-    return _own("score", label, f"Classifier score for {label}; not a risk")
+    return _own("score", label, f"Classifier score for {label}; not a probability")
 
 
 def qualifier(measurement: Measurement) -> Coded | None:

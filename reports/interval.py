@@ -29,6 +29,8 @@ class Interval:
     low: float
     high: float
     coverage: float = LEVEL
+    elsewhere: float | None = None
+    """The share of references that it held on images of a source left out of training, the lowest of all such."""
 
     def around(self, value: float, least: float | None = 0.0) -> tuple[float, float]:
         """The ends for that value, in its unit; none below `least`, which no such quantity goes below."""

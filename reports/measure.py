@@ -1,6 +1,6 @@
 """Outlines → measurements with their unit, formula and evidence; no physical quantity has a default."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from reports.interval import (
     LARGEST_ONLY,
     NO_INTERVAL,
     NOT_CALIBRATED,
+    Interval,
     Intervals,
     NoInterval,
 )
@@ -153,10 +154,13 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
 
 
-def breast_numbers(seen: Seen) -> tuple[Number, ...]:
-    """The numbers of every outlined lesion component, in the order of the evidence."""
+def outline_numbers(seen: Seen, slot: str, names: Collection[str]) -> tuple[Number, ...]:
+    """The numbers of those names of every outlined component of the slot, in the order of the evidence."""
     return tuple(
-        number for mask in seen.masks("mask:lesion") for number in lesion_numbers(mask, seen.image)
+        number
+        for mask in seen.masks(slot)
+        for number in lesion_numbers(mask, seen.image)
+        if number.name in names
     )
 
 
@@ -288,8 +292,8 @@ def _drawn(number: Number, evidence_id: str) -> PointsEvidence:
     )
 
 
-_Ends = tuple[tuple[float, float], float]
-"""An interval and its coverage."""
+_Ends = tuple[tuple[float, float], Interval]
+"""The ends of an interval, and what they come from."""
 
 
 def _interval(
@@ -301,25 +305,25 @@ def _interval(
         found = _interval(firsts[name], firsts, intervals)
         if isinstance(found, NoInterval):
             return found
-        (low, high), coverage = found
-        return (formula(low), formula(high)), coverage
-    known = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
-    if isinstance(known, NoInterval):
-        return known
+        (low, high), known = found
+        return (formula(low), formula(high)), known
+    own = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
+    if isinstance(own, NoInterval):
+        return own
     if number is not firsts[number.name] or number.value is None:
         return NoInterval(reason=LARGEST_ONLY)
-    return known.around(number.value, number.least), known.coverage
+    return own.around(number.value, number.least), own
 
 
 def _measurement(
     measurement_id: str, number: Number, found: _Ends | NoInterval, evidence: tuple[str, ...]
 ) -> Measurement:
     measured = number.value is not None
-    reason, interval, coverage = number.reason, None, None
+    reason, interval, known = number.reason, None, None
     if measured and isinstance(found, NoInterval):
         reason = f"{reason} {NO_INTERVAL} {found.reason}.".strip()
     elif measured and not isinstance(found, NoInterval):
-        (low, high), coverage = found
+        (low, high), known = found
         interval = (round(low, _DECIMALS) + 0.0, round(high, _DECIMALS) + 0.0)
     return Measurement(
         id=measurement_id,
@@ -329,7 +333,8 @@ def _measurement(
         value=round(number.value, _DECIMALS) + 0.0 if number.value is not None else None,
         unit=number.unit,
         interval=interval,
-        coverage=coverage,
+        coverage=None if known is None else known.coverage,
+        held_elsewhere=None if known is None else known.elsewhere,
         formula=number.formula,
         evidence=evidence,
     )

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION: Literal["1.0"] = "1.0"
 
@@ -23,8 +23,12 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+TERMS_UNSTATED = "it was made before reports stated what their weights may be used for"
+"""Of a stored report that does not say it: what is not stated does not leave."""
+
+
 def _is_none(value: object) -> bool:
-    """What only DICOM says is left out of other images' JSON, which stays as it was before DICOM was read."""
+    """What is not known of every image is left out of the JSON of the others, which stays as it was before."""
     return value is None
 
 
@@ -36,6 +40,10 @@ class ExamCode(StrEnum):
     INTRAPARTUM = "intrapartum"
     NERVE = "nerve"
     MUSCLE = "muscle"
+    THYROID = "thyroid"
+    HEART = "heart"
+    OVARY = "ovary"
+    LUNG = "lung"
 
 
 class Status(StrEnum):
@@ -180,6 +188,8 @@ class Finding(_Data):
     reason: str | None = None
     score: Score | None = None
     label_set: tuple[str, ...] | None = None
+    held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
+    """How often label sets held a class on images of a source left out of training, where it was least."""
     statement: str = ""
     evidence: tuple[str, ...] = ()
 
@@ -195,6 +205,8 @@ class Measurement(_Data):
     unit: str | None = None
     interval: tuple[float, float] | None = None
     coverage: Score | None = None
+    held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
+    """How often intervals held the reference on images of a source left out of training, where it was least."""
     formula: str | None = None
     statement: str = ""
     evidence: tuple[str, ...] = ()
@@ -291,20 +303,28 @@ def _is_false(value: object) -> bool:
 class PlannerRef(ModelRef):
     """Who chose the steps; `licence` is that of a model's weights.
 
-    `research_only` says that the licence allows research only, and `released` that the deployment lets reports become
-    final and leave all the same; `blind` that the planner failed the test whether it looks at the image.
+    `research_only` says that the licence allows research only; `blind` that the planner failed the test whether it looks
+    at the image.
     """
 
     licence: str | None = Field(default=None, exclude_if=_is_none)
     research_only: bool = Field(default=False, exclude_if=_is_false)
-    released: bool = Field(default=False, exclude_if=_is_false)
     blind: bool = Field(default=False, exclude_if=_is_false)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_released(cls, given: object) -> object:
+        """Leave out what older reports say of the setting: it is asked when a report is to leave."""
+        if isinstance(given, dict):
+            return {name: value for name, value in given.items() if name != "released"}
+        return given
 
 
 class Provenance(_Data):
     """What made the report; `content_sha256` covers results and what follows from them.
 
-    `research_only` says why the report may neither become final nor leave: what made it may be used for research only.
+    `research_only` says which of the weights that made it may be used for research only, and why, a clause; null where
+    none of them. `reports.leaving` judges by it whether the report may become final or leave.
     """
 
     code_version: str
@@ -312,7 +332,7 @@ class Provenance(_Data):
     models: tuple[ModelRef, ...]
     planner: PlannerRef
     content_sha256: str
-    research_only: str | None = Field(default=None, exclude_if=_is_none)
+    research_only: str | None = TERMS_UNSTATED
 
 
 class Report(_Data):

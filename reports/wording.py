@@ -8,7 +8,7 @@ What the planner's conclusion hands in, and how it reads:
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -44,9 +44,20 @@ NOVELTY_CHECK = "image against training images"
 QUALITY_CHECK = "image quality"
 """The check that states what is wrong with the picture; it stands at the top of a report."""
 
-HEADLINE_CLASS = "malignant"
-"""The class whose score a classification's sentence begins with, where it is one of the classes."""
+HEADLINE_CLASSES = ("malignant", "high suspicion")
+"""The classes whose score a classification's sentence begins with, where it is one of the classes."""
 
+CLASSES_MEANT = {
+    "high suspicion": "TI-RADS 4b to 5 in its training data",
+    "lower suspicion": "TI-RADS 2 to 4a in its training data",
+}
+"""What a class was in the training data, where its name does not say so; never a category of the report's own."""
+
+OF_VIEWS = frozenset({"cardiac_view_cls"})
+"""Classifiers that name what is in view, not a disease."""
+
+FEW_CLASSES = 3
+"""So many classes are all named in the impression."""
 
 CONTEXT = {
     AOP: (
@@ -97,6 +108,11 @@ class _Basis:
     classifications: tuple[ScoresEvidence, ...]
 
     @property
+    def of_disease(self) -> bool:
+        """Whether a class could be taken for a diagnosis."""
+        return any(item.specialist not in OF_VIEWS for item in self.classifications)
+
+    @property
     def largest(self) -> MaskEvidence:
         """The outlined part with the greatest area in pixels."""
         return max(self.masks, key=lambda mask: area(mask.polygons))
@@ -136,12 +152,19 @@ def word(report: Report) -> Report:
                 units={m.unit for m in worded.measurements if _measured(m)},
                 without_interval=_without_interval(worded),
                 with_interval=[m.name for m in worded.measurements if m.interval is not None],
+                sets_elsewhere=_least(finding.held_elsewhere for finding in report.findings),
+                intervals_elsewhere=_least(m.held_elsewhere for m in report.measurements),
                 square_assumed=report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
                 by_rules=_left_to_rules(report),
                 choices=sum(step.chosen_by is not ChosenBy.FORCED for step in report.steps),
             ),
         }
     )
+
+
+def _least(shares: Iterable[float | None]) -> float | None:
+    """The lowest share that is known; None where none is."""
+    return min((share for share in shares if share is not None), default=None)
 
 
 def _left_to_rules(report: Report) -> int:
@@ -273,9 +296,18 @@ def _rests_on(item_id: str, ids: Iterable[str], evidence: dict[str, Evidence]) -
 
 def _headline(classification: ScoresEvidence) -> str:
     scores = classification.scores
-    if HEADLINE_CLASS in scores:
-        return HEADLINE_CLASS
-    return max(scores, key=lambda label: scores[label])
+    best = max(scores, key=lambda label: scores[label])
+    return next((label for label in HEADLINE_CLASSES if label in scores), best)
+
+
+def _class_words(label: str) -> str:
+    meant = CLASSES_MEANT.get(label)
+    return label if meant is None else f"{label} ({meant})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names as a list in words."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _capital(text: str) -> str:
@@ -308,6 +340,8 @@ def _environment() -> Environment:
         "sentence": sentence,
         "clause": clause,
         "headline": _headline,
+        "class_words": _class_words,
+        "listed": _listed,
         "capital": _capital,
     }
     environment.filters.update(filters)
@@ -315,6 +349,7 @@ def _environment() -> Environment:
     environment.globals["of_a_component"] = OF_A_COMPONENT
     environment.globals["level"] = f"{100 * LEVEL:.0f} %"
     environment.globals["age"] = GESTATIONAL_AGE
+    environment.globals["few_classes"] = FEW_CLASSES
     return environment
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from reports.model import ExamCode
+from specialists.elsewhere import not_kept
+from specialists.licence import research_only_of
 from specialists.manifest import (
     DataSource,
     Kind,
@@ -16,6 +18,7 @@ from specialists.manifest import (
     Metric,
     SpecialistEntry,
     Threshold,
+    Transfer,
 )
 
 WORDS = Path(__file__).with_name("cards.toml")
@@ -34,6 +37,7 @@ class CommonWords(_Table):
     not_for: tuple[str, ...]
     limits: tuple[str, ...]
     licence: str
+    research_only: str
     unnamed: str
     stands_in: str
     not_measured: str
@@ -89,7 +93,16 @@ class Card(BaseModel):
     )
     exams: tuple[ExamCode, ...]
     training_data: tuple[DataSource, ...]
+    research_only: str | None = Field(
+        description="Why its weights and its backbone's may be used for research only; null where they may for more."
+    )
+    rows: dict[str, float] = Field(
+        description="By column of its table: rows with another number neither train nor judge it."
+    )
     licence: str
+    transfer: tuple[Transfer, ...] = Field(
+        description="Figures on sources that decoder and head were trained without; the backbone has seen them."
+    )
     metrics: tuple[Metric, ...]
     temperature: float | None
     thresholds: dict[str, Threshold]
@@ -134,24 +147,27 @@ SHOWN_ELSEWHERE = frozenset(
             "thresholds",
             "training_data",
             "metrics",
+            "transfer",
             "not_installed",
+            "holds_without",
             "stands_in",
             "weights",
             "sha256",
             "bf16_sha256",
         ),
-        "line_ends",
+        *("line_ends", "rows"),
     }
 )
 """Fields of an entry that a card shows in their own place, or that say nothing to its reader."""
 
 
-def card_of(entry: SpecialistEntry, stand_in: SpecialistEntry | None = None) -> Card:
-    """The card of that entry, for which another one may answer.
+def card_of(entry: SpecialistEntry, manifest: Manifest) -> Card:
+    """The card of that entry, whose backbone and stand-in are those of the manifest.
 
     `making` is null where no file beside the weights tells of these weights.
     """
-    words = read_words()
+    words, stand_in = read_words(), manifest.stand_in(entry)
+    why = research_only_of(entry, manifest)
     dumped: Mapping[str, JsonValue] = entry.model_dump(mode="json", exclude_defaults=True)
     return Card(
         id=entry.id,
@@ -166,7 +182,10 @@ def card_of(entry: SpecialistEntry, stand_in: SpecialistEntry | None = None) -> 
         stands_in=None if stand_in is None else _stands_in(entry, stand_in, words),
         exams=entry.exams,
         training_data=entry.training_data,
-        licence=words.common.licence,
+        research_only=why,
+        licence=_licence(why, words),
+        transfer=entry.transfer,
+        rows=entry.rows,
         metrics=entry.metrics,
         temperature=entry.temperature,
         thresholds=entry.thresholds,
@@ -182,14 +201,19 @@ def card_of(entry: SpecialistEntry, stand_in: SpecialistEntry | None = None) -> 
 
 def cards_of(manifest: Manifest) -> tuple[Card, ...]:
     """The card of every specialist of the manifest, in its order."""
-    entries = manifest.specialists.values()
-    return tuple(card_of(entry, manifest.stand_in(entry)) for entry in entries)
+    return tuple(card_of(entry, manifest) for entry in manifest.specialists.values())
 
 
 @cache
 def read_words() -> Words:
     """The words of the cards."""
     return Words.model_validate(tomllib.loads(WORDS.read_text(encoding="utf-8")))
+
+
+def _licence(research_only: str | None, words: Words) -> str:
+    if research_only is None:
+        return words.common.licence
+    return words.common.research_only.format(why=research_only)
 
 
 def _intended_use(entry: SpecialistEntry, words: Words) -> str:
@@ -232,6 +256,7 @@ def _limits(entry: SpecialistEntry, words: Words) -> tuple[str, ...]:
         found += words.data.get(source.name, ())
     if any(name.startswith(UNNAMED) for name in (*entry.labels, *entry.landmarks)):
         found.append(words.common.unnamed)
+    found += not_kept(entry)
     found += words.common.limits if entry.installed else [words.common.not_measured]
     return tuple(dict.fromkeys(found))
 

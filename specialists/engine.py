@@ -14,8 +14,9 @@ from reports.model import Box
 from specialists.backbones.transunet import Features
 from specialists.batching import TOGETHER, Batcher, Patience
 from specialists.decode import decode
-from specialists.errors import Declined, Foreign, Rejected, Unavailable
+from specialists.errors import Declined, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
+from specialists.gate import Place, Refusals, places
 from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
@@ -56,10 +57,8 @@ class Answer:
 
     def result(self) -> Result:
         """The answer in image pixels."""
-        quality = self.encoded.quality
-        return decode(self.entry, self.output, self.encoded.box).model_copy(
-            update={"novelty": self.encoded.novelty, "quality": _warnings(quality)}
-        )
+        found = decode(self.entry, self.output, self.encoded.box)
+        return _seen(found, self.entry, self.encoded.place, self.encoded.quality)
 
 
 class Engine:
@@ -72,7 +71,7 @@ class Engine:
         self.runner = runner
         self.runtime = runner.name
         self.cache = FeatureCache()
-        self.backbones: dict[str, Batcher[_Input, tuple[Features, float | None]]] = {
+        self.backbones: dict[str, Batcher[_Input, tuple[Features, Place]]] = {
             name: Batcher(partial(self._encode_all, model), PASS_IMAGES)
             for name, model in manifest.models.items()
             if any(entry.model == name for entry in manifest.installed())
@@ -81,7 +80,7 @@ class Engine:
             entry.id: Batcher(partial(self._ask_all, entry), PASS_IMAGES)
             for entry in manifest.installed()
         }
-        self._novelties = dict(novelties)
+        self._refusals = Refusals(manifest.models, novelties)
         self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
         """Shrinks an image while its quality is judged: Pillow lets other threads of Python run meanwhile."""
 
@@ -123,7 +122,7 @@ class Engine:
         _check_roi(entry, roi, image)
         model = self.manifest.models[entry.model]
         encoded = self.encode(image, model, patience)
-        self._check_novelty(entry, encoded)
+        self._refusals.check(entry, encoded.place)
         views = views_of(entry.geometry) if tta else (PLAIN,)
         outputs = []
         for view in views:
@@ -172,17 +171,14 @@ class Engine:
         field = torch.cat([one for _, one in inputs])
         if not field.any():
             return [None] * len(images)
-        features, distances = self._features(model, pixels, field)
+        features, found = self._features(model, pixels, field)
         roi = None if entry.roi is Roi.NONE else torch.zeros_like(field)
         output = self.runner.head(entry.id, features, field, roi)
-        limit = self._limit(entry)
         return [
             None
-            if (distance is not None and distance > limit) or (quality and quality.refused)
-            else decode(entry, _part(output, index), box).model_copy(
-                update={"novelty": distance, "quality": _warnings(quality)}
-            )
-            for index, (distance, quality) in enumerate(zip(distances, seen, strict=True))
+            if self._refusals.reason(entry, place) or (quality and quality.refused)
+            else _seen(decode(entry, _part(output, index), box), entry, place, quality)
+            for index, (place, quality) in enumerate(zip(found, seen, strict=True))
         ]
 
     def _installed(self, specialist_id: str) -> SpecialistEntry:
@@ -243,24 +239,22 @@ class Engine:
         if quality is not None:
             quality.check()
         pixels, field = view.mirrored(shrinking.result()), view.mirrored(field)
-        features, distance = self.backbones[model.id].ask(
-            _Input(pixels=pixels, field=field), patience
-        )
+        features, place = self.backbones[model.id].ask(_Input(pixels=pixels, field=field), patience)
         return Encoded(
-            features=features, field=field, box=box, novelty=distance, view=view, quality=quality
+            features=features, field=field, box=box, place=place, view=view, quality=quality
         )
 
     def _encode_all(
         self, model: ModelEntry, inputs: Sequence[_Input]
-    ) -> list[tuple[Features, float | None]]:
-        """Features and distance of each image, after one pass of all of them."""
+    ) -> list[tuple[Features, Place]]:
+        """Features and place of each image, after one pass of all of them."""
         pixels = _joined([one.pixels for one in inputs])
-        features, distances = self._features(model, pixels, _joined([one.field for one in inputs]))
+        features, found = self._features(model, pixels, _joined([one.field for one in inputs]))
         if len(inputs) == 1:
-            return [(features, distances[0])]
+            return [(features, found[0])]
         return [  # copies, or one image in the cache would keep all of its batch
-            ({name: level[index : index + 1].clone() for name, level in features.items()}, distance)
-            for index, distance in enumerate(distances)
+            ({name: level[index : index + 1].clone() for name, level in features.items()}, place)
+            for index, place in enumerate(found)
         ]
 
     def _ask_all(self, entry: SpecialistEntry, questions: Sequence[_Question]) -> list[Output]:
@@ -278,30 +272,13 @@ class Engine:
 
     def _features(
         self, model: ModelEntry, pixels: Tensor, field: Tensor
-    ) -> tuple[Features, list[float | None]]:
-        """The backbone's features of (B, 1, S, S) pixels, and each image's distance from the training images."""
+    ) -> tuple[Features, list[Place]]:
+        """The backbone's features of (B, 1, S, S) pixels, and each image's place."""
         normal = np.subtract(pixels.numpy(), np.float32(model.mean))
         normal /= np.float32(model.std)
         features = self.runner.backbone(model.id, torch.from_numpy(normal))
         distances = self.runner.distance(model.id, features, field)
-        if distances is None:
-            return features, [None] * len(pixels)
-        return features, [round(distance, 4) for distance in distances.tolist()]
-
-    def _limit(self, entry: SpecialistEntry) -> float:
-        if "novelty" in entry.thresholds:  # of a task that the backbone's statistics do not know
-            return entry.thresholds["novelty"].value
-        novelty = self._novelties.get(entry.model)
-        return math.inf if novelty is None else novelty.limit
-
-    def _check_novelty(self, entry: SpecialistEntry, encoded: Encoded) -> None:
-        limit = self._limit(entry)
-        if encoded.novelty is None or encoded.novelty <= limit:
-            return
-        raise Foreign(
-            "the image is unlike the ultrasound images that the specialist was trained on "
-            f"(distance {encoded.novelty:.2f}, limit {limit:.2f})"
-        )
+        return features, places(distances, model, len(pixels))
 
 
 class Hurried:
@@ -329,8 +306,15 @@ class Hurried:
         return self._engine.screen(specialist_id, images)
 
 
-def _warnings(quality: Quality | None) -> tuple[str, ...] | None:
-    return None if quality is None else quality.warnings
+def _seen(result: Result, entry: SpecialistEntry, place: Place, quality: Quality | None) -> Result:
+    """The result with what is known of the image."""
+    return result.model_copy(
+        update={
+            "novelty": place.novelty,
+            "exam_distances": place.of(entry.exams),
+            "quality": None if quality is None else quality.warnings,
+        }
+    )
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from specialists.backbones.transunet import Features
 from specialists.batching import Patience
+from specialists.gate import Place
 from specialists.letterbox import Letterbox
 from specialists.quality import Quality
 from specialists.views import PLAIN, View
@@ -22,8 +23,8 @@ class Encoded:
     field: Tensor
     """(1, 1, S, S) float32, 1 where the letterbox holds image."""
     box: Letterbox
-    novelty: float | None
-    """Distance from the training images; null where the model has no statistics."""
+    place: Place
+    """Where it lies among the training images."""
     view: View = PLAIN
     quality: Quality | None = None
     """Whether the picture can be read; null where the model states no limits."""

@@ -68,7 +68,7 @@ def load_novelty(entry: ModelEntry) -> Novelty | None:
     if "novelty" not in entry.thresholds or entry.novelty_sha256 is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks the limit or hash of its novelty.")
     tensors = read_tensors(entry.directory / entry.novelty, entry.novelty_sha256)
-    return novelty_from(tensors, entry.thresholds["novelty"].value)
+    return novelty_from(tensors, entry.thresholds["novelty"].value, len(entry.gate_exams))
 
 
 def load_specialist(entry: SpecialistEntry, model: ModelEntry, backbone: Frozen) -> SpecialistNet:

@@ -68,6 +68,22 @@ class Metric(_Entry):
     split: str
 
 
+class Transfer(_Entry):
+    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups."""
+
+    left_out: str
+    """The column and its value, `dataset=busi`."""
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int
+    backbone_saw: bool = True
+    """Whether Stage I has seen the source; else backbone and head were both trained without it."""
+    note: str | None = None
+    """What the other sources could not teach, a clause."""
+
+
 class MeasuredInterval(_Entry):
     """The conformal interval of a measurement of the report that rests on the specialist, or why it has none.
 
@@ -120,7 +136,7 @@ class ModelEntry(_Entry):
 
     id: str
     family: str
-    config: dict[str, int | float | list[int]]
+    config: dict[str, int | float | str | list[int]]
     input_px: Annotated[int, Field(ge=32)]
     mean: float
     std: Annotated[float, Field(gt=0.0)]
@@ -132,8 +148,14 @@ class ModelEntry(_Entry):
     novelty: str | None = None
     """Feature statistics of the training images, by which foreign images are told."""
     novelty_sha256: str | None = None
+    gate_exams: tuple[ExamCode, ...] = ()
+    """Exams that the statistics tell apart, in the order of their distances."""
     thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
+    training_data: tuple[DataSource, ...] = Field(default=(), exclude=True)
+    """All that the specialists of its manifest learnt from, with and without weights: it was trained on all of it."""
+    without: tuple[str, ...] = ()
+    """Sources that Stage I was trained without, `dataset=busi`."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -170,12 +192,16 @@ class SpecialistEntry(_Entry):
     """The slot that its region comes from; its detector's labels are the regions of training."""
     geometry: GeometryPolicy
     absence_known: bool = False
+    holds_without: str | None = None
+    """The column of its CSV that its classes follow: it ships only if it holds with values of it left out."""
     rows: dict[str, float] = {}
     """Rows of its CSV whose columns hold other numbers neither train nor judge it."""
     temperature: float | None = None
     thresholds: dict[str, Threshold] = {}
     training_data: tuple[DataSource, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    transfer: tuple[Transfer, ...] = ()
+    """Figures on sources left out in training; of heads trained for this, not of these weights."""
     intervals: tuple[MeasuredInterval, ...] = ()
     not_installed: str | None = None
     """Why there are no weights."""
@@ -322,11 +348,24 @@ def _read_file(
 ) -> tuple[dict[str, ModelEntry], dict[str, SpecialistEntry]]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-        models = [ModelEntry(**entry, directory=directory) for entry in document.get("model", [])]
         specialists = [
             SpecialistEntry(**entry, directory=directory)
             for entry in document.get("specialist", [])
         ]
+        models = [
+            ModelEntry(
+                **entry,
+                directory=directory,
+                training_data=_learnt_from(entry.get("id"), specialists),
+            )
+            for entry in document.get("model", [])
+        ]
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"The manifest {path} cannot be read: {error}") from error
     return {entry.id: entry for entry in models}, {entry.id: entry for entry in specialists}
+
+
+def _learnt_from(model: str | None, specialists: list[SpecialistEntry]) -> tuple[DataSource, ...]:
+    """Every data set of the specialists of that backbone, once."""
+    sources = (source for e in specialists if e.model == model for source in e.training_data)
+    return tuple(dict.fromkeys(sources))

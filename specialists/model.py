@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from specialists.backbones.transunet import STRIDES, Features, TransUNet
+from specialists.backbones.efficientnet_lite import SCALES, EfficientNetLite
+from specialists.backbones.transunet import LEVELS, Features, ResidualTrunk, TransUNet
+from specialists.backbones.trunk import Trunk
 from specialists.errors import Rejected, WeightsError
 from specialists.heads.classify import ClassifyHead
 from specialists.heads.detect import DetectHead
@@ -15,29 +18,60 @@ from specialists.manifest import Kind, ModelEntry, Roi, SpecialistEntry
 from specialists.necks.cascade import Cascade
 
 
-def build_backbone(entry: ModelEntry) -> TransUNet:
-    """A backbone of the entry's family and sizes, with random weights.
+def build_backbone(entry: ModelEntry, *, scaled: bool = False) -> TransUNet:
+    """Return a backbone of the entry's family and sizes, with random weights.
+
+    Args:
+        entry: family and sizes.
+        scaled: whether norms of an ImageNet trunk keep their scale apart from the weights, as they are trained.
 
     Raises:
-        WeightsError: the manifest entry names an unknown family, or lacks a size of its own.
+        WeightsError: the manifest entry names an unknown family or encoder, or lacks a size of its own.
     """
     if entry.family != "transunet":
         raise WeightsError(
             f"The manifest entry {entry.id} names no known family: {entry.family!r}."
         )
     config = entry.config
-    for name in ("widths", "decoder_widths", "blocks", "layers", "heads", "mlp_ratio"):
-        if not isinstance(config.get(name), list if name.endswith("widths") else int):
-            raise WeightsError(f"The manifest entry {entry.id} lacks config.{name}.")
-    if len(cast("list[int]", config["widths"])) != len(STRIDES):
-        raise WeightsError(f"The manifest entry {entry.id} needs {len(STRIDES)} config.widths.")
+    for name in ("decoder_widths", "vit_width", "layers", "heads", "mlp_ratio"):
+        _require(entry, name, list if name == "decoder_widths" else int)
     return TransUNet(
-        widths=cast("list[int]", config["widths"]),
-        blocks=cast(int, config["blocks"]),
+        _build_trunk(entry, scaled=scaled),
+        width=cast(int, config["vit_width"]),
         layers=cast(int, config["layers"]),
         heads=cast(int, config["heads"]),
         mlp_ratio=cast(int, config["mlp_ratio"]),
     )
+
+
+def _build_trunk(entry: ModelEntry, *, scaled: bool) -> Trunk:
+    _require(entry, "encoder", str)
+    encoder = entry.config["encoder"]
+    if encoder in SCALES:
+        return EfficientNetLite(str(encoder), scaled=scaled)
+    if encoder != "residual":
+        raise WeightsError(f"The manifest entry {entry.id} names no known encoder: {encoder!r}.")
+    _require(entry, "widths", list)
+    _require(entry, "blocks", int)
+    widths = cast("list[int]", entry.config["widths"])
+    if not 2 <= len(widths) <= len(LEVELS):
+        raise WeightsError(f"The manifest entry {entry.id} needs 2 to {len(LEVELS)} config.widths.")
+    return ResidualTrunk(widths, cast(int, entry.config["blocks"]))
+
+
+def _require(entry: ModelEntry, name: str, kind: type) -> None:
+    if not isinstance(entry.config.get(name), kind):
+        raise WeightsError(f"The manifest entry {entry.id} lacks config.{name}.")
+
+
+def level_widths(entry: ModelEntry) -> Mapping[str, int]:
+    """Return the channels of each level of that entry's backbone, finest first.
+
+    Raises:
+        WeightsError: as `build_backbone`.
+    """
+    with torch.device("meta"):
+        return build_backbone(entry).widths
 
 
 def build_neck(entry: SpecialistEntry, model: ModelEntry, widths: Mapping[str, int]) -> Cascade:
@@ -109,7 +143,7 @@ class Frozen(nn.Module):
     def __init__(self, backbone: TransUNet) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
-        self.widths = backbone.widths
+        self.widths, self.strides = backbone.widths, backbone.strides
 
     def train(self, mode: bool = True) -> "Frozen":
         """Itself, still in evaluation mode."""

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from specialists.backbones.transunet import Features, averaged
 from specialists.errors import WeightsError
-
-LEVELS = ("c2", "stem", "c8", "vit")
-"""Finer ones first."""
+from specialists.exam_distance import ExamDistance, exam_distance_from
+from specialists.exam_distance import tensors_of as exam_tensors_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +37,15 @@ class Novelty:
     """Distance beyond which an image is declined."""
     background: Background | None = None
     """Null in statistics of before there was one: their limit is of the plain distance, per root of D."""
+    exams: ExamDistance | None = None
+    """Null where no image was of a known exam."""
+
+    def places(self, described: Tensor) -> Tensor:
+        """Return (B, 1 + E) distances of (B, D) descriptions: from all images, then from each exam."""
+        distance = self.distance(described)[:, None]
+        return (
+            distance if self.exams is None else torch.cat([distance, self.exams(described)], dim=1)
+        )
 
     def distance(self, described: Tensor) -> Tensor:
         """(B,) distances of (B, D) descriptions."""
@@ -61,6 +69,7 @@ class Novelty:
             means=self.means.to(device),
             whitening=self.whitening.to(device),
             background=background,
+            exams=self.exams and self.exams.to(device),
         )
 
     @cached_property
@@ -71,8 +80,8 @@ class Novelty:
 def describe(features: Features, field: Tensor) -> Tensor:
     """(B, D) float32: mean and spread of every channel over the image's field, level by level."""
     parts, covered = [], field
-    for level in LEVELS:
-        x = features[level].float()
+    for level in features.values():  # finer ones first
+        x = level.float()
         covered = averaged(covered, x)  # of the finer level's cells, each of which is a mean
         weight = covered.flatten(2).transpose(1, 2)  # (B, H * W, 1)
         weight = weight / weight.sum(1, keepdim=True).clamp_min(1e-4)
@@ -89,14 +98,14 @@ def tensors_of(novelty: Novelty) -> dict[str, Tensor]:
     if novelty.background is not None:
         tensors["background_mean"] = novelty.background.mean
         tensors["background_whitening"] = novelty.background.whitening.half()
-    return tensors
+    return tensors if novelty.exams is None else tensors | exam_tensors_of(novelty.exams)
 
 
-def novelty_from(tensors: dict[str, Tensor], limit: float) -> Novelty:
-    """The statistics of a weights file.
+def novelty_from(tensors: dict[str, Tensor], limit: float, exams: int = 0) -> Novelty:
+    """The statistics of a weights file, which tells so many exams apart.
 
     Raises:
-        WeightsError: a tensor is missing.
+        WeightsError: a tensor is missing, or they are of another number of exams.
     """
     try:
         background = None
@@ -110,6 +119,7 @@ def novelty_from(tensors: dict[str, Tensor], limit: float) -> Novelty:
             whitening=tensors["whitening"].float(),
             limit=limit,
             background=background,
+            exams=exam_distance_from(tensors, exams) if exams else None,
         )
     except KeyError as error:
         raise WeightsError(f"The novelty statistics lack the tensor {error}.") from error

@@ -15,6 +15,8 @@ class _Result(BaseModel):
     """SHA-256 of the specialist's weights file."""
     novelty: float | None = None
     """Distance of the image from the training images; null where the model has no statistics."""
+    exam_distances: dict[str, float] | None = None
+    """Distance of the image from each exam of the specialist; null without a gate."""
     quality: tuple[str, ...] | None = None
     """What is wrong with the picture, a sentence each; null where the model states no limits of it."""
 

@@ -68,7 +68,9 @@ class Runner(Protocol):
         """The levels, float32, of (B, 1, S, S) normalised float32 pixels on the CPU."""
 
     def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
-        """(B,) float32 on the CPU: how far each image is from the training images; None without statistics of them.
+        """(B, 1 + E) float32 on the CPU: how far each image is from training images, then from exams.
+
+        None without statistics of them.
 
         Args:
             model_id: of the backbone that gave them.
@@ -115,7 +117,7 @@ class TorchRunner:
         if novelty is None:
             return None
         with torch.inference_mode():
-            return novelty.distance(describe(features, field.to(self._device))).cpu()
+            return novelty.places(describe(features, field.to(self._device))).cpu()
 
     def head(
         self, specialist_id: str, features: Features, field: Tensor, roi: Tensor | None

@@ -6,6 +6,7 @@ import logging
 import platform
 import threading
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from specialists.backbones.transunet import STRIDES, Features
+from specialists.backbones.transunet import Features
 from specialists.compiled import CompiledCache
 from specialists.errors import Unavailable
 from specialists.manifest import PACKAGE_DIR, Kind, ModelEntry, Roi, SpecialistEntry
@@ -39,7 +40,15 @@ Arithmetic = Literal["fp32", "bf16"]
 TOLERANCE: dict[Arithmetic, float] = {"fp32": 1e-3, "bf16": 0.1}
 """Largest difference from fp32 torch that an export may have, as share of the output's largest value."""
 
-_CODE = ("backbones", "necks", "heads", "model.py", "novelty.py", "runtime_openvino.py")
+_CODE = (
+    "backbones",
+    "necks",
+    "heads",
+    "model.py",
+    "novelty.py",
+    "exam_distance.py",
+    "runtime_openvino.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +63,7 @@ class _Plan:
 
 
 class _Levels(nn.Module):
-    """A backbone whose levels come in the order of `STRIDES`, channels last as OpenVINO computes them.
+    """A backbone whose levels come in the order of its `strides`, channels last as OpenVINO computes them.
 
     Channels first would be two slow passes over memory here, and one more in each network that reads them.
     """
@@ -66,7 +75,7 @@ class _Levels(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The levels of (1, 1, S, S) pixels, each (1, H * W, C)."""
         levels = self.backbone(pixels)
-        return tuple(levels[name].flatten(2).transpose(1, 2) for name in STRIDES)
+        return tuple(levels[name].flatten(2).transpose(1, 2) for name in self.backbone.strides)
 
 
 class _Wired(nn.Module):
@@ -90,19 +99,20 @@ class _Wired(nn.Module):
 
 
 class _Distance(nn.Module):
-    """Novelty statistics whose inputs are the levels in the order of `STRIDES`, (1, H, W, C), then the field."""
+    """Novelty statistics whose inputs are `levels` in their order, (1, H, W, C), then the field."""
 
-    def __init__(self, novelty: Novelty) -> None:
+    def __init__(self, novelty: Novelty, levels: Sequence[str]) -> None:
         super().__init__()
         self.novelty = novelty
+        self.levels = tuple(levels)
 
     def forward(self, *given: Tensor) -> Tensor:
-        """(1,) distance."""
+        """(1, 1 + E) distances."""
         features = {
             name: level.permute(0, 3, 1, 2)  # (1, H, W, C) -> (1, C, H, W)
-            for name, level in zip(STRIDES, given[:-1], strict=True)
+            for name, level in zip(self.levels, given[:-1], strict=True)
         }
-        return self.novelty.distance(describe(features, given[-1]))
+        return self.novelty.places(describe(features, given[-1]))
 
 
 class _Network:
@@ -159,6 +169,7 @@ class OpenVinoRunner:
         self._cache = None if options.cache_dir is None else CompiledCache(options.cache_dir)
         self._tracing = threading.Lock()
         self._entries = networks.manifest.specialists
+        self._strides = {name: net.strides for name, net in networks.backbones.items()}
         plans = [
             *self._backbone_plans(networks),
             *self._novelty_plans(networks),
@@ -173,13 +184,11 @@ class OpenVinoRunner:
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
         """As `Runner.backbone`."""
         images, side = len(pixels), pixels.shape[-1]
+        strides = self._strides[model_id]
+        levels = self._networks[f"model {model_id}"](pixels)
         return {
-            name: level.view(images, side // STRIDES[name], side // STRIDES[name], -1).permute(
-                0, 3, 1, 2
-            )
-            for name, level in zip(
-                STRIDES, self._networks[f"model {model_id}"](pixels), strict=True
-            )
+            name: level.view(images, side // stride, side // stride, -1).permute(0, 3, 1, 2)
+            for (name, stride), level in zip(strides.items(), levels, strict=True)
         }
 
     def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
@@ -187,7 +196,9 @@ class OpenVinoRunner:
         network = self._networks.get(f"{_NOVELTY} {model_id}")
         if network is None:
             return None
-        (found,) = network(*(features[name].permute(0, 2, 3, 1) for name in STRIDES), field)
+        (found,) = network(
+            *(features[name].permute(0, 2, 3, 1) for name in self._strides[model_id]), field
+        )
         return found
 
     def head(
@@ -229,18 +240,18 @@ class OpenVinoRunner:
         plans = []
         for model_id, novelty in networks.novelties.items():
             model = networks.manifest.models[model_id]
-            widths, side = networks.backbones[model_id].widths, model.input_px
+            backbone, side = networks.backbones[model_id], model.input_px
             levels = [
-                _example(side // stride, side // stride, widths[name])
-                for name, stride in STRIDES.items()
+                _example(side // stride, side // stride, backbone.widths[name])
+                for name, stride in backbone.strides.items()
             ]
             key = self._key(model, model.novelty_sha256, "fp32")
             plans.append(
                 _Plan(
                     id=f"{_NOVELTY} {model_id}",
-                    module=_Distance(novelty),
+                    module=_Distance(novelty, tuple(backbone.strides)),
                     inputs=(*levels, torch.ones(1, 1, side, side)),
-                    key=key | {"novelty": "distance"},
+                    key=key | {"novelty": "places"},
                     arithmetic="fp32",
                 )
             )
@@ -252,8 +263,8 @@ class OpenVinoRunner:
             entry = networks.manifest.specialists[specialist_id]
             model = networks.manifest.models[entry.model]
             widths = networks.backbones[entry.model].widths
-            side = model.input_px
-            shapes = [(side // STRIDES[n], side // STRIDES[n], widths[n]) for n in entry.features]
+            side, strides = model.input_px, self._strides[entry.model]
+            shapes = [(side // strides[n], side // strides[n], widths[n]) for n in entry.features]
             inputs = [_example(*shape) for shape in shapes]
             inputs += [torch.ones(1, 1, side, side)] * sum(_reads(entry))
             arithmetic = self._arithmetic(entry)

@@ -169,7 +169,7 @@ def a_classify_result(**changes: Any) -> ClassifyResult:
 
 def an_exam_result(**changes: Any) -> ClassifyResult:
     """The router's answer, clearly breast."""
-    scores = {code.value: 0.01 for code in ExamCode} | {ExamCode.BREAST.value: 0.96}
+    scores = {code.value: 0.005 for code in ExamCode} | {ExamCode.BREAST.value: 0.96}
     return a_classify_result(
         **{"specialist": "exam_cls", "sha256": a_sha256("exam_cls"), "scores": scores} | changes
     )
@@ -272,7 +272,7 @@ def some_steps() -> tuple[Step, ...]:
 
 
 def a_provenance(**changes: Any) -> Provenance:
-    """Three weights files, planned by the rules."""
+    """Three weights files that may be used for anything, planned by the rules."""
     return Provenance.model_validate(
         {
             "code_version": "0.1.0",
@@ -283,6 +283,7 @@ def a_provenance(**changes: Any) -> Provenance:
             ),
             "planner": PlannerRef(id="rules", sha256=a_sha256("rules")),
             "content_sha256": a_sha256("content"),
+            "research_only": None,
         }
         | changes
     )

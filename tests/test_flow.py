@@ -95,14 +95,15 @@ def test_the_demo_prints_the_report_and_drawn_beside_measured(tmp_path: Path) ->
 
 
 @shipped
-def test_the_shipped_specialists_report_a_phantom(tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("runtime", ["torch", pytest.param("auto", marks=pytest.mark.soak)])
+def test_the_shipped_specialists_report_a_phantom(tmp_path: Path, home: Path, runtime: str) -> None:
     folder = tmp_path / "out"
     image = tmp_path / "phantom.png"
     image.write_bytes(png_bytes(draw("breast", seed=1, options=Options(lesion=Lesion.BENIGN))))
     command = [sys.executable, "-c", "from app.cli import main; main()", "analyze", str(image)]
     ended = finished(
         [*command, "--exam", "breast", "--json", "--out", str(folder)],
-        env=os.environ | {"USTRI_DATA_DIR": str(home)},
+        env=os.environ | {"USTRI_DATA_DIR": str(home), "USTRI_RUNTIME": runtime},
     )
     assert ended.returncode in (0, 5), ended.stderr
     report = Report.model_validate(json.loads(ended.stdout))
@@ -123,7 +124,7 @@ def test_the_demo_command_serves_until_it_is_interrupted(home: Path) -> None:
         "--port",
         "0",
     ]
-    settings = {"USTRI_DATA_DIR": str(home), "USTRI_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    settings = {"USTRI_DATA_DIR": str(home), "USTRI_DEVICE": "cpu", "USTRI_RUNTIME": "torch"}
     with started(
         command, env=os.environ | settings, stdout=PIPE, stderr=STDOUT, text=True
     ) as running:

@@ -12,7 +12,11 @@ from fastapi.routing import APIRoute
 from app import routes, viewer
 from app.cli import app as command_line
 from app.settings import Settings
+from planner.exam import unserved
+from planner.protocols import read_protocols
+from reports.model import ExamCode
 from specialists.manifest import read_manifest
+from tests.shipped import why_the_rules_plan
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,10 +72,28 @@ def test_the_table_of_settings_has_each_setting_once() -> None:
     assert sorted(rows) == sorted(f"USTRI_{name.upper()}" for name in Settings.model_fields)
 
 
+def test_the_table_of_exams_names_every_specialist_and_what_is_served_today() -> None:
+    protocols, manifest = read_protocols(), read_manifest()
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([a-z ]+) \| ([^|]+) \|", README, flags=re.MULTILINE)
+    assert [code for code, _, _ in rows] == [exam.value for exam in protocols.exams]
+    for code, today, named in rows:
+        exam = ExamCode(code)
+        steps = protocols.exams[exam].steps
+        assert set(re.findall(r"`([a-z0-9_]+)`", named)) == {
+            n for s in steps for n in s.specialists
+        }
+        refused = unserved(exam, protocols, manifest) is not None
+        assert today == ("refused by name" if refused else "reported"), exam
+
+
+def test_the_readme_says_it_when_the_shipped_planner_does_not_fit_and_the_rules_plan() -> None:
+    assert ("Today the rules plan." in README) == (why_the_rules_plan() is not None)
+
+
 def test_every_specialist_of_the_readme_is_in_the_manifest() -> None:
     known = set(read_manifest().specialists)
     spoken = set(re.findall(r"`([a-z0-9_]+)`", README)) & known
-    assert spoken == {entry.id for entry in read_manifest().installed()}
+    assert spoken >= {entry.id for entry in read_manifest().installed()}
     assert set(re.findall(r"/specialists/([a-z0-9_]+)$", README, flags=re.MULTILINE)) <= known
 
 

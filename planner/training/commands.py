@@ -4,7 +4,6 @@ import json
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import tomlkit
@@ -16,6 +15,7 @@ from transformers import LlavaForConditionalGeneration
 
 from planner.backbones import Backbones
 from planner.card import CARD, UNCALIBRATED, PlannerCard
+from planner.exam import routed_exams
 from planner.llava import LlavaChooser
 from planner.load import Placement, load_planner
 from planner.prompt import render_prefix, render_state
@@ -40,12 +40,14 @@ from planner.training.vectors import (
     saved_table,
     words_in,
 )
-from specialists.backbones.transunet import STRIDES, Features
+from reports.model import ExamCode
+from specialists.backbones.transunet import Features
 from specialists.checkpoints import half, save_tensors, sha256_of
 from specialists.errors import TrainingError, WeightsError
 from specialists.image import Image, image_of
 from specialists.load import load_engine
 from specialists.manifest import Manifest, read_manifest
+from specialists.model import level_widths
 from specialists.training.finish import git_commit
 from specialists.training.state import STATE
 
@@ -82,6 +84,16 @@ class Ground:
     manifest: Manifest
     protocols: Protocols
     asker: Asker
+
+    @property
+    def routed(self) -> tuple[ExamCode, ...]:
+        """The exams that the router tells apart."""
+        return routed_exams(self.manifest, self.protocols.router.specialist)
+
+    @property
+    def taught(self) -> tuple[ExamCode, ...]:
+        """Those of them that the grammar of requests has words for."""
+        return tuple(exam for exam in self.routed if exam in self.asker.grammar.exams)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +132,9 @@ def train_planner(
         id="ustri-planner-small",
         sha256=save_tensors(out / "model.safetensors", half(network), {}),
         licence=LICENCE,
+        research_only=True,
         margin=UNCALIBRATED,
+        exams=ground.taught,
     )
     network.config.to_json_file(out / "config.json")
     unseen = _survey(ground, data, out / "survey", "val", config)
@@ -145,6 +159,16 @@ class Judged:
     folder: Path
     kept: Path
     other: Path | None = None
+
+
+def not_taught(user_dir: Path | None = None) -> tuple[ExamCode, ...]:
+    """The exams that the router tells apart and no training teaches, since no request for them is worded.
+
+    Raises:
+        TrainingError: the router is not installed.
+    """
+    ground = _ground(user_dir)
+    return tuple(exam for exam in ground.routed if exam not in ground.taught)
 
 
 def evaluate_planner(
@@ -189,7 +213,8 @@ def _ground(user_dir: Path | None) -> Ground:
 
 def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerConfig) -> Survey:
     labels = ground.manifest.specialists[ground.protocols.router.specialist].labels
-    wanted = [item for item in choose_pictures(data, labels, config.extent) if item.split == split]
+    shows = {labels.index(exam): exam for exam in ground.taught}
+    wanted = [item for item in choose_pictures(data, shows, config.extent) if item.split == split]
     return survey(ground.eyes, wanted, out, config.jobs)
 
 
@@ -302,8 +327,7 @@ class SurveyedBackbone:
     def _levels(self, cells: Tensor) -> Features:
         """(g², C) cells as levels (1, C, g, g), which pooling to the same grid leaves as they are."""
         tower = self._ground.eyes.tower
-        sizes = cast("list[int]", self._ground.manifest.models[tower.model].config["widths"])
-        widths = dict(zip(STRIDES, sizes, strict=True))
+        widths = level_widths(self._ground.manifest.models[tower.model])
         grid = cells.T.reshape(1, -1, tower.grid, tower.grid)
         parts = torch.split(grid, [widths[level] for level in tower.levels], dim=1)
         return dict(zip(tower.levels, parts, strict=True))

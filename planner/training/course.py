@@ -1,10 +1,11 @@
 """What the trainings of the small planner share: their length and rate, batches of like length, and the steps themselves."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
+from transformers import LlamaModel
 
+from specialists.training.precision import Asked, Step, trial_loss
 from specialists.training.state import Average, load_state, save_state
 
 SORTED_BATCHES = 8
@@ -21,6 +24,7 @@ SORTED_BATCHES = 8
 BETAS = (0.9, 0.98)
 """AdamW's, for every part of the training."""
 LARGEST_GRADIENT = 1.0
+TRIAL_PROMPTS, TRIAL_TOKENS = 16, 80
 
 T = TypeVar("T")
 Told = dict[str, float | list[float]]
@@ -38,10 +42,14 @@ class Course:
     warmup: int = 100
     seed: int = 0
     save_every: int = 100
+    compute: Asked = field(default_factory=Asked)
 
 
 class Pupil:
-    """A module under an optimiser, whose groups may learn at a share `times` of the rate; state and `log.jsonl` lie in `folder`."""
+    """A module under an optimiser, whose groups may learn at a share `times` of the rate; state and `log.jsonl` lie in `folder`.
+
+    The module must be where it is going to compute.
+    """
 
     def __init__(
         self, module: nn.Module, optimizer: Optimizer, config: Course, folder: Path
@@ -92,6 +100,18 @@ class Pupil:
     def _log(self, line: Told) -> None:
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+
+def trial(speech: LlamaModel) -> Step:
+    """Return a step of those layers on a few prompts of the usual length."""
+    tried = copy.deepcopy(speech).train()
+    tokens = torch.randint(0, tried.config.vocab_size, (TRIAL_PROMPTS, TRIAL_TOKENS))
+
+    def step() -> Tensor:
+        held = tried(input_ids=tokens, use_cache=False).last_hidden_state
+        return trial_loss([held])
+
+    return step
 
 
 def rate_at(step: int, steps: int, warmup: int) -> float:

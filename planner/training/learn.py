@@ -1,7 +1,8 @@
 """Trains the small planner: cross-entropy over the legal labels at the place of the answer, in any order of the labels."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -23,11 +24,13 @@ from planner.training.course import (
     made_ahead,
     of_like_length,
     padded,
+    trial,
 )
 from planner.training.examples import Example
 from planner.training.meaning import Meanings, drop_head, head_of
 from planner.training.network import IMAGE, PAD, in_pieces, label_ids, token_of
 from planner.training.requests import Asker, Want
+from specialists.training.precision import begin
 
 PIECES_DROPPED = 0.12
 """BPE merges left out at random in requests (Provilkov 2020, "BPE-Dropout"), so that a slip of the keyboard is no surprise."""
@@ -97,6 +100,10 @@ class Batch:
     answers: Tensor
     asked: Tensor
     meant: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on that device."""
+        return Batch(**{part.name: getattr(self, part.name).to(device) for part in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +220,9 @@ class Scored:
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of the answer, of its name, of each name's own letter, and of the look at the answer's name."""
-        own = torch.arange(batch.legal.shape[1]).expand_as(batch.legal)
-        looked = self.looked[torch.arange(len(batch.answers)), batch.answers]
+        here = batch.legal.device
+        own = torch.arange(batch.legal.shape[1], device=here).expand_as(batch.legal)
+        looked = self.looked[torch.arange(len(batch.answers), device=here), batch.answers]
         return (
             F.cross_entropy(self.letters, batch.answers),
             F.cross_entropy(self.names, batch.answers),
@@ -239,7 +247,8 @@ def score(
         output_hidden_states=True,
         output_attentions=watched,
     )
-    rows, last = torch.arange(len(batch.answers)), batch.mask.sum(1) - 1
+    here = batch.mask.device
+    rows, last = torch.arange(len(batch.answers), device=here), batch.mask.sum(1) - 1
     weights = network.lm_head.weight[list(labels[: batch.legal.shape[1]])]
     letters = (out.last_hidden_state[rows, last] @ weights.T).float()
     middle = F.layer_norm(out.hidden_states[NAMED_AT], weights.shape[1:])
@@ -247,7 +256,7 @@ def score(
     table = words(batch.names)  # (B, A, width)
     names = torch.einsum("bw,baw->ba", middle[rows, last].float(), table.float())
     own = middle[rows[:, None], batch.places] @ weights.T
-    looked = torch.zeros(batch.places.shape)
+    looked = torch.zeros(batch.places.shape, device=here)
     if watched:
         seen = out.attentions[NAMED_AT][rows, :, last].float().mean(1)  # (B, L)
         looked = seen.gather(1, batch.places)
@@ -280,17 +289,19 @@ def train(
         TrainingError: there is nothing to resume.
     """
     head = head_of(network, network.lm_head.weight.shape[1], composer.meanings)
+    speech = network.model.language_model
+    speech.set_attn_implementation("eager")  # the only one that tells where it looks
+    compute = begin(config.compute, partial(trial, speech), out, resume=resume)
+    cast(nn.Module, network).to(compute.device)
     pupil = Pupil(network, _optimizer(network, config), config, out)
     start = pupil.stand(resume=resume)
     rng = np.random.default_rng([config.seed, start])
     batches = made_ahead(composer.batches(examples, config.batch, rng))
-    speech = network.model.language_model
-    speech.set_attn_implementation("eager")  # the only one that tells where it looks
     recent = list[float]()
 
     def learnt() -> tuple[Tensor, Told]:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            batch = next(batches)
+        batch = next(batches).to(compute.device)
+        with compute.autocast():
             scored = score(network, batch, composer.labels, watched=True)
         losses = (*scored.losses(batch), told_loss(head, scored, batch))
         recent.append(float((scored.letters.argmax(1) == batch.answers).float().mean()))
@@ -303,7 +314,7 @@ def train(
     pupil.learn(learnt, start)
     speech.set_attn_implementation("sdpa")
     drop_head(network)
-    network.eval()
+    network.cpu().eval()
 
 
 def _optimizer(network: LlavaForConditionalGeneration, config: LearnConfig) -> AdamW:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from tokenizers import (
     AddedToken,
@@ -23,6 +22,7 @@ from planner.training.vectors import SPACE
 from reports.model import ExamCode
 from specialists.errors import TrainingError
 from specialists.manifest import ModelEntry
+from specialists.model import level_widths
 
 IMAGE, PAD = "<image>", "<pad>"
 
@@ -32,7 +32,6 @@ FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest:", "state: ", "\nactions:\n", "\na
 """Parts of every prompt that are one token each; no request holds a line break (`planner.prompt.plain`)."""
 
 GRID = 4
-LEVELS = ("vit", "c8", "stem", "c2")
 
 
 def action_names(protocols: Protocols) -> list[str]:
@@ -95,14 +94,14 @@ def in_pieces(tokenizer: Tokenizer, dropped: float) -> Tokenizer:
 
 
 def tower_of(model: ModelEntry) -> UsgenTowerConfig:
-    """What the planner reads of that backbone: the mean of every level in each cell of a coarse grid."""
-    widths = cast("list[int]", model.config["widths"])
+    """What the planner reads of that backbone: the mean of every level in each cell of a coarse grid, deepest first."""
+    widths = level_widths(model)
     return UsgenTowerConfig(
         model=model.id,
         backbone_sha256=str(model.sha256),
-        levels=LEVELS,
+        levels=tuple(reversed([*widths])),
         grid=GRID,
-        hidden_size=sum(widths),
+        hidden_size=sum(widths.values()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,12 +23,14 @@ from planner.training.course import (
     made_ahead,
     of_like_length,
     padded,
+    trial,
 )
 from planner.training.examples import EXAM_NAMED
 from planner.training.learn import IN_PIECES, MEANING_WEIGHT, MEANT_AT, PIECES_DROPPED
 from planner.training.meaning import Meanings, head_of
 from planner.training.network import PAD, VOCABULARY, in_pieces, token_of
 from planner.training.requests import Asker, Phrasing, Want, Wish, pick, pick_want
+from specialists.training.precision import Compute, begin
 from specialists.training.state import STATE
 
 WANTS = {
@@ -61,6 +64,12 @@ class Page:
     mask: Tensor
     meant: Tensor
 
+    def to(self, device: torch.device) -> "Page":
+        """Return the page on that device."""
+        return Page(
+            tokens=self.tokens.to(device), mask=self.mask.to(device), meant=self.meant.to(device)
+        )
+
 
 class Library:
     """Requests without end, each with what it means; all follows from the generator."""
@@ -78,7 +87,7 @@ class Library:
                 yield self._page(some)
 
     def _request(self, rng: np.random.Generator) -> tuple[Wish, list[int]]:
-        exams = list(self._asker.protocols.exams)
+        exams = self._asker.grammar.exams
         wish = self._asker.wish(rng, pick_want(rng, WANTS), pick(rng, exams), Phrasing.SEEN)
         named = pick(rng, exams).value if rng.random() < EXAM_NAMED else None
         turn = Turn(request_exam=named, question=self._asker.word(rng, wish), state="", legal=())
@@ -107,14 +116,15 @@ class Reader(nn.Module):
         self.body.add_module("norm", nn.Identity())  # what it holds is read as it is
         self.next_token, self.meaning = network.lm_head, head
 
-    def losses(self, page: Page) -> tuple[Tensor, Tensor]:
-        """Of what each request means, and of each next token."""
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+    def losses(self, page: Page, compute: Compute) -> tuple[Tensor, Tensor]:
+        """Return those of what each request means, and of each next token."""
+        page = page.to(compute.device)
+        with compute.autocast():
             held = self.body(
                 input_ids=page.tokens, attention_mask=page.mask, use_cache=False
             ).last_hidden_state  # (B, L, width)
             said = F.linear(F.layer_norm(held[:, :-1], held.shape[2:]), self._pieces())
-        rows, ends = torch.arange(len(held)), page.mask.sum(1) - 1
+        rows, ends = torch.arange(len(held), device=held.device), page.mask.sum(1) - 1
         told = self.meaning(held[rows, ends].float())
         coming = page.tokens[:, 1:].masked_fill(page.mask[:, 1:] == 0, -100)
         coming = coming.masked_fill(coming >= VOCABULARY, -100)
@@ -142,18 +152,21 @@ def learn_to_read(
     """
     head = head_of(network, network.lm_head.weight.shape[1], library.meanings)
     reader, folder = Reader(network, head), out / FOLDER
-    folder.mkdir(exist_ok=True)
+    going_on = resume and (folder / STATE).is_file()
+    compute = begin(config.compute, partial(trial, reader.body), folder, resume=going_on)
+    cast(nn.Module, network).to(compute.device)
     optimizer = torch.optim.AdamW(
         reader.parameters(), lr=config.rate, weight_decay=config.decay, betas=BETAS
     )
     pupil = Pupil(reader, optimizer, config, folder)
-    start = pupil.stand(resume=resume and (folder / STATE).is_file())
+    start = pupil.stand(resume=going_on)
     rng = np.random.default_rng([config.seed, 3, start])
     pages = made_ahead(library.pages(config.batch, rng))
 
     def learnt() -> tuple[Tensor, Told]:
-        meaning, following = reader.losses(next(pages))
+        meaning, following = reader.losses(next(pages), compute)
         total = MEANING_TIMES * MEANING_WEIGHT * meaning + NEXT_WORD_WEIGHT * following
         return total, {"meaning": meaning.item(), "next": following.item()}
 
     pupil.learn(learnt, start)
+    network.cpu()

@@ -142,6 +142,11 @@ class Grammar(_Table):
         lists += [self.around.openings, self.around.closings, *self.exam_names.values()]
         return [text for texts in lists for text in texts] + list(coded_topics(self.unserved.held))
 
+    @property
+    def exams(self) -> tuple[ExamCode, ...]:
+        """The exams that it has words for: a planner is taught no others."""
+        return tuple(exam for exam in ExamCode if exam in self.exam_names)
+
     def items_of(self, exam: ExamCode, phrasing: Phrasing, protocols: Protocols) -> list[Item]:
         """The exam's items that such a text may ask for."""
         own = {question.id for question in protocols.exams[exam].questions}

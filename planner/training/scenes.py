@@ -168,7 +168,7 @@ class Stage:
             raise ValueError("a real picture shows an exam")
         if group == OTHER_HAND:
             return self._written_scene(row, shown, rng)
-        others = [exam for exam in self.protocols.exams if exam is not shown]
+        others = [exam for exam in self.asker.grammar.exams if exam is not shown]
         phrasing = Phrasing.HELD_INTENT if group == NEW_INTENT else Phrasing.HELD
         want, about, named = Want.NONE, shown, None
         if group == NEW_INTENT:

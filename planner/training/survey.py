@@ -3,7 +3,7 @@
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,20 +96,26 @@ class Extent:
     drawn: int = 100
 
 
-def choose_pictures(data: Path, labels: Sequence[str], extent: Extent) -> list[Wanted]:
+def choose_pictures(data: Path, shows: Mapping[int, ExamCode], extent: Extent) -> list[Wanted]:
     """The pictures to survey, each real one also as a moved view; the same for the same data.
+
+    Args:
+        data: a data root with the router's table.
+        shows: the exam by the class in that table; rows of other classes are left out.
+        extent: how many.
 
     Raises:
         TrainingError: `exam_cls.csv` is missing or lacks a column.
     """
     table = read_table(data, "exam_cls", ("image_path", "mask", "dataset", "split"))
+    table = table[table["mask"].astype(int).isin(list(shows))]
     chosen: list[Wanted] = []
     for (split, dataset), rows in sorted(table.groupby(["split", "dataset"])):
         paths = [str(path) for path in rows["image_path"]]
         classes = [int(value) for value in rows["mask"]]
         order = np.random.default_rng(_seed(str(dataset))).permutation(len(paths))
         for place in order[: extent.train if split == "train" else extent.val]:
-            path, exam = data / "csv_files" / paths[place], ExamCode(labels[classes[place]])
+            path, exam = data / "csv_files" / paths[place], shows[classes[place]]
             for kind in (Kind.REAL, Kind.VIEW):
                 seed = _seed(f"{paths[place]} {kind}")
                 chosen.append(Wanted(path=path, kind=kind, split=str(split), exam=exam, seed=seed))

@@ -122,7 +122,7 @@ class WordEmbedding(nn.Embedding):
         own = F.embedding(input, self.weight)
         if self.training:
             known = cast(Tensor, self.known)[input]
-            dropped = known & (torch.rand(input.shape) < OWN_DROPPED)
+            dropped = known & (torch.rand(input.shape, device=input.device) < OWN_DROPPED)
             own = own.masked_fill(dropped[..., None], 0)
         said: Tensor = self.said(F.embedding(input, cast(Tensor, self.vectors)))
         return own + said.to(own.dtype)

@@ -1,16 +1,20 @@
-"""TransUNet-style hybrid encoder: a convolutional stem and a ViT on its last level (ustri.txt, 2.5)."""
+"""TransUNet-style hybrid encoder: a convolutional trunk and a ViT on its last level (USTri, section 2.5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Features = dict[str, Tensor]
-"""Maps by level name: `c2` (stride 2), `stem` (4), `c8` (8), `vit` (16), each (B, C, H, W)."""
+from specialists.backbones.trunk import Trunk
 
-STRIDES = {"c2": 2, "stem": 4, "c8": 8, "vit": 16}
+LEVELS = ("c2", "stem", "c8", "c16", "c32")
+"""A trunk's levels, of strides 2 to 32."""
+
+Features = dict[str, Tensor]
+"""Maps by level name, finest first, `vit` last, each (B, C, H, W)."""
 
 
 def averaged(mask: Tensor, like: Tensor) -> Tensor:
@@ -85,6 +89,9 @@ class ViTLayer(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width)
         )
+        for last in (self.attention.out, self.mlp[2]):  # the layer starts as the identity
+            nn.init.zeros_(cast(nn.Linear, last).weight)
+            nn.init.zeros_(cast(nn.Linear, last).bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) to (B, N, C)."""
@@ -110,35 +117,72 @@ def position_code(height: int, width: int, channels: int) -> Tensor:
     return code.reshape(1, height * width, channels)
 
 
+class ResidualTrunk(Trunk):
+    """Residual stages from random weights; `widths` are those of strides 2, 4, 8 and so on."""
+
+    def __init__(self, widths: Sequence[int], blocks: int) -> None:
+        super().__init__()
+        names = LEVELS[: len(widths)]
+        self.widths = dict(zip(names, widths, strict=True))
+        self.strides = {name: 2 ** (index + 1) for index, name in enumerate(names)}
+        first = nn.Sequential(ConvNorm(1, widths[0], stride=2), ConvNorm(widths[0], widths[0]))
+        self.stages = nn.ModuleList([first])
+        for width_in, width_out in pairwise(widths):
+            self.stages.append(_stage(width_in, width_out, blocks))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Maps by level of (B, 1, H, W) normalised grey; H and W are multiples of the last stride."""
+        found = {}
+        for name, stage in zip(self.strides, self.stages, strict=True):
+            x = found[name] = stage(x)
+        return found
+
+
 class TransUNet(nn.Module):
-    """Hybrid encoder; `widths` are those of strides 2, 4, 8 and 16, the last also the ViT's."""
+    """A trunk whose last level goes through a ViT of `width`, and is the level `vit` from then on."""
+
+    strides: Mapping[str, int]
+    """Of each level, finest first."""
+    widths: Mapping[str, int]
 
     def __init__(
-        self, *, widths: Sequence[int], blocks: int, layers: int, heads: int, mlp_ratio: int
+        self, trunk: Trunk, *, width: int, layers: int, heads: int, mlp_ratio: int
     ) -> None:
         super().__init__()
-        w2, w4, w8, w16 = widths
-        self.widths = dict(zip(STRIDES, widths, strict=True))
-        self.c2 = nn.Sequential(ConvNorm(1, w2, stride=2), ConvNorm(w2, w2))
-        self.stem = _stage(w2, w4, blocks)
-        self.c8 = _stage(w4, w8, blocks)
-        self.c16 = _stage(w8, w16, blocks)
-        self.layers = nn.ModuleList(ViTLayer(w16, heads, mlp_ratio) for _ in range(layers))
-        self.norm = nn.LayerNorm(w16)
+        self.trunk = trunk
+        *levels, self.deepest = trunk.strides
+        self.strides = {**{n: trunk.strides[n] for n in levels}, "vit": trunk.strides[self.deepest]}
+        self.widths = {**{n: trunk.widths[n] for n in levels}, "vit": width}
+        deepest = trunk.widths[self.deepest]
+        self.embed = nn.Identity() if deepest == width else nn.Conv2d(deepest, width, 1)
+        self.layers = nn.ModuleList(ViTLayer(width, heads, mlp_ratio) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Features:
-        """Feature maps by level of (B, 1, H, W) normalised grey; H and W are multiples of 16."""
-        c2 = self.c2(x)
-        stem = self.stem(c2)
-        c8 = self.c8(stem)
-        c16 = self.c16(c8)
-        B, C, H, W = c16.shape
-        tokens = c16.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
+        """Feature maps by level of (B, 1, H, W) normalised grey; H and W are multiples of the last stride."""
+        levels = self.trunk(x)
+        deepest = self.embed(levels.pop(self.deepest))
+        B, C, H, W = deepest.shape
+        tokens = deepest.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
         tokens = tokens + position_code(H, W, C).to(tokens)
         for layer in self.layers:
             tokens = layer(tokens)
         vit = self.norm(tokens).transpose(1, 2).reshape(B, C, H, W)
-        return {"c2": c2, "stem": stem, "c8": c8, "vit": vit}
+        return {**levels, "vit": vit}
+
+    @staticmethod
+    def named_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors of a checkpoint of before there were trunks, whose levels were modules, by today's names."""
+        found = {}
+        for name, tensor in tensors.items():
+            level, _, rest = name.partition(".")
+            older = level in LEVELS
+            found[f"trunk.stages.{LEVELS.index(level)}.{rest}" if older else name] = tensor
+        return found
+
+    def fold(self) -> None:
+        """Bring the trunk's weights into the form that ships."""
+        self.trunk.fold()
 
 
 def _stage(width_in: int, width_out: int, blocks: int) -> nn.Sequential:

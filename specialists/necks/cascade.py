@@ -8,9 +8,6 @@ from torch.nn import functional as F
 
 from specialists.backbones.transunet import ConvNorm, averaged
 
-CASCADE = ("vit", "c8", "stem", "c2")
-"""Levels from coarse to fine."""
-
 
 class Cascade(nn.Module):
     """Decoder down to the last of `levels`; `widths` are its own, one per level after the first.

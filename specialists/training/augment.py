@@ -1,5 +1,6 @@
 """Augmented batches: one affine change per image for pixels, masks, boxes and points alike, then tone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ class Batch:
     field: Tensor
     """(B, 1, S, S) float32, 1 where there is image."""
     rows: dict[str, Tensor]
+    """On the CPU wherever the rest is: they are read one by one."""
     masks: dict[str, Tensor]
     """(n, S, S) int64 label maps."""
     classes: dict[str, Tensor]
@@ -32,6 +34,28 @@ class Batch:
     """(n, 4) in [0, 1]; NaN where nothing is there."""
     points: dict[str, Tensor]
     """(n, L, 2) in [0, 1]; NaN where missing or moved out of the square."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on that device; from pinned memory it arrives while others are computed."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in pinned memory; torch's loader asks for it by this name."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        def every(found: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {task: change(tensor) for task, tensor in found.items()}
+
+        return Batch(
+            images=change(self.images.contiguous(memory_format=torch.channels_last)),
+            field=change(self.field),
+            rows=self.rows,
+            masks=every(self.masks),
+            classes=every(self.classes),
+            boxes=every(self.boxes),
+            points=every(self.points),
+        )
 
 
 def policy_of(policies: list[GeometryPolicy]) -> GeometryPolicy:
@@ -49,7 +73,7 @@ def random_affine(
 ) -> npt.NDArray[np.float64]:
     """(2, 3) map from network pixels of a square of `side` to pack pixels."""
     angle = np.deg2rad(rng.uniform(-policy.rotate_deg, policy.rotate_deg)) * (rng.random() < 0.6)
-    zoom = np.exp(rng.uniform(np.log(0.75), np.log(1.3)))
+    zoom = np.exp(rng.uniform(np.log(0.7), np.log(1.5)))
     limit = np.log(policy.x_scale) if rng.random() < 0.7 else 0.0
     stretch = np.exp(rng.uniform(-limit, limit) / 2)
     flip_x = -1.0 if policy.hflip and rng.random() < 0.5 else 1.0

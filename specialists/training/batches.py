@@ -1,6 +1,7 @@
 """Endless augmented batches, mixed from all data sets in rotation; batch i is the same in every run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +62,24 @@ class Rotation(IterableDataset[Batch]):
         for phase in self.phases:
             for _ in range(phase.steps):
                 if step >= self.first_step:
-                    yield self._make(step, phase)
+                    yield self.make(step, phase)
                 step += 1
 
-    def _make(self, step: int, phase: Phase) -> Batch:
+    def only(self, tasks: Collection[str]) -> "Rotation":
+        """Return the rotation over the samples that carry a label of one of those tasks."""
+        chosen = copy(self)
+        samples = self.pack.samples
+        kept = {i for i, sample in enumerate(samples) if not sample.tasks.isdisjoint(tasks)}
+        sources = [
+            (np.array([i for i in indices if int(i) in kept], np.int64), share)
+            for indices, share in self.sources
+        ]
+        total = sum(share for indices, share in sources if len(indices))
+        chosen.sources = [(found, share / total) for found, share in sources if len(found)]
+        return chosen
+
+    def make(self, step: int, phase: Phase) -> Batch:
+        """Return the batch of that step, the same in every run."""
         rng = np.random.default_rng([self.seed, step])
         shares = [share for _, share in self.sources]
         counts = rng.multinomial(phase.batch, shares)
@@ -85,11 +100,48 @@ class Rotation(IterableDataset[Batch]):
         return batch
 
 
-def loader(rotation: Rotation) -> Iterator[Batch]:
-    """The rotation's batches, made ahead by one worker process."""
-    return iter(DataLoader(rotation, batch_size=None, num_workers=1, prefetch_factor=6))
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Tasks that are trained together in a step, whose batch holds images of theirs alone."""
+
+    rotation: Rotation
+    tasks: frozenset[str]
+    """Labels that a batch keeps."""
+    share: float
+    """Of the steps."""
+
+
+class Turns(IterableDataset[Batch]):
+    """Batches of one turn each: heads on a frozen backbone forget nothing while others are trained.
+
+    A head sees a whole batch of its own images at a time, which its batch norm needs.
+    """
+
+    def __init__(
+        self, turns: Sequence[Turn], phase: Phase, *, seed: int, first_step: int = 0
+    ) -> None:
+        self.turns, self.phase, self.seed, self.first_step = turns, phase, seed, first_step
+        total = sum(turn.share for turn in turns)
+        self.shares = [turn.share / total for turn in turns]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from `first_step` to the end of the phase."""
+        torch.set_num_threads(1)
+        for step in range(self.first_step, self.phase.steps):
+            rng = np.random.default_rng([self.seed, step, 1])
+            turn = self.turns[int(rng.choice(len(self.turns), p=self.shares))]
+            batch = turn.rotation.make(step, self.phase)
+            batch.rows = {task: rows for task, rows in batch.rows.items() if task in turn.tasks}
+            yield batch
+
+
+def loader(rotation: Rotation | Turns, *, pinned: bool) -> Iterator[Batch]:
+    """Return the rotation's batches, made ahead by one worker process, in pinned memory where a card reads them."""
+    loading = DataLoader(
+        rotation, batch_size=None, num_workers=1, prefetch_factor=6, pin_memory=pinned
+    )
+    return iter(loading)
 
 
 def _sample_policy(sample: Sample, policies: Mapping[str, GeometryPolicy]) -> GeometryPolicy:
-    tasks = [*sample.masks, *sample.classes, *sample.boxes, *sample.points]
-    return policy_of([policies[task] for task in tasks])
+    return policy_of([policies[task] for task in sorted(sample.tasks)])

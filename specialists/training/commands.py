@@ -3,6 +3,7 @@
 import hashlib
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,14 +22,17 @@ from specialists.novelty import tensors_of
 from specialists.training import generalist
 from specialists.training.configs import read_generalist_config
 from specialists.training.finish import Run, install, recalibrated_card, write_card
-from specialists.training.generalist import Generalist
+from specialists.training.generalist import Generalist, GeneralistConfig
+from specialists.training.left_out import read_all
 from specialists.training.novelty import fit_for, own_limit
 from specialists.training.own import Declared, new_task
 from specialists.training.pack import Pack, build_pack
+from specialists.training.precision import began_with
 from specialists.training.predict import Augmented, Tools, answering
 from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
+from specialists.training.sources import seen_of
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.strict import read_task
 from specialists.training.synthetic import LABELLED, SHARE, phantom_samples
@@ -44,28 +48,46 @@ LONGEST_NAME = 100
 """Letters of a state folder's name; a file system takes no more than 255."""
 
 
-def train_generalist(data: Path, out: Path, config: Path | None, *, resume: bool) -> Path:
+def train_generalist(
+    data: Path,
+    out: Path,
+    config: Path | None,
+    unseen: Sequence[str] = (),
+    *,
+    resume: bool,
+) -> Path:
     """The manifest of a Stage I run over every task whose CSV lies in `data`; weights lie beside it.
 
+    No image of the sources `unseen` is used, as `dataset=busi`, so that specialists can be judged on them.
+
     Raises:
-        TrainingError: data or configuration cannot be used, or there is nothing to resume.
+        TrainingError: data or configuration cannot be used, there is nothing to resume, or `data` holds no image of a
+            source that is to be left out.
     """
     out.mkdir(parents=True, exist_ok=True)
     settings = read_generalist_config(config)
     manifest = read_manifest()
     entries = tasks_in(data, list(manifest.specialists.values()))
-    samples = read_samples(data, entries, "train")
+    samples = seen_of(read_samples(data, entries, "train"), unseen)
     if "phantom" in settings.shares:
         samples += phantom_samples(out / "phantoms", int(SHARE * len(samples)))
     pack = build_pack(samples, settings.pack_px)
     model = manifest.models[BACKBONE]
     net = generalist.train(model, entries, pack, settings, out, resume=resume)
-    validation = build_pack(read_samples(data, entries, "val"), model.input_px)
-    trained = install_backbone(model, net, pack, validation, out)
-    command = f"ustri train generalist --data {data.name} --run {out.name}"
-    run = Run(command=command, config=asdict(settings), data=data, out=out)
+    held_out = seen_of(read_samples(data, entries, "val"), unseen)
+    model = model.model_copy(update={"without": tuple(unseen)})
+    trained = install_backbone(model, net, pack, build_pack(held_out, model.input_px), out)
+    left = "".join(f" --without {shlex.quote(source)}" for source in unseen)
+    command = f"ustri train generalist --data {data.name} --out {out.name}{left}"
+    run = Run(command=command, config=as_ran(settings, out), data=data, out=out)
     write_card(trained, run, {name: len(rows) for name, rows in sorted(pack.sources().items())})
     return out / "manifest.toml"
+
+
+def as_ran(config: GeneralistConfig | SpecialistConfig, folder: Path) -> dict[str, object]:
+    """Return the configuration with the precision in which the training in that folder ran."""
+    ran = {"device": config.compute.device, "precision": began_with(folder)}
+    return {**asdict(config), "compute": ran}
 
 
 def install_backbone(
@@ -117,13 +139,14 @@ def train_novelty(data: Path, out: Path) -> ModelEntry:
 def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEntry:
     """The entry of an installed backbone with novelty statistics, written to `out`, and quality limits."""
     frozen = load_backbone(model)  # as it will be served: from half precision
-    fitted, limit = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
+    fitted, limits, exams = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
     name = f"{model.id}.novelty.safetensors"
     return model.model_copy(
         update={
             "novelty": name,
             "novelty_sha256": save_tensors(out / name, tensors_of(fitted), {}),
-            "thresholds": {"novelty": limit, **fit_quality([s.path for s in val.samples])},
+            "gate_exams": exams,
+            "thresholds": {**limits, **fit_quality([s.path for s in val.samples])},
         }
     )
 
@@ -236,7 +259,7 @@ def train_prepared(
     nets = train_heads(manifest, entries, backbone, drawn, config, start)
     words = [*ids, "--data", data.name, *prepared.declared.options()]
     command = f"ustri train specialist {shlex.join(words)}"
-    run = Run(command=command, config=asdict(config), data=data, out=out)
+    run = Run(command=command, config=as_ran(config, state), data=data, out=out)
     installed = install(manifest, nets, backbone, packs, run)
     if prepared.new:
         limit = own_limit(backbone, model, packs, FOREIGN_VIEWS)
@@ -247,11 +270,11 @@ def train_prepared(
 
 
 def calibrate_specialists(
-    ids: list[str], data: Path, out: Path, user_dir: Path | None
+    ids: list[str], data: Path, out: Path, user_dir: Path | None, *, left_out: Sequence[Path] = ()
 ) -> list[SpecialistEntry]:
     """The entries of trained specialists, calibrated anew on `val` and written to `out` with their weights.
 
-    They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
+    Where `left_out` names folders of trials of sources left out, they keep to those sources too. They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
 
     Raises:
         TrainingError: an id is in no manifest or has no weights, the ids have different backbones, or the data
@@ -276,7 +299,14 @@ def calibrate_specialists(
     packs = (build_pack(training, side_px), build_pack(validation, model.input_px))
     command = f"ustri train calibrate {' '.join(nets)} --data {data.name}"
     weights = {entry.id: entry.directory / str(entry.weights) for entry in entries}
-    run = Run(command=command, config={}, data=data, out=out, weights=weights)
+    run = Run(
+        command="".join([command, *(f" --left-out {folder.name}" for folder in left_out)]),
+        config={},
+        data=data,
+        out=out,
+        weights=weights,
+        unknown=read_all(left_out, model.sha256),
+    )
     earlier = [entry.directory / f"{entry.id}.json" for entry in entries]
     cards = [path.read_text(encoding="utf-8") if path.exists() else None for path in earlier]
     out.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,15 @@ from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
 from specialists.training.arms import Judged, judged, networks
 from specialists.training.batches import Phase, Rotation
-from specialists.training.generalist import Generalist, GeneralistConfig, learning_rate, train_step
+from specialists.training.generalist import (
+    Generalist,
+    GeneralistConfig,
+    learning_rate,
+    train_step,
+    trial,
+)
 from specialists.training.pack import Pack, build_pack
+from specialists.training.precision import Asked, begin
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import Average, load_state, save_state
 from specialists.training.tables import Sample, read_samples
@@ -44,6 +51,8 @@ STEP_IMAGES = {"single": 16, "stage I": 32, "stage II": 16}
 """Images of one optimiser step by arm."""
 
 SINGLE, FIRST, BOTH = "single task", "stage I alone", "stage I + II"
+ON_CPU = Asked(device="cpu")
+"""Arms are compared by the seconds of a processor too."""
 STATE_S = 45.0
 """Time between two states of a network in training."""
 
@@ -179,6 +188,7 @@ class _Bench:
                 steps=round(self.budget.images * LAST_PART / STEP_IMAGES["stage II"]),
                 batch=STEP_IMAGES["stage II"],
                 threads=self.budget.threads,
+                compute=ON_CPU,
             )
             begun = time.process_time()
             heads = train_heads(
@@ -228,9 +238,10 @@ class _Bench:
         """The network of those tasks, its moving average in place of its last weights, and its CPU seconds."""
         torch.manual_seed(self.budget.seed)
         net = Generalist(self.model, entries)
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        average, optimizer = Average(net), _optimizer(net)
         resumed = (folder / "state.safetensors").exists()
+        compute = begin(ON_CPU, lambda: trial(net, self.model), folder, resume=resumed)
+        net.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average, optimizer = Average(net), _optimizer(net)
         first = load_state(folder, net, average, optimizer) if resumed else 0
         spent_s, begun = _spent(folder) if resumed else 0.0, time.process_time()
         phase = Phase(steps=schedule.steps, side_px=self.budget.side_px, batch=schedule.batch)
@@ -245,7 +256,7 @@ class _Bench:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step, schedule.steps)
             torch.manual_seed(seed + step)
-            train_step(net, batch, optimizer, self.model)
+            train_step(net, batch, optimizer, self.model, compute)
             average.update(net, step)
             if step + 1 == schedule.keep:
                 save_state(folder / "kept", step + 1, net, average, optimizer)
@@ -254,7 +265,7 @@ class _Bench:
                 _note_spent(folder, spent_s + time.process_time() - begun)
                 saved = time.monotonic()
         net.load_state_dict(average.tensors)
-        return net.eval(), _spent(folder)
+        return net.cpu().eval(), _spent(folder)
 
     def _arm(
         self,

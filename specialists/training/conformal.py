@@ -18,8 +18,8 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
-LEAST_GROUPS = 8
-"""With fewer groups (patients) nothing is said of a new one (DESIGN section 2)."""
+LEAST_GROUPS = 9
+"""With fewer groups (patients) no 90 % quantile of a new one exists: ceil(0.9 (n + 1)) exceeds n (DESIGN section 2)."""
 
 FOLDS = 5
 LEAST_FOR_TAILS = 40

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,14 +20,16 @@ from specialists.errors import TrainingError
 from specialists.load import load_engine, load_specialist
 from specialists.manifest import Kind, Manifest, Metric, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
-from specialists.training import calibrate, reliability
+from specialists.training import calibrate, left_out, reliability
 from specialists.training.evaluate import score_task
 from specialists.training.intervals import intervals_of, partners
+from specialists.training.left_out import LeftOut
 from specialists.training.metrics import accuracy, bootstrap
 from specialists.training.outputs import Outputs, outputs_of
 from specialists.training.pack import Pack
 from specialists.training.predict import answering, predict_folder
 from specialists.training.registry import write_entries
+from specialists.training.sources import Lot, Scored, joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Run:
     out: Path
     weights: Mapping[str, Path] = field(default_factory=dict)
     """By id, weights files that are taken over as they are."""
+    unknown: Sequence[LeftOut] = ()
+    """What like heads said of sources that they were trained without."""
 
 
 def install(
@@ -51,26 +55,10 @@ def install(
 ) -> list[SpecialistEntry]:
     """The entries of the calibrated nets, written with their weights, metrics and cards to `run.out`.
 
-    `packs` are those of train and of val; detectors are calibrated first, since regions come from them.
+    `packs` are those of train and of val.
     """
     val = packs[1]
-    detectors = [name for name in nets if manifest.specialists[name].kind is Kind.DETECT]
-    others = [name for name in nets if name not in detectors]
-    entries: dict[str, SpecialistEntry] = {}
-    regions: dict[str, dict[int, Tensor]] = {}
-    if detectors:
-        chosen = {name: nets[name] for name in detectors}
-        for name, outputs in outputs_of(manifest, chosen, backbone, val, {}).items():
-            entry = calibrated(manifest.specialists[name], outputs, val, packs[0])
-            entries[name] = entry
-            regions[entry.provides[0]] = predicted_regions(entry, outputs)
-    for name in others:
-        entry = manifest.specialists[name]
-        given = _regions_for(manifest, entry, backbone, val, regions)
-        moved = "scores:exam" in entry.provides
-        found = outputs_of(manifest, {name: nets[name]}, backbone, val, given, moved=moved)
-        entries[name] = calibrated(entry, found[name], val, packs[0])
-    weighed = [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
+    weighed = calibrated_weights(manifest, nets, backbone, packs, run)
     model = manifest.models[weighed[0].model]
     with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
     served = _beside(manifest.model_copy(update={"specialists": with_weights}), weighed)
@@ -78,7 +66,13 @@ def install(
     measured = [_measure(entry, engine, nets, backbone, val, run) for entry in weighed]
     reporting = load_engine(served, "cpu")  # which declines as in use
     measured = [
-        entry.model_copy(update={"intervals": intervals_of(entry, reporting, run.data)})
+        entry.model_copy(
+            update={
+                "intervals": intervals_of(
+                    entry, reporting, run.data, left_out.pairs_of(run.unknown, entry.id)
+                )
+            }
+        )
         for entry in measured
     ]
     # a backbone that lies elsewhere, as the shipped one does, is not the user's: its place is not here
@@ -89,52 +83,122 @@ def install(
     return measured
 
 
-def calibrated(entry: SpecialistEntry, outputs: Outputs, val: Pack, train: Pack) -> SpecialistEntry:
+def calibrated_weights(
+    manifest: Manifest,
+    nets: Mapping[str, SpecialistNet],
+    backbone: Frozen,
+    packs: tuple[Pack, Pack],
+    run: Run,
+) -> list[SpecialistEntry]:
+    """Return the entries of the calibrated nets, their weights written to `run.out`.
+
+    `packs` are those of train and of val; detectors are calibrated first, since regions come from them.
+    """
+    val = packs[1]
+    detectors = [name for name in nets if manifest.specialists[name].kind is Kind.DETECT]
+    others = [name for name in nets if name not in detectors]
+    entries: dict[str, SpecialistEntry] = {}
+    regions: dict[str, dict[int, Tensor]] = {}
+    if detectors:
+        chosen = {name: nets[name] for name in detectors}
+        for name, outputs in outputs_of(manifest, chosen, backbone, val, {}).items():
+            unknown = left_out.scored_of(run.unknown, name)
+            entry = calibrated(manifest.specialists[name], outputs, val, packs[0], unknown)
+            entries[name] = entry
+            regions[entry.provides[0]] = predicted_regions(entry, outputs)
+    for name in others:
+        entry = manifest.specialists[name]
+        given = _regions_for(manifest, entry, backbone, val, regions)
+        moved = "scores:exam" in entry.provides
+        found = outputs_of(manifest, {name: nets[name]}, backbone, val, given, moved=moved)
+        unknown = left_out.scored_of(run.unknown, name)
+        entries[name] = calibrated(entry, found[name], val, packs[0], unknown)
+    return [_write_weights(entries[name], nets[name], manifest, run) for name in nets]
+
+
+def calibrated(
+    entry: SpecialistEntry,
+    outputs: Outputs,
+    val: Pack,
+    train: Pack,
+    unknown: Scored | None = None,
+) -> SpecialistEntry:
     """The entry with temperature, thresholds and how far its scores are to be believed, from its outputs on val.
+
+    Where `unknown` holds outputs of heads on sources that they were trained without, temperature, presence threshold
+    and label sets keep to those too.
 
     Raises:
         TrainingError: the labels lack what a number of it comes from.
     """
     if not outputs.values:
         raise TrainingError(f"{entry.id} cannot be calibrated: val holds no label of it.")
-    groups = [val.samples[index].group for index in outputs.samples]
+    lot = Lot.from_samples([val.samples[index] for index in outputs.samples])
     metrics: list[Metric] = []
     if entry.kind is Kind.CLASSIFY:
-        logits = torch.stack(outputs.values).double().numpy()
-        truth = torch.stack(outputs.labels).numpy()
-        found = calibrate.calibrate_classifier(entry, logits, truth)
-        scores = reliability.scores_of(logits, found.temperature or 1.0)
-        found.thresholds.update(reliability.label_set_thresholds(entry, scores, truth, groups))
-        metrics = reliability.classifier_metrics(entry, logits, truth, groups)
+        found, metrics = _classifier(entry, scored_of(entry, outputs, val), unknown)
     elif entry.kind is Kind.DETECT and entry.absence_known:
         if all(sample.boxes.get(entry.id, "unlabelled") for sample in train.samples):
             raise TrainingError(
                 f"{entry.id} cannot tell absence: no image of train is without the structure."
             )
-        logits = torch.stack(outputs.values).double().numpy()
-        there = _complete(outputs.labels)
-        found = calibrate.calibrate_presence(entry.id, logits, there)
-        metrics = reliability.presence_metrics(logits, there, groups)
+        found, metrics = _presence(entry, scored_of(entry, outputs, val), unknown)
     elif entry.kind is Kind.DETECT:
-        scores = np.array(outputs.attention)[_complete(outputs.labels)]
-        found = calibrate.presence_without_negatives(entry.id, scores)
+        there = _complete(outputs.labels)
+        scores, known = np.array(outputs.attention)[there], lot.take(np.flatnonzero(there))
+        found = calibrate.presence_without_negatives(entry.id, scores, known)
     elif entry.kind is Kind.SEGMENT:
-        masks = train.masks[entry.id]
-        smallest = calibrate.smallest_component(
-            entry.id, list(masks.values()), [train.boxes[index] for index in masks]
-        )
+        smallest = _smallest_component(entry, train)
         truths = [label.numpy().astype(np.uint8) for label in outputs.labels]
         logits_by_image = [value[None] for value in outputs.values]
-        found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest)
+        found = calibrate.calibrate_mask(entry.id, logits_by_image, truths, smallest, lot)
     else:
         heatmaps = torch.stack(outputs.values)
-        found = calibrate.calibrate_peak(entry, heatmaps, _complete(outputs.labels))
+        found = calibrate.calibrate_peak(entry, heatmaps, _complete(outputs.labels), lot)
     return entry.model_copy(
         update={
             "temperature": found.temperature,
             "thresholds": found.thresholds,
             "metrics": tuple(metrics),
         }
+    )
+
+
+def _smallest_component(entry: SpecialistEntry, train: Pack) -> float:
+    masks = train.masks[entry.id]
+    boxes = [train.boxes[index] for index in masks]
+    lot = Lot.from_samples([train.samples[index] for index in masks])
+    return calibrate.smallest_component(entry.id, list(masks.values()), boxes, lot)
+
+
+def _classifier(
+    entry: SpecialistEntry, scored: Scored, unknown: Scored | None
+) -> tuple[calibrate.Calibration, list[Metric]]:
+    source = scored if unknown is None else joined([scored, unknown])
+    found = calibrate.calibrate_classifier(entry, source.values, source.truth, source.lot)
+    warm = entry.model_copy(update={"temperature": found.temperature})
+    found.thresholds.update(reliability.label_set_thresholds(warm, source))
+    return found, reliability.classifier_metrics(entry, scored, source)
+
+
+def _presence(
+    entry: SpecialistEntry, scored: Scored, unknown: Scored | None
+) -> tuple[calibrate.Calibration, list[Metric]]:
+    source = scored if unknown is None else joined([scored, unknown])
+    found = calibrate.calibrate_presence(entry.id, source.values, source.truth > 0, source.lot)
+    return found, reliability.presence_metrics(scored, source)
+
+
+def scored_of(entry: SpecialistEntry, outputs: Outputs, pack: Pack) -> Scored:
+    """Return a classifier's logits with classes, or a detector's presence logits with whether it is there."""
+    if entry.kind is Kind.CLASSIFY:
+        truth = torch.stack(outputs.labels).numpy()
+    else:
+        truth = _complete(outputs.labels).astype(np.int64)
+    return Scored(
+        values=torch.stack(outputs.values).double().numpy(),
+        truth=truth,
+        lot=Lot.from_samples([pack.samples[index] for index in outputs.samples]),
     )
 
 
@@ -223,11 +287,14 @@ def _write_weights(
         if earlier.resolve() != target.resolve():
             shutil.copyfile(earlier, target)
         sha256 = sha256_of(target)
+    backbone_sha256 = manifest.models[entry.model].sha256
     return entry.model_copy(
         update={
             "weights": name,
             "sha256": sha256,
-            "backbone_sha256": manifest.models[entry.model].sha256,
+            "backbone_sha256": backbone_sha256,
+            # figures of heads on another backbone say nothing of this one
+            "transfer": entry.transfer if entry.backbone_sha256 == backbone_sha256 else (),
             "directory": run.out,
             "not_installed": None,
         }

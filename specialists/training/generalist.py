@@ -1,5 +1,6 @@
 """Stage I: the generalist, one backbone and one decoder per kind over all data sets (ustri.txt, 2.2)."""
 
+import copy
 import json
 import math
 import time
@@ -10,12 +11,22 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from specialists.checkpoints import load_module, read_tensors
 from specialists.manifest import Kind, ModelEntry, SpecialistEntry
 from specialists.model import Output, build_backbone, build_head, build_neck, line_ends
 from specialists.training import losses
 from specialists.training.augment import Batch
 from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.imagenet import write_trunk
 from specialists.training.pack import Pack
+from specialists.training.precision import (
+    TRIAL_IMAGES,
+    Asked,
+    Compute,
+    Step,
+    begin,
+    trial_loss,
+)
 from specialists.training.state import Average, load_state, save_state
 
 KIND_WEIGHTS = {Kind.SEGMENT: 1.0, Kind.DETECT: 1.0, Kind.REGRESS: 0.7, Kind.CLASSIFY: 0.4}
@@ -27,10 +38,19 @@ class GeneralistConfig:
 
     seed: int = 0
     pack_px: int = 320
+    start: str | None = None
+    """The ImageNet weights that the trunk starts from, by variant; null starts from random ones."""
     learning_rate: float = 1.5e-3
+    trunk_rate: float = 1.0
+    """Of the trunk, as share of the learning rate."""
+    frozen_to: str | None = None
+    """The trunk's level up to which its weights stay those of the start, where its time goes; null trains all."""
     weight_decay: float = 0.03
     warmup_steps: int = 300
+    decay: float = 0.3
+    """Share of the steps, the last ones, in which the learning rate falls to a hundredth; until then it is constant."""
     threads: int = 4
+    compute: Asked = field(default_factory=Asked)
     save_every_s: float = 240.0
     shares: dict[str, float] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
@@ -39,10 +59,12 @@ class GeneralistConfig:
 class Generalist(nn.Module):
     """The backbone, one decoder per dense kind, and one output layer per task."""
 
-    def __init__(self, model: ModelEntry, entries: list[SpecialistEntry]) -> None:
+    def __init__(
+        self, model: ModelEntry, entries: list[SpecialistEntry], *, scaled: bool = False
+    ) -> None:
         super().__init__()
         self.entries = {entry.id: entry for entry in entries}
-        self.backbone = build_backbone(model)
+        self.backbone = build_backbone(model, scaled=scaled)
         widths = self.backbone.widths
         self.necks = nn.ModuleDict()
         self.heads = nn.ModuleDict()
@@ -111,12 +133,11 @@ def train(
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    net = Generalist(model, entries)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = _begun(model, entries, config, run, resume=resume)
+    compute = begin(config.compute, lambda: trial(net, model), run, resume=resume)
+    net.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = Average(net)
-    optimizer = torch.optim.AdamW(
-        net.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimizer = torch.optim.AdamW(parameter_groups(net, config), config.learning_rate, fused=True)
     first = load_state(run, net, average, optimizer) if resume else 0
     policies = {entry.id: entry.geometry for entry in entries}
     rotation = Rotation(
@@ -127,12 +148,13 @@ def train(
     saved = time.monotonic()
     means: dict[str, float] = {}
     net.train()
-    progress = tqdm(loader(rotation), desc="stage I", initial=first, total=total, unit="step")
+    batches = loader(rotation, pinned=compute.pinned)
+    progress = tqdm(batches, desc="stage I", initial=first, total=total, unit="step")
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step, total)
+            group["lr"] = group["share"] * learning_rate(config, step, total)
         torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
-        values = train_step(net, batch, optimizer, model)
+        values = train_step(net, batch, optimizer, model, compute)
         average.update(net, step)
         for task, value in values.items():
             means[task] = 0.98 * means.get(task, value) + 0.02 * value
@@ -142,17 +164,70 @@ def train(
             save_state(run, step + 1, net, average, optimizer)
             saved = time.monotonic()
     net.load_state_dict(average.tensors)
+    net.backbone.fold()
+    return net.cpu()
+
+
+def _begun(
+    model: ModelEntry,
+    entries: list[SpecialistEntry],
+    config: GeneralistConfig,
+    run: Path,
+    *,
+    resume: bool,
+) -> Generalist:
+    """Return the network that a run begins with, or whose weights its state is going to fill."""
+    net = Generalist(model, entries, scaled=config.start is not None)
+    if config.start is not None and not resume:
+        path = write_trunk(config.start, run / f"{config.start}.safetensors")
+        load_module(net.backbone.trunk, read_tensors(path), path)
+    if config.frozen_to is not None:
+        net.backbone.trunk.freeze(config.frozen_to)
     return net
 
 
+def trial(net: Generalist, model: ModelEntry) -> Step:
+    """Return a step of the backbone and its decoders on a few images."""
+    tried = copy.deepcopy(net).train()
+    images = torch.randn(TRIAL_IMAGES, 1, model.input_px, model.input_px)
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def step() -> Tensor:
+        features = tried.backbone(images)
+        maps = [neck(features) for neck in tried.necks.values()]
+        return trial_loss(maps or list(features.values()))
+
+    return step
+
+
+def parameter_groups(net: Generalist, config: GeneralistConfig) -> list[dict[str, object]]:
+    """Return the optimiser's groups: the trunk learns at its own rate, and only matrices decay."""
+    trunk = {id(parameter) for parameter in net.backbone.trunk.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in net.parameters():
+        if not parameter.requires_grad:
+            continue
+        share = config.trunk_rate if id(parameter) in trunk else 1.0
+        decay = config.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    return [
+        {"params": parameters, "share": share, "weight_decay": decay}
+        for (share, decay), parameters in groups.items()
+    ]
+
+
 def train_step(
-    net: Generalist, batch: Batch, optimizer: torch.optim.Optimizer, model: ModelEntry
+    net: Generalist,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    model: ModelEntry,
+    compute: Compute,
 ) -> dict[str, float]:
     """The losses by task of one optimiser step, each weighed by its rows' share of the batch."""
-    batch.images = batch.images.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    batch = batch.to(compute.device)
+    with compute.autocast():
         outputs = net(batch, model.mean, model.std)
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=compute.device)
     values: dict[str, float] = {}
     for task, output in outputs.items():
         entry = net.entries[task]
@@ -169,11 +244,14 @@ def train_step(
 
 
 def learning_rate(config: GeneralistConfig, step: int, total: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
+    """Linear warm-up, constant, and a straight line down to a hundredth over the last steps.
+
+    Constant, so that a longer training is the same up to where the shorter one began to fall.
+    """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    left = (total - step) / max(1.0, config.decay * total)
+    return config.learning_rate * max(0.01, min(1.0, left))
 
 
 def _log(run: Path, step: int, means: dict[str, float]) -> None:

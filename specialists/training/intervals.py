@@ -24,6 +24,7 @@ from specialists.manifest import Kind, Manifest, MeasuredInterval, SpecialistEnt
 from specialists.result import Component, RegressResult, Result, SegmentResult
 from specialists.training import conformal
 from specialists.training.predict import region_for
+from specialists.training.sources import Lot, Scored, joined, origins_of
 from specialists.training.tables import Sample, read_grey, read_samples
 
 LENGTHS = ("px", "px²", "mm", "mm²")
@@ -37,6 +38,8 @@ class Pairs:
     errors: list[float] = field(default_factory=list)
     """Reference less prediction; of a length or area, the logarithm of their ratio."""
     groups: list[str] = field(default_factory=list)
+    origins: list[frozenset[str]] = field(default_factory=list)
+    """The names of the sources that each image belongs to."""
     form: Form = Form.RELATIVE
     not_measured: int = 0
     unlabelled: int = 0
@@ -44,19 +47,26 @@ class Pairs:
 
 
 def intervals_of(
-    entry: SpecialistEntry, engine: Engine, data: Path
+    entry: SpecialistEntry,
+    engine: Engine,
+    data: Path,
+    left_out: Mapping[str, Pairs] | None = None,
 ) -> tuple[MeasuredInterval, ...]:
     """The interval of each measurement that is asked of the entry's slot, or why it has none.
+
+    Of several sources the widest, so that each keeps its coverage.
 
     Args:
         entry: installed in the engine; none for one that no formula reads.
         engine: with the thresholds that reports are made with, and the specialists named by `partners`.
         data: a data root with `val` rows of the entry's task.
+        left_out: by measurement, pairs of like heads on sources that they were trained without; the intervals keep
+            to those too.
     """
-    slot = next((slot for slot in entry.provides if slot in MEASUREMENTS), None)
-    if slot is None or not entry.exams:
+    slot = measured_slot(entry)
+    if slot is None:
         return ()
-    names = [name for name in MEASUREMENTS[slot] if name not in FOLLOW]
+    names = names_of(slot)
     others = [other for other in partners(engine.manifest, entry) if other.installed]
     filled = {slot for other in others for slot in other.provides}
     if lacking := [needed for needed in BESIDES.get(slot, ()) if needed not in filled]:
@@ -65,8 +75,26 @@ def intervals_of(
         )
         return tuple(_without(_empty(name, Pairs()), reason) for name in names)
     used = {other.id: str(other.sha256) for other in others}
-    found = _pairs(entry, slot, engine, data)
-    return tuple(fitted(name, found[name], used) for name in names)
+    tools = _tools(entry, engine.manifest)
+    known = [t for t in tools if (data / "csv_files" / f"{t.task_id}.csv").exists()]
+    found = pairs_of(entry, engine, read_samples(data, known, "val"))
+    beside = left_out or {}
+    return tuple(fitted(name, found[name], used, beside.get(name)) for name in names)
+
+
+def measured_slot(entry: SpecialistEntry) -> str | None:
+    """The slot of the entry that a formula of its exam measures; null where none does."""
+    slot = next((slot for slot in entry.provides if slot in MEASUREMENTS), None)
+    return slot if entry.exams else None
+
+
+def names_of(slot: str) -> list[str]:
+    """The measurements that have intervals of their own."""
+    return [name for name in MEASUREMENTS[slot] if name not in FOLLOW]
+
+
+def _tools(entry: SpecialistEntry, manifest: Manifest) -> list[SpecialistEntry]:
+    return [entry, *(o for o in partners(manifest, entry) if o.kind is not Kind.DETECT)]
 
 
 def partners(manifest: Manifest, entry: SpecialistEntry) -> list[SpecialistEntry]:
@@ -77,26 +105,33 @@ def partners(manifest: Manifest, entry: SpecialistEntry) -> list[SpecialistEntry
     return [other for slot in slots if (other := manifest.provider(slot)) is not None]
 
 
-def fitted(name: str, pairs: Pairs, used: Mapping[str, str]) -> MeasuredInterval:
+def fitted(
+    name: str, pairs: Pairs, used: Mapping[str, str], left_out: Pairs | None = None
+) -> MeasuredInterval:
     """The interval of one measurement with its cross-fitted coverage, or the reason why it has none."""
-    errors, groups = np.array(pairs.errors), pairs.groups
-    count, many = len(errors), len(set(groups))
     base = _empty(name, pairs).model_copy(update={"calibrated_with": dict(used)})
+    many = len(set(pairs.groups))
     if many < conformal.LEAST_GROUPS:
         return _without(
             base,
             f"its validation images come from {many} {'group' if many == 1 else 'groups'} of patients; at "
             f"least {conformal.LEAST_GROUPS} are needed",
         )
-    low, high = conformal.ends(errors, groups)
-    tails = "" if low == -high else BIASED
+    known, every = _errors(pairs), _errors(pairs)
+    if left_out is not None and left_out.errors:
+        every = joined([known, _errors(left_out)])
+    low, high = _ends(every)
+    source = base.source + _whose(every)
     if not np.isfinite([low, high]).all():
-        return _without(base, f"{count} validation images with a reference are too few")
-    held = conformal.coverage(errors, groups)
-    if held.high < LEVEL:
-        return _without(
-            base, f"on patients held out it would cover {held.value:.0%}, not {LEVEL:.0%}"
-        )
+        return _without(base, f"{len(pairs.errors)} validation images with a reference are too few")
+    inside = _inside(known, every)
+    held = conformal.share_of(inside, known.lot.groups)
+    for where, rows in {"": np.arange(len(known)), **known.lot.parts().told}.items():
+        found = conformal.share_of(inside[rows], [known.lot.groups[row] for row in rows])
+        if found.high < LEVEL:
+            of = f" of {where}" if where else ""
+            reason = f"on patients{of} held out it would cover {found.value:.0%}, not {LEVEL:.0%}"
+            return _without(base, reason)
     if pairs.form is Form.RELATIVE:
         low, high = np.expm1(low), np.expm1(high)
     values = base.model_dump() | {
@@ -105,9 +140,67 @@ def fitted(name: str, pairs: Pairs, used: Mapping[str, str]) -> MeasuredInterval
         "coverage": round(held.value, 4),
         "coverage_low": round(held.low, 4),
         "coverage_high": round(held.high, 4),
-        "source": base.source + tails,
+        "source": source,
     }
     return MeasuredInterval.model_validate(values)
+
+
+def _errors(pairs: Pairs) -> Scored:
+    origins = pairs.origins or [frozenset[str]()] * len(pairs.errors)
+    return Scored(
+        values=np.array(pairs.errors, dtype=np.float64),
+        truth=np.zeros(len(pairs.errors), dtype=np.int64),
+        lot=Lot(groups=tuple(pairs.groups), origins=tuple(origins)),
+    )
+
+
+def _ends(errors: Scored) -> tuple[float, float]:
+    """The ends that hold the share of all errors together, and that of each source."""
+    parts = errors.lot.parts()
+    found = [
+        conformal.ends(errors.values[rows], [errors.lot.groups[row] for row in rows])
+        for rows in (parts.every, *parts.told.values())
+    ]
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def _inside(known: Scored, every: Scored) -> conformal.Flags:
+    """(n,) whether each known error is between the ends that the errors of other groups give."""
+
+    def held_out(_: conformal.Rows, rows: conformal.Rows) -> conformal.Array:
+        low, high = _ends(every.without([known.lot.groups[row] for row in rows]))
+        errors = known.values[rows]
+        return ((low <= errors) & (errors <= high)).astype(np.float64)
+
+    return conformal.cross_fitted(known.lot.groups, held_out).astype(np.bool_)
+
+
+def inside_of(pairs: Pairs, others: Pairs) -> conformal.Flags | None:
+    """(n,) whether each error is between the ends that others' errors give; null where there are no such ends.
+
+    The others' rows of a patient in `pairs` are left out.
+    """
+    known, fit = _errors(pairs), _errors(others).without(pairs.groups)
+    if not len(known) or len(set(fit.lot.groups)) < conformal.LEAST_GROUPS:
+        return None
+    low, high = _ends(fit)
+    if not np.isfinite([low, high]).all():
+        return None
+    inside: conformal.Flags = (low <= known.values) & (known.values <= high)
+    return inside
+
+
+def _whose(errors: Scored) -> str:
+    """A clause of the sources whose shares the ends hold, and of tails that have each their own."""
+    parts = errors.lot.parts()
+    low, high = _ends(errors)
+    if not parts.told:
+        return parts.too_few() + (BIASED if low != -high else "")
+
+    def held(rows: conformal.Rows) -> float:
+        return float(((low <= errors.values[rows]) & (errors.values[rows] <= high)).mean())
+
+    return f"; the widest of all sources, of each of which it holds its share: {parts.each(held, digits=3)}"
 
 
 FOLLOW = frozenset({"gestational age"})
@@ -147,12 +240,15 @@ def _without(base: MeasuredInterval, reason: str) -> MeasuredInterval:
     return MeasuredInterval.model_validate(base.model_dump() | {"reason": reason})
 
 
-def _pairs(entry: SpecialistEntry, slot: str, engine: Engine, data: Path) -> dict[str, Pairs]:
-    """The pairs of each measurement of the slot over the images of val that carry the entry's label."""
-    tools = [entry, *(o for o in partners(engine.manifest, entry) if o.kind is not Kind.DETECT)]
-    known = [t for t in tools if (data / "csv_files" / f"{t.task_id}.csv").exists()]
-    found = {name: Pairs() for name in MEASUREMENTS[slot]}
-    for sample in tqdm(read_samples(data, known, "val"), desc=f"{entry.id}, intervals"):
+def pairs_of(entry: SpecialistEntry, engine: Engine, samples: Sequence[Sample]) -> dict[str, Pairs]:
+    """The pairs of each measurement of the entry's slot over the samples that carry its label.
+
+    Raises:
+        TrainingError: an image or a label cannot be read.
+    """
+    tools = _tools(entry, engine.manifest)
+    found = {name: Pairs() for name in MEASUREMENTS[measured_slot(entry) or ""]}
+    for sample in tqdm(samples, desc=f"{entry.id}, intervals"):
         if entry.id not in sample.masks and entry.id not in sample.points:
             continue
         image = image_of(read_grey(sample.path))
@@ -160,11 +256,11 @@ def _pairs(entry: SpecialistEntry, slot: str, engine: Engine, data: Path) -> dic
         given = _numbers(exam, image, [_predicted(engine, tool, image) for tool in tools], tools)
         truth = _numbers(exam, image, [label_of(tool, sample, image) for tool in tools], tools)
         for name, pairs in found.items():
-            _add(pairs, given.get(name), truth.get(name), sample.group)
+            _add(pairs, given.get(name), truth.get(name), sample)
     return found
 
 
-def _add(pairs: Pairs, given: Number | None, truth: Number | None, group: str) -> None:
+def _add(pairs: Pairs, given: Number | None, truth: Number | None, sample: Sample) -> None:
     value = None if given is None else given.value
     if truth is None or truth.value is None:
         pairs.unlabelled += value is not None
@@ -180,7 +276,8 @@ def _add(pairs: Pairs, given: Number | None, truth: Number | None, group: str) -
             apart = np.log(truth.value) - np.log(value) if truth.value != value else 0.0
         error = float(apart)
     pairs.errors.append(error)
-    pairs.groups.append(group)
+    pairs.groups.append(sample.group)
+    pairs.origins.append(origins_of(sample))
 
 
 def _numbers(

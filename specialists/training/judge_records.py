@@ -70,20 +70,22 @@ def judge_boxes(
     """
     given = read_predictions(entry, predictions)
     there, absent = [], []
-    best, right = np.zeros(len(rows)), np.zeros(len(rows))
+    best, right, silent = np.zeros((3, len(rows)))
     for index, row in enumerate(rows):
         path, truth = str(row["image_path"]), label_box(row)
         box = given.guesses.get(path)
+        silent[index] = float(path in given.absent)
         if truth is None:
             absent.append(index)
-            right[index] = float(path in given.absent)
+            right[index] = silent[index]
             continue
         there.append(index)
         best[index] = 0.0 if box is None else _overlap(box, truth)
-        right[index] = 0.0 if path in given.absent else best[index]
+        right[index] = 0.0 if silent[index] else best[index]
     found = [
         Figure.mean("iou", there, best[there]),
         Figure.mean("sensitivity", there, (right[there] > 0).astype(float)),
+        Figure.mean("share of images with it answered none", there, silent[there]),
     ]
     if given.absent:
         found.append(Figure.mean("iou, 0 where none was said", there, right[there]))

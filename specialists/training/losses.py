@@ -48,7 +48,7 @@ def regress_loss(heatmaps: Tensor, points: Tensor, ends: Sequence[Ends] = ()) ->
     for line in ends:
         both = known[:, line.first] & known[:, line.second]
         known[:, line.first] = known[:, line.second] = both
-    scaled = torch.nan_to_num(points) * torch.tensor([w, h], dtype=points.dtype)
+    scaled = torch.nan_to_num(points) * points.new_tensor([w, h])
     target = shared_targets(target_heatmaps(scaled, h, w), ends)
     error = (heatmaps.float() - target).square().sum((2, 3))
     error = error / (math.pi * HEATMAP_SIGMA**2)
@@ -91,7 +91,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 def _attention_loss(attention: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy of the attention against the cells near the box's centre."""
     side = math.isqrt(attention.shape[1])
-    centre = (torch.arange(side) + 0.5) / side
+    centre = (torch.arange(side, device=attention.device) + 0.5) / side
     mid, half = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]) / 2
     spread = half.clamp_min(1 / side) / 2
     near_x = -0.5 * ((centre - mid[:, :1]) / spread[:, :1]) ** 2

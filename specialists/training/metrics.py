@@ -9,6 +9,8 @@ from scipy.stats import rankdata
 
 Array = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+Statistic = Callable[[Array, Labels], float]
+"""A figure of (n, classes) scores and classes."""
 
 
 def dice(predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:

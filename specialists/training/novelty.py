@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.covariance import LedoitWolf
 from torch import Tensor
 from tqdm import tqdm
 
+from reports.model import ExamCode
 from specialists.load import load_novelty
 from specialists.manifest import GeometryPolicy, ModelEntry, Threshold
 from specialists.model import Frozen
 from specialists.novelty import Background, Novelty, describe, novelty_from, tensors_of
 from specialists.training.augment import identity_affine, make_batch, random_affine
+from specialists.training.gate import deepest_widths, described_of, fit_gate
 from specialists.training.pack import Pack
 from specialists.training.tone import change_tone
+from specialists.training.whitening import whitening_of
 
 KEPT = 0.97
 """Share of val images and of their random views that the limit keeps."""
@@ -90,20 +91,7 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
         datasets: the data set of each row of `train`.
         val: of the validation images and their views, which set the limit.
     """
-    names = sorted(set(datasets))
-    rows = np.array([names.index(name) for name in datasets])
-    values = train.double().numpy()
-    means = np.stack([values[rows == index].mean(0) for index in range(len(names))])
-    centre = values.mean(0)
-    fitted = Novelty(
-        means=torch.from_numpy(means).float(),
-        whitening=_whitening(values - means[rows]),
-        limit=float("inf"),
-        background=Background(
-            mean=torch.from_numpy(centre).float(), whitening=_whitening(values - centre)
-        ),
-    )
-    stored = novelty_from(tensors_of(fitted), fitted.limit)  # as it will be served
+    stored = statistics_of(train, datasets)
     distances = stored.distance(val).double().numpy()
     limit = round(float(np.quantile(distances, KEPT)), 4)
     source = (
@@ -113,20 +101,35 @@ def fit_novelty(train: Tensor, datasets: Sequence[str], val: Tensor) -> tuple[No
     return replace(stored, limit=limit), Threshold(value=limit, source=source)
 
 
-def _whitening(centred: npt.NDArray[np.float64]) -> Tensor:
-    """(D, D) under which (N, D) deviations have unit covariance."""
-    covariance = LedoitWolf(assume_centered=True).fit(centred).covariance_
-    scale, axes = np.linalg.eigh(covariance)
-    whitening = axes / np.sqrt(np.maximum(scale, scale.max() * 1e-7))
-    return torch.from_numpy(np.ascontiguousarray(whitening)).float()
+def statistics_of(described: Tensor, datasets: Sequence[str]) -> Novelty:
+    """Return statistics of (N, D) descriptions grouped by data set, as they are served, without a limit."""
+    names = sorted(set(datasets))
+    rows = np.array([names.index(name) for name in datasets])
+    values = described.double().numpy()
+    means = np.stack([values[rows == index].mean(0) for index in range(len(names))])
+    centre = values.mean(0)
+    fitted = Novelty(
+        means=torch.from_numpy(means).float(),
+        whitening=whitening_of(values - means[rows]),
+        limit=float("inf"),
+        background=Background(
+            mean=torch.from_numpy(centre).float(), whitening=whitening_of(values - centre)
+        ),
+    )
+    return novelty_from(tensors_of(fitted), fitted.limit)
 
 
 def fit_for(
     backbone: Frozen, model: ModelEntry, train: Pack, val: Pack, policy: GeometryPolicy
-) -> tuple[Novelty, Threshold]:
-    """The statistics of a backbone over its packs, and the limit with its source."""
-    return fit_novelty(
-        descriptions(backbone, model, train, policy, seed=0),
-        [sample.dataset for sample in train.samples] * 2,
-        descriptions(backbone, model, val, policy, seed=1),
+) -> tuple[Novelty, dict[str, Threshold], tuple[ExamCode, ...]]:
+    """The statistics of a backbone over its packs, limits with their sources, and exams told apart."""
+    described = descriptions(backbone, model, train, policy, seed=0)
+    others = descriptions(backbone, model, val, policy, seed=1)
+    datasets = [sample.dataset for sample in train.samples] * 2
+    fitted, limit = fit_novelty(described, datasets, others)
+    gate = fit_gate(
+        described_of(described, train.samples),
+        described_of(others, val.samples),
+        deepest_widths(backbone),
     )
+    return replace(fitted, exams=gate.distance), {"novelty": limit, **gate.limits}, gate.exams

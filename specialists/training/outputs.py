@@ -55,6 +55,8 @@ def outputs_of(
     rng = np.random.default_rng(7)
     for start in range(0, len(pack.samples), CHUNK):
         indices = np.arange(start, min(start + CHUNK, len(pack.samples)))
+        if not any(pack.samples[index].tasks & nets.keys() for index in indices):
+            continue
         affines = np.array([_affine(manifest, moved, rng, pack) for _ in indices])
         batch = make_batch(pack, indices, affines, model.input_px)
         features = backbone((batch.images - model.mean) / model.std)

@@ -1,7 +1,7 @@
 """FMC-UIA prediction files for every row of a folder in that layout; labels are never read."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,15 +99,29 @@ def predict_folder(
         TrainingError: there is no CSV.
     """
     found, problems = rows_by_task(data_root, ("image_path",))
-    predictions = Predictions(problems=problems)
-    questions: list[_Question] = []
+    chosen: dict[str, list[Row]] = {}
     for task in tasks if tasks is not None else found:
         if task not in found:
             problems.append(f"No row of a CSV names the task {task!r}.")
             continue
-        rows = [row for row in found[task] if split is None or row.get("split") == split]
+        chosen[task] = [row for row in found[task] if split is None or row.get("split") == split]
+    return predict_rows(engine, chosen, (data_root, out), namespace, problems)
+
+
+def predict_rows(
+    engine: Tools,
+    rows_by: Mapping[str, list[Row]],
+    folders: tuple[Path, Path],
+    namespace: str | None = None,
+    problems: Sequence[str] = (),
+) -> Predictions:
+    """Predictions of those rows by task, written; the folders are the data root and that of the predictions."""
+    out = folders[1]
+    predictions = Predictions(problems=list(problems))
+    questions: list[_Question] = []
+    for task, rows in rows_by.items():
         questions += _questions(engine.manifest, (task, namespace), rows, predictions)
-    _predict(engine, questions, (data_root, out), predictions)
+    _predict(engine, questions, folders, predictions)
     out.mkdir(parents=True, exist_ok=True)
     for part, file_name in FILES.items():
         (out / file_name).write_text(

@@ -27,7 +27,7 @@ def training_regions(
         seed: of the jitter.
     """
     rng = np.random.default_rng(seed)
-    regions = torch.zeros(count, 1, side, side)
+    regions = torch.zeros(count, 1, side, side)  # drawn on the CPU
     for row, box in boxes.items():
         draw = rng.random()
         if draw < ABSENT_SHARE:

@@ -22,11 +22,15 @@ TRAINED = (
     "decoders_sha256",
     "novelty",
     "novelty_sha256",
+    "without",
+    "gate_exams",
     "backbone_sha256",
     "temperature",
     "thresholds",
     "metrics",
+    "transfer",
     "intervals",
+    "not_installed",
 )
 """What a training decides; the rest of an entry is written by hand."""
 
@@ -60,8 +64,11 @@ def write_entries(path: Path, models: list[ModelEntry], specialists: list[Specia
 def ship(source: Path, ids: list[str]) -> list[Path]:
     """The weights files that were copied from a training's folder into the package, with their entries.
 
+    Of a specialist that does not hold with sources left out, the reason and its figures are shipped instead.
+
     Raises:
-        TrainingError: the folder's manifest lacks one of the ids, or it is not installed there.
+        TrainingError: the folder's manifest lacks one of the ids, it is not installed there, or it was not judged with
+            sources left out as its entry asks for.
     """
     manifest = read_manifest(source)
     models: dict[str, ModelEntry] = {}
@@ -69,13 +76,20 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
     files: list[tuple[Path, str]] = []
     for specialist_id in ids:
         entry = manifest.specialists.get(specialist_id)
-        if entry is None or entry.weights is None or entry.directory != source:
+        known = entry is not None and (entry.weights is not None or entry.transfer)
+        if entry is None or not known or entry.directory != source:
             raise TrainingError(f"There is no trained {specialist_id} in {source}.")
         model = models.setdefault(entry.model, manifest.models[entry.model])
         if entry.backbone_sha256 != model.sha256:
             raise TrainingError(f"{specialist_id} was not trained on the backbone in {source}.")
+        if entry.holds_without is not None and not entry.transfer:
+            raise TrainingError(
+                f"{specialist_id} ships only if it holds with sources left out: run `ustri evaluate transfer "
+                f"{specialist_id} --by {entry.holds_without} --run {source} --write` first."
+            )
         specialists.append(entry)
-        files += [(source, entry.weights), (source, f"{entry.id}.json")]
+        if entry.weights is not None:
+            files += [(source, entry.weights), (source, f"{entry.id}.json")]
     for model in models.values():
         named = (model.weights, model.decoders, model.novelty, f"{model.id}.json")
         files += [(model.directory, name) for name in named if name is not None]
@@ -95,7 +109,7 @@ def _write(tables: AoT, entry: ModelEntry | SpecialistEntry, *, whole: bool) -> 
         if table["id"] != entry.id:
             continue
         written = [*table, *values] if whole else TRAINED
-        for key in dict.fromkeys([*written, "not_installed"]):
+        for key in dict.fromkeys(written):
             if key in table:
                 table.remove(key)
             if key in values and key in written:
@@ -103,7 +117,7 @@ def _write(tables: AoT, entry: ModelEntry | SpecialistEntry, *, whole: bool) -> 
         return
     table = tomlkit.table()
     for key, value in values.items():
-        if key != "not_installed":
+        if key != "not_installed" or "weights" not in values:
             table[key] = _item(value)
     tables.append(_spaced(table))
 

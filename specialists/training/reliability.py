@@ -3,7 +3,8 @@
 Whatever is fitted to val (temperature, thresholds) is judged on groups that it was not fitted to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ from scipy.special import expit, softmax
 
 from reports.interval import LEVEL
 from specialists.decode import LABEL_SET
+from specialists.elsewhere import PRESENCE, SETS
 from specialists.manifest import Metric, SpecialistEntry, Threshold
-from specialists.training.calibrate import SENSITIVITY, fit_temperature
+from specialists.training.calibrate import fit_temperature, least_presence
 from specialists.training.conformal import (
     LEAST_GROUPS,
     Flags,
@@ -21,6 +23,7 @@ from specialists.training.conformal import (
     quantile,
     share_of,
 )
+from specialists.training.sources import Lot, Parts, Scored
 
 Array = npt.NDArray[np.float64]
 
@@ -28,6 +31,9 @@ BINS = 10
 DRAWS = 2000
 ERROR = "calibration error"
 HELD_OUT = "held-out groups"
+LEAST_SINGLE = 0.5
+"""Share of label sets that must hold one class for sets to be kept to the worst source: a set of all says nothing."""
+
 _DECIMALS = 4
 
 
@@ -55,117 +61,208 @@ def error_metrics(scores: Array, right: Flags) -> list[Metric]:
     middle, low, high = ideal_error(scores)
     given = calibration_error(scores, right)
     return [
-        _metric(f"{ERROR}, {HELD_OUT}", given, None, len(scores)),
-        _metric(f"{ERROR} of an ideal model, simulated", middle, (low, high), len(scores)),
+        metric_of(f"{ERROR}, {HELD_OUT}", given, None, len(scores)),
+        metric_of(f"{ERROR} of an ideal model, simulated", middle, (low, high), len(scores)),
     ]
 
 
-def label_set_thresholds(
-    entry: SpecialistEntry, scores: Array, truth: Rows, groups: Sequence[str]
-) -> dict[str, Threshold]:
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """From which score on each class is not ruled out."""
+
+    values: Array
+    """(classes,) 0 where a class is never ruled out."""
+    parts: tuple[Parts, ...]
+    """By class, its images by source."""
+    per_source: bool
+    """Whether each source keeps its coverage; else all images together do."""
+    single: float
+    """Share of the sets that hold one class under limits that keep the worst source's, sources counting the same."""
+
+
+def label_limits(scores: Array, truth: Rows, lot: Lot) -> Limits:
+    """By class the conformal quantile of its own images' scores, the lowest of all sources.
+
+    Sadinle 2019, JASA 114:223, with coverage within each class, and within each source. Where that leaves fewer than
+    half of the sets with one class, the quantile is that of all sources together.
+    """
+    classes = range(scores.shape[1])
+    parts = tuple(lot.parts(truth == index) for index in classes)
+    values = np.array([p.lowest(_least_of(scores[:, k])) for k, p in enumerate(parts)])
+    sizes = (scores >= values).sum(1)
+    single = float(((sizes == 1) * lot.parts().weights()).sum())
+    per_source = any(found.told for found in parts) and single >= LEAST_SINGLE
+    if not per_source:
+        values = np.array([_least_of(scores[:, k])(p.every) for k, p in enumerate(parts)])
+    return Limits(values=values, parts=parts, per_source=per_source, single=single)
+
+
+def _least_of(scores: Array) -> Callable[[Rows], float]:
+    """The conformal quantile of rows of (n,) scores; 0 where they are too few."""
+
+    def least(rows: Rows) -> float:
+        limit = max(1 - quantile(1 - scores[rows]), 0.0)
+        return float(np.floor(limit * 10**_DECIMALS) / 10**_DECIMALS)
+
+    return least
+
+
+def label_set_thresholds(entry: SpecialistEntry, scored: Scored) -> dict[str, Threshold]:
     """By class, the score from which it is not ruled out; none with too few groups.
 
     A class has its own, from the images of that class: a common one would hold the rarer class less often.
 
     Args:
-        entry: of a classifier.
-        scores: (n, classes) as the engine gives them.
-        truth: (n,) classes.
-        groups: of each image.
+        entry: of a classifier, with its temperature.
+        scored: logits and classes.
     """
-    if len(set(groups)) < LEAST_GROUPS:
+    if len(set(scored.lot.groups)) < LEAST_GROUPS:
         return {}
-    limits = least_scores(scores, truth)
-    return {
-        f"{LABEL_SET} {label}": Threshold(
-            value=float(limit),
-            source=f"conformal {LEVEL:.0%} of {int((truth == index).sum())} val images of {label}"
-            if limit > 0
-            else f"too few val images of {label} ({int((truth == index).sum())}) to rule it out",
-        )
-        for index, (label, limit) in enumerate(zip(entry.labels, limits, strict=True))
-    }
+    scores = scores_of(scored.values, entry.temperature or 1.0)
+    limits = label_limits(scores, scored.truth, scored.lot)
+    found = {}
+    for index, label in enumerate(entry.labels):
+        value = float(limits.values[index])
+        source = _where_from(label, limits, index, scores[:, index])
+        source += f"; images of {scored.lot.of}"
+        found[f"{LABEL_SET} {label}"] = Threshold(value=value, source=source)
+    return found
 
 
-def least_scores(scores: Array, truth: Rows) -> Array:
-    """(classes,) the conformal quantile of each class's scores on its own images; 0 where they are too few.
-
-    Sadinle 2019, JASA 114:223, with coverage within each class.
-    """
-    limits = [1 - quantile(1 - scores[truth == index, index]) for index in range(scores.shape[1])]
-    least: Array = np.floor(np.maximum(limits, 0.0) * 10**_DECIMALS) / 10**_DECIMALS
-    return least
+def _where_from(label: str, limits: Limits, index: int, scores: Array) -> str:
+    parts, value = limits.parts[index], limits.values[index]
+    count = len(parts.every)
+    if value <= 0:
+        return f"too few images of {label} ({count}) to rule it out"
+    if not parts.told:
+        return f"conformal {LEVEL:.0%} of {count} images of {label}{parts.too_few()}"
+    if limits.per_source:
+        return f"conformal {LEVEL:.0%} of {label} within each source, the lowest of {parts.each(_least_of(scores))}"
+    kept = parts.each(lambda rows: float((scores[rows] >= value).mean()), digits=3)
+    return (
+        f"conformal {LEVEL:.0%} of {count} images of {label} of all sources together, since kept to the worst source only "
+        f"{limits.single:.0%} of the sets would hold one class; of each source it holds {kept}"
+    )
 
 
 def classifier_metrics(
-    entry: SpecialistEntry, logits: Array, truth: Rows, groups: Sequence[str]
+    entry: SpecialistEntry, scored: Scored, fitted_to: Scored | None = None
 ) -> list[Metric]:
-    """Calibration error and what the label sets hold, on groups held out; none with too few groups."""
-    if len(set(groups)) < LEAST_GROUPS:
+    """Calibration error and what the label sets hold, on groups held out; none with too few groups.
+
+    Args:
+        entry: of a classifier.
+        scored: logits and classes on `val`.
+        fitted_to: what temperature and limits come from, `val` itself where it is null; the rows of a group held out
+            are left out of it.
+    """
+    truth, lot = scored.truth, scored.lot
+    if len(set(lot.groups)) < LEAST_GROUPS:
         return []
+    source = fitted_to or scored
 
-    def held_out(others: Rows, rows: Rows) -> Array:
-        temperature = fit_temperature(logits[others], truth[others])
-        limits = least_scores(scores_of(logits[others], temperature), truth[others])
-        scores = scores_of(logits[rows], temperature)
-        return np.concatenate([scores, scores >= limits], axis=1)
+    def held_out(_: Rows, rows: Rows) -> Array:
+        others = source.without([lot.groups[row] for row in rows])
+        temperature = fit_temperature(others.values, others.truth, others.lot)
+        limits = label_limits(scores_of(others.values, temperature), others.truth, others.lot)
+        scores = scores_of(scored.values[rows], temperature)
+        return np.concatenate([scores, scores >= limits.values], axis=1)
 
-    found = cross_fitted(groups, held_out)
+    found = cross_fitted(lot.groups, held_out)
     classes = len(entry.labels)
     scores, sets = found[:, :classes], found[:, classes:].astype(bool)
-    held = sets[np.arange(len(truth)), truth]
-    sizes = sets.sum(1)
     return [
         *error_metrics(scores.max(1), scores.argmax(1) == truth),
-        _share(f"label set coverage, {HELD_OUT}", held, groups),
-        *(
-            _share(f"label set coverage of {label}, {HELD_OUT}", held, groups, truth == index)
-            for index, label in enumerate(entry.labels)
-            if (truth == index).any()
-        ),
-        _share(f"label sets with one class, {HELD_OUT}", sizes == 1, groups),
-        _share(f"label sets without a class, {HELD_OUT}", sizes == 0, groups),
+        *set_metrics(entry, sets, truth, lot, f", {HELD_OUT}"),
     ]
 
 
-def presence_metrics(logits: Array, there: Flags, groups: Sequence[str]) -> list[Metric]:
-    """Calibration error, and the operating point of the presence threshold, on groups held out."""
-    if len(set(groups)) < LEAST_GROUPS or there.all() or not there.any():
-        return []
+def set_metrics(
+    entry: SpecialistEntry, sets: Flags, truth: Rows, lot: Lot, tail: str
+) -> list[Metric]:
+    """What (n, classes) label sets hold, over all images, by class and in each class's worst source."""
+    held = sets[np.arange(len(truth)), truth]
+    sizes = sets.sum(1)
+    metrics = [share_metric(f"label set coverage{tail}", held, lot.groups)]
+    for index, label in enumerate(entry.labels):
+        of_class = truth == index
+        if not of_class.any():
+            continue
+        name = SETS + label
+        metrics.append(share_metric(name + tail, held, lot.groups, of_class))
+        metrics += _in_worst(name, held, lot.parts(of_class), lot.groups, tail)
+    return [
+        *metrics,
+        share_metric(f"label sets with one class{tail}", sizes == 1, lot.groups),
+        share_metric(f"label sets without a class{tail}", sizes == 0, lot.groups),
+        metric_of(f"classes in a label set, mean{tail}", float(sizes.mean()), None, len(truth)),
+    ]
 
-    def held_out(others: Rows, rows: Rows) -> Array:
-        two = np.stack([np.zeros(len(others)), logits[others]], axis=1)
-        temperature = fit_temperature(two, there[others].astype(np.int64))
-        kept = expit(logits[others] / temperature)[there[others]]
-        least = np.quantile(kept, 1 - SENSITIVITY, method="lower") if len(kept) else 0.5
-        scores = expit(logits[rows] / temperature)
+
+def _in_worst(
+    name: str, hits: Flags, parts: Parts, groups: Sequence[str], tail: str
+) -> list[Metric]:
+    """The share of hits in the source with the lowest; none where there are no several sources."""
+    if not parts.told:
+        return []
+    worst = min(parts.told, key=lambda source: float(hits[parts.told[source]].mean()))
+    chosen = np.zeros(len(hits), dtype=np.bool_)
+    chosen[parts.told[worst]] = True
+    return [share_metric(f"{name} in its worst source ({worst}){tail}", hits, groups, chosen)]
+
+
+def presence_metrics(scored: Scored, fitted_to: Scored | None = None) -> list[Metric]:
+    """Calibration error, and the operating point of the presence threshold, on groups held out.
+
+    Args:
+        scored: presence logits on `val`, and where the structure is there.
+        fitted_to: what temperature and threshold come from, as in `classifier_metrics`.
+    """
+    there, lot = scored.truth > 0, scored.lot
+    if len(set(lot.groups)) < LEAST_GROUPS or there.all() or not there.any():
+        return []
+    source = fitted_to or scored
+
+    def held_out(_: Rows, rows: Rows) -> Array:
+        others = source.without([lot.groups[row] for row in rows])
+        two = np.stack([np.zeros(len(others)), others.values], axis=1)
+        temperature = fit_temperature(two, others.truth, others.lot)
+        known = others.truth > 0
+        kept = expit(others.values / temperature)
+        least = least_presence(kept, known, others.lot) if known.any() else 0.5
+        scores = expit(scored.values[rows] / temperature)
         return np.stack([scores, scores >= least], axis=1)
 
-    found = cross_fitted(groups, held_out)
-    shown = found[:, 1].astype(bool)
-    named = (("sensitivity", there, shown), ("specificity", ~there, ~shown))
+    found = cross_fitted(lot.groups, held_out)
+    shown, tail = found[:, 1].astype(bool), f", {HELD_OUT}"
+    name = PRESENCE
     return [
         *error_metrics(found[:, 0], there),
-        *(_share(f"presence {name}, {HELD_OUT}", hits, groups, rows) for name, rows, hits in named),
+        share_metric(name + tail, shown, lot.groups, there),
+        *_in_worst(name, shown, lot.parts(there), lot.groups, tail),
+        share_metric(f"presence specificity{tail}", ~shown, lot.groups, ~there),
     ]
 
 
 def scores_of(logits: Array, temperature: float) -> Array:
-    """(n, classes) scores, rounded as the engine gives them."""
+    """(n, classes) scores."""
     shares: Array = softmax(logits / temperature, axis=1)
-    return shares.round(_DECIMALS)
+    return shares
 
 
-def _share(name: str, hits: Flags, groups: Sequence[str], chosen: Flags | None = None) -> Metric:
+def share_metric(
+    name: str, hits: Flags, groups: Sequence[str], chosen: Flags | None = None
+) -> Metric:
     """The share of hits among the chosen rows, all where none are named."""
     if chosen is not None:
         groups = [group for group, kept in zip(groups, chosen, strict=True) if kept]
         hits = hits[chosen]
     found = share_of(hits, groups)
-    return _metric(name, found.value, (found.low, found.high), len(hits))
+    return metric_of(name, found.value, (found.low, found.high), len(hits))
 
 
-def _metric(name: str, value: float, ends: tuple[float, float] | None, count: int) -> Metric:
+def metric_of(name: str, value: float, ends: tuple[float, float] | None, count: int) -> Metric:
+    """Return the figure, rounded."""
     low, high = ends or (None, None)
     return Metric(
         name=name,

@@ -1,11 +1,14 @@
 """Stage II: heads of single data sets on the frozen backbone (ustri.txt, 2.3), several in one pass."""
 
+import copy
 import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -15,15 +18,32 @@ from tqdm import tqdm
 from specialists.checkpoints import read_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_specialist
-from specialists.manifest import Kind, Manifest, ModelEntry, Roi, SpecialistEntry
-from specialists.model import Frozen, Output, SpecialistNet
+from specialists.manifest import (
+    Kind,
+    Manifest,
+    ModelEntry,
+    Roi,
+    SpecialistEntry,
+    read_manifest,
+)
+from specialists.model import Frozen, Output, SpecialistNet, build_backbone
 from specialists.training.augment import Batch
-from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.batches import Phase, Rotation, Turn, Turns, loader
 from specialists.training.generalist import task_loss
 from specialists.training.pack import Pack
+from specialists.training.precision import (
+    TRIAL_IMAGES,
+    Asked,
+    Compute,
+    Step,
+    begin,
+    choose,
+    trial_loss,
+)
 from specialists.training.regions import training_regions
 from specialists.training.state import STATE, Average, load_state, save_state
 from specialists.training.synthetic import DATASET, SHARE
+from specialists.training.tables import Sample
 
 BEGUN = "begun.json"
 """Beside a training's state: what it began with, which its resumption must share."""
@@ -41,6 +61,7 @@ class SpecialistConfig:
     steps: int = 1500
     batch: int = 16
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    compute: Asked = field(default_factory=Asked)
     save_every_s: float = 240.0
 
 
@@ -78,19 +99,18 @@ def train_heads(
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
-    model = manifest.models[entries[0].model]
-    nets = _new_nets(entries, model, backbone, start)
-    detectors = _installed_detectors(manifest, entries, backbone)
-    stage = _Stage(manifest, entries, nets, detectors, backbone)
-    everything = nn.ModuleDict(nets).train()
+    _begin(start, config, manifest.models[entries[0].model])
+    stage = _stage(manifest, entries, backbone, config, start)
+    compute, nets = stage.compute, stage.nets
+    everything = nn.ModuleDict(dict(nets)).train()
     average = Average(everything)
     rate, decay = config.learning_rate, config.weight_decay
     optimizer = torch.optim.AdamW(everything.parameters(), rate, weight_decay=decay)
-    _begin(start, config, model)
     first = 0
     if start.resume and start.folder is not None:
         first = load_state(start.folder, everything, average, optimizer)
-    batches = loader(_batches(manifest, entries, pack, config, first))
+    rotation = _batches(manifest, entries, pack, config, first)
+    batches = loader(rotation, pinned=compute.pinned)
     saved = time.monotonic()
     progress = tqdm(batches, desc="stage II", initial=first, total=config.steps, unit="step")
     for step, batch in enumerate(progress, start=first):
@@ -104,7 +124,57 @@ def train_heads(
             save_state(start.folder, step + 1, everything, average, optimizer)
             saved = time.monotonic()
     everything.load_state_dict(average.tensors)
-    return {name: net.eval() for name, net in nets.items()}
+    backbone.cpu()
+    return {name: net.cpu().eval() for name, net in nets.items()}
+
+
+def trial(nets: Mapping[str, SpecialistNet], backbone: Frozen, side_px: int) -> Step:
+    """Return a step of the decoders and heads on the frozen backbone, for a few images."""
+    tried = [copy.deepcopy(net).train() for net in nets.values()]
+    images = torch.randn(TRIAL_IMAGES, 1, side_px, side_px)
+    images = images.contiguous(memory_format=torch.channels_last)
+    field = torch.ones(images.shape)
+
+    def step() -> Tensor:
+        with torch.no_grad():
+            features = backbone(images)
+        outputs = [net(features, field, None) for net in tried]
+        return trial_loss([out if isinstance(out, Tensor) else out[0] for out in outputs])
+
+    return step
+
+
+@cache
+def suited() -> Compute:
+    """Return where and how heads on the shipped backbone would be trained here."""
+    manifest = read_manifest()
+    entry = next(e for e in manifest.specialists.values() if e.kind is Kind.SEGMENT)
+    model = manifest.models[entry.model]
+
+    def tried() -> Step:
+        backbone = Frozen(build_backbone(model))
+        nets = {entry.id: SpecialistNet(entry, model, backbone.widths)}
+        return trial(nets, backbone, model.input_px)
+
+    return choose(Asked(), tried)
+
+
+def _stage(
+    manifest: Manifest,
+    entries: list[SpecialistEntry],
+    backbone: Frozen,
+    config: SpecialistConfig,
+    start: Start,
+) -> "_Stage":
+    """Return new nets and what they are trained with, all on the device that computes."""
+    model = manifest.models[entries[0].model]
+    nets = _new_nets(entries, model, backbone, start)
+    detectors = _installed_detectors(manifest, entries, backbone)
+    tried = partial(trial, nets, backbone, model.input_px)
+    compute = begin(config.compute, tried, start.folder, resume=start.resume)
+    for net in (backbone, *detectors.values(), *nets.values()):
+        net.to(compute.device)
+    return _Stage(manifest, entries, nets, detectors, backbone, compute)
 
 
 def _new_nets(
@@ -121,8 +191,8 @@ def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:
     """Writes what the run begins with, or checks a resumed one against it."""
     if start.folder is None:
         return
-    speed = ("threads", "save_every_s")
-    given = {name: value for name, value in asdict(config).items() if name not in speed}
+    free = ("threads", "save_every_s", "compute")  # which `begin` keeps
+    given = {name: value for name, value in asdict(config).items() if name not in free}
     given["backbone"] = model.sha256
     path = start.folder / BEGUN
     if not start.resume:
@@ -158,6 +228,7 @@ class _Stage:
     detectors: Mapping[str, SpecialistNet]
     """Installed ones that regions come from and that are not trained here."""
     backbone: Frozen
+    compute: Compute
 
 
 def _installed_detectors(
@@ -180,15 +251,15 @@ def _step_loss(stage: _Stage, batch: Batch, seed: int) -> Tensor:
     # detectors first: the others read their boxes
     entries = sorted(stage.entries, key=lambda entry: entry.kind is not Kind.DETECT)
     predicted: dict[str, dict[int, Tensor]] = {}
-    with torch.autocast("cpu", torch.bfloat16):
+    batch = batch.to(stage.compute.device)
+    with stage.compute.autocast():
         with torch.no_grad():
-            images = batch.images.contiguous(memory_format=torch.channels_last)
-            features = stage.backbone((images - model.mean) / model.std)
+            features = stage.backbone((batch.images - model.mean) / model.std)
             for name, net in stage.detectors.items():
                 found = net(features, batch.field, None)
-                every = torch.arange(len(images))
+                every = torch.arange(len(batch.images))
                 predicted[name] = _boxes(stage.manifest.specialist(name), found, every)
-        total = torch.zeros(())
+        total = torch.zeros((), device=stage.compute.device)
         for entry in entries:
             rows = batch.rows.get(entry.id)
             if rows is None or len(rows) < 2:  # batch norm needs two
@@ -210,6 +281,7 @@ def _boxes(entry: SpecialistEntry, output: Output, rows: Tensor) -> dict[int, Te
     found = box.detach().float().clamp(0, 1)
     if entry.absence_known:
         found = found.masked_fill(presence.detach()[:, None] < 0, torch.nan)
+    found = found.cpu()
     return {int(row): corners for row, corners in zip(rows, found, strict=True)}
 
 
@@ -228,10 +300,12 @@ def _region(
     if source is not None and source.id in batch.rows:
         boxes = {
             int(row): box
-            for row, box in zip(batch.rows[source.id], batch.boxes[source.id], strict=True)
+            for row, box in zip(batch.rows[source.id], batch.boxes[source.id].cpu(), strict=True)
         }
         found = predicted.get(source.id, {})
-    return training_regions(boxes, found, len(batch.images), batch.images.shape[-1], seed)
+    side_px = batch.images.shape[-1]
+    regions = training_regions(boxes, found, len(batch.images), side_px, seed)
+    return regions.to(batch.images.device, non_blocking=True)
 
 
 def _batches(
@@ -240,17 +314,38 @@ def _batches(
     pack: Pack,
     config: SpecialistConfig,
     first_step: int,
-) -> Rotation:
+) -> Turns:
     policies = {entry.id: entry.geometry for entry in manifest.specialists.values()}
-    sources = pack.sources()
-    # a data set weighs by the square root of its size, so that no small one starves
-    shares = {name: math.sqrt(len(found)) for name, found in sources.items()}
+    side_px = manifest.models[entries[0].model].input_px
+    phase = Phase(steps=config.steps, side_px=side_px, batch=config.batch)
+    turns = []
+    for group in _by_exam(entries):
+        trained = {entry.id for entry in group}
+        shares = _shares([s for s in pack.samples if not s.tasks.isdisjoint(trained)])
+        every = dict.fromkeys(pack.sources(), 0.0) | shares
+        rotation = Rotation(pack, policies, every, [phase], seed=config.seed).only(trained)
+        sources = [manifest.provider(entry.roi_slot) for entry in group if entry.roi_slot]
+        labels = trained | {source.id for source in sources if source is not None}
+        turns.append(Turn(rotation=rotation, tasks=frozenset(labels), share=sum(shares.values())))
+    return Turns(turns, phase, seed=config.seed, first_step=first_step)
+
+
+def _by_exam(entries: list[SpecialistEntry]) -> list[list[SpecialistEntry]]:
+    """The entries of each exam; what is of none, or of several as the router is, stands alone."""
+    groups: dict[str, list[SpecialistEntry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.exams[0] if len(entry.exams) == 1 else entry.id, []).append(entry)
+    return list(groups.values())
+
+
+def _shares(samples: Sequence[Sample]) -> dict[str, float]:
+    """A share by data set, by the square root of its size, so that no small one starves."""
+    counts = Counter(sample.dataset for sample in samples)
+    shares = {name: math.sqrt(count) for name, count in counts.items()}
     if DATASET in shares:  # drawn images keep to their share of what is drawn from the pack
         others = sum(share for name, share in shares.items() if name != DATASET)
         shares[DATASET] = others * SHARE / (1 - SHARE)
-    side_px = manifest.models[entries[0].model].input_px
-    phase = Phase(steps=config.steps, side_px=side_px, batch=config.batch)
-    return Rotation(pack, policies, shares, [phase], seed=config.seed, first_step=first_step)
+    return shares
 
 
 def _start_from(net: SpecialistNet, kind: Kind, decoders: Mapping[str, Tensor]) -> None:

@@ -54,7 +54,8 @@ def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Opt
     if "step" not in tensors:
         raise TrainingError(f"{folder / STATE} does not say at which step it was saved.")
     module.load_state_dict(_part(tensors, "module."))
-    average.tensors = _part(tensors, "average.")
+    here = next(iter(average.tensors.values())).device
+    average.tensors = {k: v.to(here) for k, v in _part(tensors, "average.").items()}
     values: dict[int, dict[str, Tensor]] = {}
     for key, tensor in _part(tensors, "optimizer.").items():
         index, name = key.split(".", 1)
@@ -62,6 +63,10 @@ def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Opt
     optimizer.load_state_dict(
         {"state": values, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if value.shape == parameter.shape:  # a fused step reads memory in the parameter's order
+                kept[name] = torch.empty_like(parameter).copy_(value)
     return int(tensors["step"])
 
 

@@ -27,12 +27,21 @@ class Sample:
     dataset: str
     group: str
     split: str
+    device: str = ""
+    """The scanner, where its row states one."""
+    source: str = ""
+    """The page or clinic within the data set, where its row states one."""
     masks: dict[str, Path] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
     boxes: dict[str, tuple[float, float, float, float] | None] = field(default_factory=dict)
     points: dict[str, Array] = field(default_factory=dict)
     columns: dict[str, float] = field(default_factory=dict)
     """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
+
+    @property
+    def tasks(self) -> frozenset[str]:
+        """The tasks that it carries a label of."""
+        return frozenset((*self.masks, *self.classes, *self.boxes, *self.points))
 
 
 TRAINING_COLUMNS = ("task_id", "image_path")
@@ -66,10 +75,13 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                     dataset=str(record.get("dataset", entry.task_id)),
                     group=str(record["group_id"]),
                     split=str(record["split"]),
+                    device=text_of(record, "device"),
+                    source=text_of(record, "source"),
                 ),
             )
             if sample.split != record["split"]:
                 raise TrainingError(f"{path} stands in two splits ({entry.task_id}.csv).")
+            sample.device = sample.device or text_of(record, "device")
             try:
                 _add_label(sample, entry, record, data)
             except (KeyError, ValueError) as error:
@@ -77,6 +89,12 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                     f"{entry.task_id}.csv: the label of {path.name} cannot be read: {error}"
                 ) from error
     return list(samples.values())
+
+
+def text_of(record: Row, column: str) -> str:
+    """Return what a row states in that column; nothing where it is empty or missing."""
+    value = record.get(column)
+    return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
 def counts(record: Row, entry: SpecialistEntry) -> bool:

@@ -18,6 +18,7 @@ def change_tone(images: Tensor, field: Tensor, rng: np.random.Generator) -> Tens
         return torch.from_numpy(rng.random((B, 1, 1, 1)) < share)
 
     x = torch.where(some(0.7), x.clamp_min(1e-4) ** torch.exp(draw(-0.45, 0.45)), x)
+    x = torch.where(some(0.3), _compressed(x, rng), x)
     x = torch.where(some(0.7), (x - 0.2) * draw(0.75, 1.3) + 0.2 + draw(-0.06, 0.06), x)
     depth = torch.linspace(-0.5, 0.5, S)[None, None, :, None]
     x = torch.where(some(0.4), x * (1 + draw(-0.6, 0.6) * depth), x)
@@ -27,10 +28,49 @@ def change_tone(images: Tensor, field: Tensor, rng: np.random.Generator) -> Tens
     small = F.interpolate(x, scale_factor=0.5, mode="area")
     soft = F.interpolate(small, size=(S, S), mode="bilinear", align_corners=False)
     x = torch.where(some(0.2), soft, x)
+    x = torch.where(some(0.2), x + draw(0.3, 1.2) * (x - soft), x)  # a scanner's edge enhancement
     x = torch.where(some(0.2), x * _shadow(B, S, rng), x)
     x = torch.where(some(0.25), _with_marks(x, rng), x)
     x = torch.where(some(0.15), x * _sector(field, rng), x)
+    x = torch.where(some(0.35), x * _blackened(field, rng), x)
     return x.clamp(0, 1) * field
+
+
+def _compressed(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B, 1, S, S): another log compression, a smooth rising curve of grey through 0 and 1 for each image."""
+    B = len(x)
+    knots = np.cumsum(rng.uniform(0.15, 1.0, (B, 5)), 1)
+    curve = torch.from_numpy(np.concatenate([np.zeros((B, 1)), knots / knots[:, -1:]], 1)).float()
+    place = x.clamp(0, 1) * 5
+    low = place.floor().clamp_max(4)
+    rows = torch.arange(B)[:, None, None, None].expand_as(x)
+    first, second = curve[rows, low.long()], curve[rows, low.long() + 1]
+    return first + (place - low) * (second - first)
+
+
+def _blackened(field: Tensor, rng: np.random.Generator) -> Tensor:
+    """(B, 1, S, S): 0 in boxes of the size of text, mostly near the image's rim, 1 elsewhere.
+
+    The service blackens burned-in text before any network sees an image, so that must change little.
+    """
+    B, _, S, _ = field.shape
+    kept = torch.ones(B, 1, S, S)
+    for index in range(B):
+        inside = torch.nonzero(field[index, 0])
+        if not len(inside):
+            continue
+        (top, left), (bottom, right) = inside.amin(0).tolist(), inside.amax(0).tolist()
+        for _ in range(int(rng.integers(1, 5))):
+            width, height = rng.uniform(0.05, 0.35) * S, rng.uniform(0.02, 0.06) * S
+            x, y = rng.uniform(left, right), rng.uniform(top, bottom)
+            if rng.random() < 0.7:  # by one of the four sides
+                rim = 0.08 * rng.random() * S
+                side = int(rng.integers(4))
+                x = (left + rim, right - rim - width, x, x)[side]
+                y = (y, y, top + rim, bottom - rim - height)[side]
+            rows = slice(max(0, int(y)), max(0, int(y + height)))
+            kept[index, 0, rows, max(0, int(x)) : max(0, int(x + width))] = 0
+    return kept
 
 
 def _sector(field: Tensor, rng: np.random.Generator) -> Tensor:

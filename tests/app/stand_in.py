@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reports.model import Box
+from reports.model import Box, ExamCode
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest, Threshold, read_manifest
@@ -38,6 +38,7 @@ def a_manifest() -> Manifest:
                     "contradiction": Threshold(value=0.9, source="this test"),
                 },
             }
+            | ({"labels": tuple(exam.value for exam in ExamCode)} if name == "exam_cls" else {})
         )
         for name, entry in shipped.specialists.items()
     }

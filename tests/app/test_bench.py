@@ -144,6 +144,7 @@ def a_ratio(found: Document, name: str) -> Ratio:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.soak
 def test_a_short_run_writes_every_figure_with_its_spread_and_both_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

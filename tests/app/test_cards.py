@@ -17,6 +17,7 @@ from specialists.manifest import (
     Metric,
     SpecialistEntry,
     Threshold,
+    Transfer,
     read_manifest,
 )
 from tests.app.conftest import Serve, a_png
@@ -68,7 +69,7 @@ def test_every_specialist_has_a_card_that_says_what_it_must(card: object) -> Non
 
 def test_known_traps_of_the_data_are_limits() -> None:
     def limits(name: str) -> str:
-        return " ".join(card_of(MANIFEST.specialist(name)).limits)
+        return " ".join(card_of(MANIFEST.specialist(name), MANIFEST).limits)
 
     assert "squashed" in limits("aop_landmarks")
     assert "Callipers" in limits("breast_2cls")
@@ -86,13 +87,74 @@ def test_words_of_the_cards_are_of_things_that_are_there() -> None:
 
 def test_whatever_else_a_calibration_wrote_is_shown_as_a_table() -> None:
     value = [{"measurement": "hc", "low": -1.5, "n": 116}, {"measurement": "bpd", "reason": "few"}]
-    card = card_of(MANIFEST.specialist("fetal_head"))
+    card = card_of(MANIFEST.specialist("fetal_head"), MANIFEST)
     text = markdown_of(card.model_copy(update={"further": {"intervals": value}}))
     assert "### Intervals" in text
     assert "| measurement | low | n | reason |" in text
     assert "| hc | -1.5 | 116 |  |" in text
     assert "| bpd |  |  | few |" in text
     assert table_of(0.25) == [{"value": "0.25"}]
+
+
+def test_figures_on_a_source_left_out_stand_above_those_on_known_ones() -> None:
+    item = Transfer(
+        left_out="dataset=one", name="auc", value=0.7, low=0.6, high=0.8, n=9, note="why"
+    )
+    entry = MANIFEST.specialist("breast_2cls")
+    known = (Metric(name="auc", value=0.9, n=4, split="val"),)
+    changed = entry.model_copy(update={"transfer": (item,), "metrics": known})
+    card = card_of(changed, MANIFEST)
+    page = bytes(card_page(card).body).decode()
+    html5lib.HTMLParser(strict=True).parse(page)
+    for text in (markdown_of(card), page):
+        places = [
+            text.index(part) for part in ("the backbone has seen the source", "0.700", "0.900")
+        ]
+        assert places == sorted(places)
+        assert "dataset=one (why)" in text
+    assert "| figure | dataset=one (why) |" in markdown_of(card)
+    assert "| auc | 0.700 (0.600 to 0.800), n 9 |" in markdown_of(card)
+    assert "auc 0.700 (dataset=one)" in index_of([card])
+    bare = card_of(entry.model_copy(update={"transfer": ()}), MANIFEST)
+    assert "left out" not in markdown_of(bare)
+
+
+def test_what_did_not_hold_on_a_source_left_out_is_a_limit_with_its_figure() -> None:
+    def item(name: str, value: float, **changes: object) -> Transfer:
+        values = {"left_out": "dataset=one", "name": name, "value": value, "n": 40, **changes}
+        return Transfer.model_validate(values)
+
+    found = (
+        item("label set coverage of malignant, fitted to known sources", 0.59),
+        item("label set coverage of malignant, fitted to other sources left out", 0.93),
+        item(
+            "label set coverage of benign, fitted to other sources left out", 0.8, low=0.7, high=0.9
+        ),
+        item("label set coverage of benign, fitted to other sources left out", 0.95),
+    )
+    entry = MANIFEST.specialist("breast_2cls").model_copy(update={"transfer": found})
+    named = {"label_set benign": Threshold(value=0.3, source="of val and of sources left out")}
+
+    def said_of(entry: SpecialistEntry) -> list[str]:
+        return [
+            line for line in card_of(entry, MANIFEST).limits if "does not hold elsewhere" in line
+        ]
+
+    known = said_of(entry.model_copy(update={"thresholds": {}}))
+    assert ["malignant was 0.59" in line for line in known] == [
+        True
+    ]  # as its thresholds were fitted
+    entry = entry.model_copy(update={"thresholds": named})
+    said = said_of(entry)
+    assert said == [
+        "It does not hold elsewhere: label set coverage of benign was 0.80 (0.70 to 0.90) on a source left out of its "
+        "training (dataset=one), where 0.9 is meant."
+    ]
+    assert said[0] in markdown_of(card_of(entry, MANIFEST))
+    unseen = item("auc", 0.7, backbone_saw=False)
+    card = card_of(entry.model_copy(update={"transfer": (unseen,)}), MANIFEST)
+    assert "| figure | dataset=one, not seen by the backbone either |" in markdown_of(card)
+    assert "dataset=one, not seen by the backbone either" in bytes(card_page(card).body).decode()
 
 
 def test_a_record_of_other_weights_is_not_taken_for_these(tmp_path: Path) -> None:
@@ -106,7 +168,7 @@ def test_a_record_of_other_weights_is_not_taken_for_these(tmp_path: Path) -> Non
     path.write_text(json.dumps({**record, "data_sha256": {}}), encoding="utf-8")
     for digest, known in (("1" * 64, True), ("2" * 64, False)):
         changes = {"weights": "w", "sha256": digest, "not_installed": None}
-        card = card_of(an_entry("breast_2cls", tmp_path, **changes))
+        card = card_of(an_entry("breast_2cls", tmp_path, **changes), MANIFEST)
         assert (card.making is not None) == known
         assert ("No record of the training" in markdown_of(card)) != known
 
@@ -120,7 +182,7 @@ def test_a_bar_in_a_name_cannot_break_a_table(tmp_path: Path) -> None:
         thresholds={"t": Threshold(value=0.1, source="p|q\nr")},
         training_data=(DataSource(name="d|e", reference="f", licence="g", licence_verified=False),),
     )
-    card = card_of(entry)
+    card = card_of(entry, MANIFEST)
     rows = [line for line in markdown_of(card).splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {4, 5, 6}
     assert r"a\|b" in index_of([card])
@@ -177,7 +239,7 @@ async def test_the_report_page_links_each_specialist_to_its_card(serve: Serve) -
 def test_a_card_shows_a_command_as_code_and_escapes_what_is_none() -> None:
     entry = MANIFEST.specialist("fmc_breast_2cls")
     changed = entry.model_copy(update={"not_installed": "Run `ustri <b>` where a < b."})
-    page = bytes(card_page(card_of(changed, MANIFEST.stand_in(changed))).body).decode()
+    page = bytes(card_page(card_of(changed, MANIFEST)).body).decode()
     assert "Run <code>ustri &lt;b&gt;</code> where a &lt; b." in page
     assert "<code>ustri predict --namespace fmc</code> has breast_2cls" in page
     assert "`" not in page

@@ -203,7 +203,7 @@ def test_trained_specialists_are_calibrated_anew_without_a_bit_of_their_weights_
     assert after["breast_lesion"]["thresholds"]["mask"]["source"] != "this test"
     lengths = after["breast_lesion"]["intervals"]
     assert {item["measurement"] for item in lengths} >= {"long axis", "area"}
-    assert all("at least 8 are needed" in item["reason"] for item in lengths)
+    assert all("at least 9 are needed" in item["reason"] for item in lengths)
     written = json.loads((out / "breast_2cls.json").read_text(encoding="utf-8"))
     assert (written["command"], written["config"]) == (card["command"], card["config"])
     assert written["calibration"]["command"].startswith("ustri train calibrate breast_2cls")
@@ -250,10 +250,36 @@ def test_what_augmentation_gains_and_costs_is_a_table(data: Path, tmp_path: Path
     assert "no rows to predict of liver" in answer.stderr
 
 
-@pytest.mark.parametrize("experiment", ["novelty", "calipers", "comparison", "tta", "predictions"])
+@pytest.mark.parametrize("experiment", ["gate", "calipers", "comparison", "tta", "predictions"])
 def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: str) -> None:
     shown = CliRunner().invoke(app, ["evaluate", "--help"])
     assert shown.exit_code == 0
     assert experiment in shown.output
     asked = CliRunner().invoke(app, ["evaluate", experiment, "--help"])
     assert asked.exit_code == 0
+
+
+def test_heads_without_a_source_are_judged_on_it(
+    data: Path, tmp_path: Path, user_dir: Path
+) -> None:
+    rows: list[dict[str, Any]] = [dict(row) for row in read_csv(data, "intrapartum_head_det")]
+    for index, row in enumerate(rows):
+        row |= {"dataset": f"set {index % 2}", "group_id": str(index)}
+        row["split"] = "val" if index < 2 else "train"
+    write_csv(data, "intrapartum_head_det", rows)
+    words = ("evaluate", "transfer", "intrapartum_head_det", "--data", data, "--run", user_dir)
+    out = tmp_path / "out"
+    more = ("--out", out, "--steps", 1, "--threads", 1, "--without", "dataset=set 1", "--write")
+    answer = ustri(*words, *more)
+    assert answer.exit_code == Exit.OK, answer.output
+    assert "the backbone has seen it" in answer.stdout
+    (found,) = json.loads((out / "transfer.json").read_text(encoding="utf-8"))["results"]
+    assert found["left_out"] == "dataset=set 1"
+    assert found["tasks"]["intrapartum_head_det"]["rows"] == 3
+    manifest = tomllib.loads((user_dir / "manifest.toml").read_text(encoding="utf-8"))
+    written = {entry["id"]: entry.get("transfer") for entry in manifest["specialist"]}
+    assert [item["name"] for item in written["intrapartum_head_det"]][:2] == ["iou", "sensitivity"]
+    assert written["breast_2cls"] is None
+    refused = ustri(*words, "--out", out, "--without", "split=val")
+    assert refused.exit_code == Exit.INPUT
+    assert "is no source" in refused.stderr

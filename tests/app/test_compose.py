@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.settings import Settings
+from reports.leaving import ACCEPTED_BY
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -104,3 +105,14 @@ def test_no_secret_stands_in_the_file_and_each_has_its_own() -> None:
 def test_every_setting_of_the_file_is_a_setting() -> None:
     spoken = set(re.findall(r"\bUSTRI_[A-Z_]+[A-Z]\b", TEXT))
     assert spoken <= {f"USTRI_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_by_default_no_report_leaves_and_a_comment_shows_the_setting_with_which_they_do() -> None:
+    for service in services().values():
+        assert ACCEPTED_BY.partition("=")[0] not in service.environment
+    accepting = ACCEPTED_BY.replace("=", ": ")
+    assert TEXT.count(f"    # {accepting}\n") == 1
+    accepted = TEXT.replace(f"# {accepting}", accepting)
+    found = yaml.safe_load(accepted)["services"]
+    for name in ("web", "worker", "worker-gpu"):
+        assert found[name]["environment"][ACCEPTED_BY.partition("=")[0]] == "release"

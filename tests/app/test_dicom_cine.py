@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 from app.analysis import NewAnalysis
-from app.cine import TOGETHER
+from app.cine import TOGETHER, chosen
 from app.frames import FRAMES_MAX, coarse_to_fine, ingest_frames
 from app.ingest import ingest
 from app.jobs import CANCELLED, EXPIRED
@@ -30,7 +30,7 @@ from specialists.result import Result
 from tests.app.conftest import Serve, encoded, starting
 from tests.app.dicom_files import LIMIT_PIXELS, a_dicom, a_region, speckle
 from tests.app.stand_in import StandInTools
-from tests.builders import an_exam_result
+from tests.builders import an_exam_result, an_image_info
 
 
 def a_cine(count: int = 4) -> npt.NDArray[np.uint8]:
@@ -158,6 +158,13 @@ async def test_the_requested_exam_decides_which_score_counts(
     )
     assert answer.json()["image"]["frame"] == 0
     assert "breast (0.60)" in answer.json()["image"]["frame_reason"]
+
+
+def test_an_exam_that_the_router_does_not_know_leaves_the_choice_to_any_score() -> None:
+    infos = [an_image_info(frame=frame) for frame in (0, 1)]
+    info = chosen(infos, [{"nerve": 0.4}, {"nerve": 0.8}], ExamCode.HEART)
+    assert (info.frame, info.not_analysed) == (1, None)
+    assert "the router does not know heart" in (info.frame_reason or "")
 
 
 async def test_no_scored_frame_gives_a_refused_report_and_not_the_first_frame(

@@ -194,18 +194,21 @@ async def test_a_wrong_or_absent_key_is_refused_and_a_push_apart_still_works(
     store = Store.open(settings)
     wish = Wish(analysis_id=analysis)
     with pytest.raises(LinkClosed, match="USTRI_LINK_KEY_FILE is not set"):
-        Filing(store, None).instances(wish)
+        Filing(store, None, research_accepted=True).instances(wish)
     other = LinkKeys.read(a_key_file(tmp_path / "other"), settings.data_dir)
     with pytest.raises(LinkClosed, match="another key"):
-        Filing(store, other).instances(wish)
-    apart = Filing(store, None).instances(Wish(analysis_id=analysis, unlinked=True))
-    beside = Filing(store, LinkKeys.read(key_file, settings.data_dir)).instances(wish)
+        Filing(store, other, research_accepted=True).instances(wish)
+    apart = Filing(store, None, research_accepted=True).instances(
+        Wish(analysis_id=analysis, unlinked=True)
+    )
+    keys = LinkKeys.read(key_file, settings.data_dir)
+    beside = Filing(store, keys, research_accepted=True).instances(wish)
     assert [item.form for item in apart] == ["image", "sr", "seg"]
     assert [item.form for item in beside] == ["sr", "seg"]
     # The same report says other things there, so that it must not be the same instance.
     assert not {i.sop_instance_uid for i in apart} & {i.sop_instance_uid for i in beside}
     with pytest.raises(PushRefused, match="beside the original"):
-        Filing(store, LinkKeys.read(key_file, settings.data_dir)).instances(
+        Filing(store, keys, research_accepted=True).instances(
             Wish(analysis_id=analysis, forms=("image",))  # type: ignore[arg-type]
         )
     store.close()
@@ -238,7 +241,7 @@ async def test_a_link_goes_with_its_analysis(
     analysis = await analysed(serve, calibrated(), link_key_file=key_file)
     store = Store.open(settings)
     keys = LinkKeys.read(key_file, settings.data_dir)
-    items = Filing(store, keys).instances(Wish(analysis_id=analysis))
+    items = Filing(store, keys, research_accepted=True).instances(Wish(analysis_id=analysis))
     outbox_of(settings, store).add(items, "https://pacs.example")
     with store.write() as session:
         for table in (RecordRow, ReportRow, JobRow):

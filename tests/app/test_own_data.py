@@ -25,11 +25,11 @@ from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig
 from tests.app.conftest import client_of
 from tests.specialists.dataset import write_dataset
-from tests.specialists.nets import a_model
+from tests.specialists.nets import IN_FP32, a_model
 from tests.specialists.own_dataset import TASKS, write_own_data
 
 OTHERS = ["aop_landmarks", "breast_2cls", "breast_lesion", "breast_lesion_det"]
-OPTIONS = ("--steps", "2", "--threads", "1")
+OPTIONS = ("--steps", "2", "--threads", "1", "--precision", "fp32")
 NAMES = {
     "my_outline": "cyst",
     "my_classes": "plain,dark,bright",
@@ -47,7 +47,15 @@ class Home:
         self.data = write_own_data(folder / "own")
         self.says: dict[str, Result] = {}
         _install_backbone(self.specialists)
-        config = SpecialistConfig(seed=1, pack_px=80, warmup_steps=1, steps=2, batch=8, threads=1)
+        config = SpecialistConfig(
+            seed=1,
+            pack_px=80,
+            warmup_steps=1,
+            steps=2,
+            batch=8,
+            threads=1,
+            compute=IN_FP32,
+        )
         train_specialist(OTHERS, write_dataset(folder / "drawn"), self.specialists, config)
         self.before = self.state()
 

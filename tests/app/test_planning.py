@@ -8,19 +8,22 @@ import pytest
 
 from app.doctor import examine
 from app.errors import SettingsError
-from app.planning import load_planning
+from app.planning import SHIPPED, load_planning
 from app.settings import Settings
+from planner.card import read_card
 from planner.case import Request
 from planner.conclude import conclude
+from planner.errors import ExamsMisfit
 from planner.llava import LlavaChooser
 from planner.run import run
-from reports.model import Box, Report
+from reports.leaving import ACCEPTED_BY, may_leave
+from reports.model import Box, ExamCode, Report
 from specialists.backbones.transunet import Features
 from specialists.image import Image
 from specialists.result import Result
 from tests.builders import an_image
 from tests.one_by_one import OneByOne
-from tests.planner.stand_ins import MemoryJournal, StandInTools, an_identity
+from tests.planner.stand_ins import MemoryJournal, StandInTools, a_manifest, an_identity
 from tests.planner.tiny_llava import Backbone, write_original, write_ours
 
 
@@ -82,6 +85,30 @@ def test_the_shipped_planner_plans_only_when_it_is_not_worse_than_the_rules_and_
     assert "train the planner again" in caplog.text
 
 
+def test_a_planner_that_was_not_taught_an_exam_of_the_router_does_not_plan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(tmp_path, planner_blind=True)
+    five = [exam.value for exam in tuple(ExamCode)[:5]]
+    folder = write_ours(tmp_path / "five", not_worse_than_rules=True, exams=five)
+    planning = load_planning(settings, Tools(), folder)
+    assert planning.chooser.ref.id == "rules"
+    assert "thyroid, heart, ovary, lung apart too: train the planner again" in caplog.text
+    older = Tools()
+    older.manifest = a_manifest(routed=tuple(ExamCode)[:5])
+    assert load_planning(settings, older, folder).chooser.ref.id == "tiny"
+    with pytest.raises(ExamsMisfit, match="thyroid, heart, ovary, lung"):
+        load_planning(settings.model_copy(update={"planner": str(folder)}), Tools())
+
+
+def test_the_doctor_says_that_the_shipped_planner_waits_for_its_training(tmp_path: Path) -> None:
+    lines = {line.name: line for line in examine(settings_of(tmp_path), OtherBackbone())}
+    assert lines["planner"].says.startswith(
+        "rules: ustri-planner-small, which ships, is not used until it is trained again:"
+    )
+    assert "does it see" not in lines
+
+
 def test_a_planner_that_does_not_look_is_used_only_if_told_so_and_the_report_says_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,7 +145,7 @@ def test_a_research_licence_is_shown_and_must_be_accepted(
 
 
 @pytest.mark.parametrize(("accepted", "held"), [("plan", True), ("release", False)])
-def test_reports_under_a_research_licence_say_so_and_stay_unless_released(
+def test_reports_under_a_research_licence_say_so_and_stay_unless_that_is_accepted(
     tmp_path: Path, accepted: str, held: bool
 ) -> None:
     logging.getLogger("app.planning").setLevel(logging.ERROR)
@@ -130,9 +157,43 @@ def test_reports_under_a_research_licence_say_so_and_stay_unless_released(
     made_by = report.provenance
     assert made_by.planner.id == "llava-med-v1.5-mistral-7b"
     assert made_by.planner.research_only
-    assert (made_by.research_only is not None) == held
-    assert any("may be used for research" in line for line in report.limitations)
-    assert any("lets its reports become final" in line for line in report.limitations) != held
+    assert "of the planner llava-med-v1.5-mistral-7b may be used for research only" in str(
+        made_by.research_only
+    )
+    reason = may_leave(report, research_accepted=settings.research_accepted)
+    assert (reason is not None) == held
+    assert any("by its model card the weights may be used" in line for line in report.limitations)
+
+
+def test_a_planner_that_we_trained_plans_unasked_and_its_reports_stay_all_the_same(
+    tmp_path: Path,
+) -> None:
+    taught = [exam.value for exam in ExamCode]
+    folder = write_ours(
+        tmp_path / "good", not_worse_than_rules=True, research_only=True, exams=taught
+    )
+    for planner in ("auto", str(folder)):
+        settings = settings_of(tmp_path, planner=planner, planner_blind=True)
+        assert load_planning(settings, Tools(), folder).chooser.ref.research_only
+    said = str(report_by(settings, Tools()).provenance.research_only)
+    assert said.endswith("of the planner tiny may be used for research only, by their own licence")
+
+
+def test_the_planner_that_ships_says_that_it_is_for_research_only() -> None:
+    card = read_card(SHIPPED)
+    assert card is not None
+    assert card.research_only
+    assert "Research use" in card.licence
+
+
+def test_the_doctor_says_what_becomes_of_reports_by_weights_for_research_only(
+    tmp_path: Path,
+) -> None:
+    for accepted, says in (("no", f"stay here and preliminary; {ACCEPTED_BY}"), ("release", "may")):
+        settings = settings_of(tmp_path, planner="rules", accept_research_licence=accepted)
+        [line] = [line for line in examine(settings, Tools()) if line.name == "weights"]
+        assert line.says.startswith("for research only: 5 of 5 specialists")
+        assert f"their reports {says}" in line.says
 
 
 def test_time_and_margin_of_the_planner_are_set(tmp_path: Path) -> None:
@@ -149,6 +210,7 @@ def test_the_doctor_says_who_plans_and_why(tmp_path: Path) -> None:
     lines = {line.name: line for line in examine(settings_of(tmp_path, planner="rules"), Tools())}
     assert lines["planner"].says == "rules: the settings ask for the rules"
     assert lines["specialists"].right
+    assert lines["training"].says.startswith(("fp32 on ", "bf16 on "))
 
 
 @pytest.mark.parametrize(

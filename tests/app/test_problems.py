@@ -55,7 +55,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], int, str]] = {
     "no body": ({}, 422, "no image"),
     "an image as text": ({"files": [("image", (None, "abc"))]}, 422, "as a file"),
     "a file as exam": ({"files": [IMAGE, ("exam", ("a", b"x"))]}, 422, "'exam' is not a file"),
-    "an unknown exam": ({"files": [IMAGE], "data": {"exam": "heart"}}, 422, "'heart'"),
+    "an unknown exam": ({"files": [IMAGE], "data": {"exam": "kidney"}}, 422, "'kidney'"),
     "an unknown field": ({"files": [IMAGE], "data": {"exams": "breast"}}, 422, "'exams'"),
     "a field twice": ({"files": [IMAGE], "data": {"exam": ["breast", "nerve"]}}, 422, "twice"),
     "frame in words": ({"files": [IMAGE], "data": {"frame": "first"}}, 422, "frame"),

@@ -24,12 +24,13 @@ from app.outbox import Wish, outbox_of
 from app.sender import Sender
 from app.settings import Settings
 from app.store import Store
-from app.tables import PushState, ReportRow
+from app.tables import PushState
 from app.terminal import Exit
 from app.worker import Worker
 from reports.dicom_image import to_image
 from reports.dicom_source import own_source
 from reports.dicom_sr import to_sr
+from reports.leaving import ACCEPTED_BY
 from tests.app.conftest import Serve, a_png
 from tests.app.dicom_files import calibrated
 from tests.app.orthanc import PASSWORD, USER, Orthanc
@@ -44,6 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("USTRI_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("USTRI_PUSH_RETRY_S", "0.05")
+    monkeypatch.setenv(*ACCEPTED_BY.split("="))
 
 
 @pytest.fixture
@@ -185,6 +187,7 @@ async def test_the_service_sends_what_waited_before_it_started_and_what_it_is_as
         "dicomweb_user": USER,
         "dicomweb_password_file": password_file,
         "push_retry_s": 0.05,
+        "accept_research_licence": "release",
     }
     async with serve(**configured) as client:
         answer = await client.post(f"/analyses/{asked}/push", json={"forms": ["sr"]})
@@ -266,7 +269,7 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finishes_withou
     assert picture.state is PushState.SENDING
     assert {item.state for item in others} == {PushState.PENDING}
     # What the dead process sent did arrive, and the server is now where that address is.
-    filing = Filing(store, None)
+    filing = Filing(store, None, research_accepted=True)
     orthanc.store(filing.made(picture))
     store.close()
     orthanc.stop()
@@ -290,7 +293,10 @@ def test_two_that_send_at_once_send_each_instance_once(
     destination = Destination(url=orthanc.url, token=None, user=USER, password=PASSWORD)
     stores = [Store.open(over) for _ in range(2)]
     before = [item.attempts for item in outbox_of(over, stores[0]).items()]
-    senders = [Sender(outbox_of(over, store), Filing(store, None)) for store in stores]
+    senders = [
+        Sender(outbox_of(over, store), Filing(store, None, research_accepted=True))
+        for store in stores
+    ]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda sender: sender.drain(destination, early=True), senders))
     answer = push("--pending", *signed_in(orthanc, password_file))
@@ -334,7 +340,7 @@ def test_a_refused_report_is_sent_only_when_forced(settings: Settings) -> None:
     while not store.analysis(accepted.analysis_id).ended:
         time.sleep(0.02)
     worker.stop(30)
-    filing = Filing(store, None)
+    filing = Filing(store, None, research_accepted=True)
     with pytest.raises(PushRefused, match="refused"):
         filing.instances(Wish(analysis_id=accepted.analysis_id))
     forced = filing.instances(Wish(analysis_id=accepted.analysis_id, force=True))
@@ -342,21 +348,49 @@ def test_a_refused_report_is_sent_only_when_forced(settings: Settings) -> None:
     store.close()
 
 
-def test_a_report_that_may_not_leave_is_not_sent_even_when_forced_or_already_waiting(
-    settings: Settings,
+def test_the_shipped_weights_report_is_sent_only_where_the_setting_accepts_it(
+    settings: Settings, orthanc: Orthanc, password_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = reported(settings)
+    for accepted in ("no", "plan"):
+        monkeypatch.setenv(ACCEPTED_BY.partition("=")[0], accepted)
+        answer = push(analysis, "--force", *signed_in(orthanc, password_file))
+        assert answer.exit_code == Exit.FAILED, answer.output
+        [refusal] = [line for line in answer.output.splitlines() if "stays here" in line]
+        for part in ("weights of usgen, exam_cls,", "not read at the source (busi,", ACCEPTED_BY):
+            assert part in refusal
+    assert orthanc.instances() == []
+    assert "pending" not in push("--list").output
+    monkeypatch.setenv(*ACCEPTED_BY.split("="))
+    answer = push(analysis, *signed_in(orthanc, password_file))
+    assert answer.exit_code == Exit.OK, answer.output
+    assert len(orthanc.instances()) == 3
+
+
+async def test_over_http_it_is_shown_and_downloaded_and_not_sent(
+    settings: Settings, serve: Serve
+) -> None:
+    analysis = reported(settings)
+    async with serve(dicomweb_url="http://127.0.0.1:1/dicom-web") as client:
+        for form in ("report.json", "report.html", "report.txt", "report.pdf", "report.dcm"):
+            shown = await client.get(f"/analyses/{analysis}/{form}")
+            assert shown.status_code == 200, form
+        report = (await client.get(f"/analyses/{analysis}/report.json")).json()
+        assert report["status"] == "preliminary"
+        assert "may be used for research only" in report["provenance"]["research_only"]
+        answer = await client.post(f"/analyses/{analysis}/push", json={"force": True})
+        assert answer.status_code == 409
+        assert ACCEPTED_BY in answer.json()["detail"]
+
+
+def test_what_waits_to_be_sent_is_not_sent_once_the_setting_no_longer_accepts_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analysis = reported(settings)
     store = Store.open(settings)
-    filing, outbox = Filing(store, None), outbox_of(settings, store)
+    filing, outbox = Filing(store, None, research_accepted=True), outbox_of(settings, store)
     outbox.add(filing.instances(Wish(analysis_id=analysis)), "http://127.0.0.1:1/dicom-web")
-    report = store.report(analysis)
-    assert report is not None
-    made_by = report.provenance.model_copy(update={"research_only": "its planner is not ours"})
-    with store.write() as session:
-        row = session.get_one(ReportRow, report.report_id)
-        row.body = report.model_copy(update={"provenance": made_by}).model_dump_json()
-    with pytest.raises(PushRefused, match="stays here: its planner"):
-        filing.instances(Wish(analysis_id=analysis, force=True))
+    monkeypatch.setenv(ACCEPTED_BY.partition("=")[0], "no")
     answer = push("--pending")
     assert answer.exit_code == Exit.FAILED
     assert "stays here" in answer.output

@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 import PIL.Image
+import pytest
 
 from app.settings import Settings
 from app.store import Store
-from reports.model import Report
+from reports.model import ExamCode, Report
 from tests.app.conftest import Serve, a_png, encoded
 from tests.app.stand_in import DECLINED, INSTALLED, StandInTools
 from tests.app.test_ingest import a_doppler_image
@@ -204,12 +205,31 @@ async def test_colour_is_refused_before_any_specialist_runs(
 async def test_an_exam_without_installed_specialists_is_refused_by_name(
     client: httpx.AsyncClient, tools: StandInTools
 ) -> None:
-    rest = {"breast": 0.01, "fetal_head": 0.01, "intrapartum": 0.01, "muscle": 0.01}
-    tools.answers["exam_cls"] = an_exam_result(scores={"nerve": 0.96} | rest)
+    scores = dict.fromkeys(ExamCode, 0.005) | {ExamCode.NERVE: 0.96}
+    tools.answers["exam_cls"] = an_exam_result(scores=scores)
     report = (await client.post("/analyze", files=files())).json()
     assert report["outcome"] == "refused"
     assert report["exam"]["code"] == "nerve"
     assert "nerve_vessel_multi" in report["reason"]
+
+
+@pytest.mark.parametrize("exam", ["thyroid", "heart", "ovary", "lung"])
+async def test_an_exam_that_is_not_served_is_refused_by_name_before_any_specialist(
+    client: httpx.AsyncClient, tools: StandInTools, exam: str
+) -> None:
+    report = (await client.post("/analyze", files=files(), data={"exam": exam})).json()
+    assert (report["outcome"], report["exam"]["code"]) == ("refused", exam)
+    assert f"{exam.capitalize()} ultrasound is not served here" in report["reason"]
+    assert tools.calls == []
+
+
+async def test_every_exam_can_be_named_and_no_other(client: httpx.AsyncClient) -> None:
+    described = (await client.get("/openapi.json")).json()["paths"]["/analyze"]["post"]
+    (content,) = described["requestBody"]["content"].values()
+    assert content["schema"]["properties"]["exam"]["enum"] == list(ExamCode)
+    answer = await client.post("/analyze", files=files(), data={"exam": "liver"})
+    assert answer.status_code == 422
+    assert all(exam.value in answer.json()["detail"] for exam in ExamCode)
 
 
 async def test_a_declined_specialist_is_a_step_and_not_an_error(

@@ -16,7 +16,7 @@ family = "transunet"
 input_px = 64
 mean = 0.2
 std = 0.2
-config = {{ widths = [8, 16, 24, 32], blocks = 1, layers = 1, heads = 4, mlp_ratio = 2, decoder_widths = [24, 16, 8] }}
+config = {{ encoder = "residual", widths = [8, 16, 24, 32], vit_width = 32, blocks = 1, layers = 1, heads = 4, mlp_ratio = 2, decoder_widths = [24, 16, 8] }}
 weights = "mine.safetensors"
 sha256 = "{sha256}"
 

@@ -67,6 +67,14 @@ def test_an_upload_that_is_no_image_says_why_on_the_worklist(address: str) -> No
     assert 'name="image"' in answer.text
 
 
+def test_every_exam_can_be_chosen_and_says_where_it_is_not_served(address: str) -> None:
+    html = httpx.get(address).text
+    for exam in ExamCode:
+        choice = re.search(rf'<option value="{exam.value}">([^<]*)</option>', html)
+        assert choice is not None
+        assert choice[1].endswith(" (not served here)") == (exam is not ExamCode.BREAST)
+
+
 def test_an_unknown_analysis_is_a_page_that_says_so(address: str) -> None:
     answer = httpx.get(f"{address}/analyses/none/view")
     assert answer.status_code == 404

@@ -22,7 +22,13 @@ from reports.measure_progression import AOP
 from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
 from specialists.errors import Declined
 from specialists.image import Image
-from specialists.manifest import Manifest, MeasuredInterval, Threshold, read_manifest
+from specialists.manifest import (
+    DataSource,
+    Manifest,
+    MeasuredInterval,
+    Threshold,
+    read_manifest,
+)
 from specialists.result import Result
 from tests.builders import (
     a_classify_result,
@@ -39,6 +45,10 @@ ANGLES = frozenset(
     {RATIO, CEPHALIC_INDEX, AOP, SUPERFICIAL_INCLINATION, DEEP_INCLINATION, FASCICLE_ANGLE}
 )
 ENDS = ("low", "high", "coverage", "coverage_low", "coverage_high")
+LEARNT_FROM = DataSource(
+    name="a set", reference="this test", licence="CC BY 4.0", licence_verified=False
+)
+"""What stand-ins and their backbone learnt from, whatever the shipped ones did."""
 ACCEPT = 0.6
 CONTRADICTION = 0.9
 Answer = Result | Declined
@@ -70,7 +80,7 @@ def all_intervals() -> dict[str, tuple[MeasuredInterval, ...]]:
         )
         for entry in read_manifest().specialists.values()
     }
-    reason = "its validation images come from 1 group of patients; at least 8 are needed"
+    reason = "its validation images come from 1 group of patients; at least 9 are needed"
     none = an_interval(THICKNESS, reason=reason, **dict.fromkeys(ENDS))
     return found | {"muscle_thickness": (none,)}
 
@@ -79,8 +89,10 @@ def a_manifest(
     installed: Iterable[str] = BREAST_TOOLS,
     thresholds: Mapping[str, float] | None = None,
     intervals: Mapping[str, tuple[MeasuredInterval, ...]] | None = None,
+    learnt_from: DataSource = LEARNT_FROM,
+    routed: Iterable[ExamCode] = ExamCode,
 ) -> Manifest:
-    """The shipped manifest with exactly these specialists installed, the router's thresholds, and these intervals."""
+    """The shipped manifest with exactly these specialists installed, the router's thresholds and exams, and these intervals."""
     shipped, names = read_manifest(), set(installed)
     chosen = (
         {"accept": ACCEPT, "contradiction": CONTRADICTION} if thresholds is None else thresholds
@@ -100,10 +112,18 @@ def a_manifest(
                 if name == "exam_cls"
                 else {},
                 "intervals": (intervals or {}).get(name, ()),
+                "training_data": (learnt_from,),
             }
+            | ({"labels": tuple(exam.value for exam in routed)} if name == "exam_cls" else {})
         )
     models = {
-        name: entry.model_copy(update={"weights": "b.safetensors", "sha256": a_sha256("backbone")})
+        name: entry.model_copy(
+            update={
+                "weights": "b.safetensors",
+                "sha256": a_sha256("backbone"),
+                "training_data": (learnt_from,),
+            }
+        )
         for name, entry in shipped.models.items()
     }
     return Manifest(models=models, specialists=specialists)
@@ -141,7 +161,7 @@ def no_lesion_answers(**changes: Answer) -> dict[str, Answer]:
 
 def routed_to(exam: ExamCode, score: float = 0.96) -> Result:
     """The router's answer for that exam; the others share the rest."""
-    rest = round((1 - score) / 4, 6)
+    rest = round((1 - score) / (len(ExamCode) - 1), 6)
     return an_exam_result(scores={code.value: score if code is exam else rest for code in ExamCode})
 
 

@@ -28,6 +28,7 @@ from tests.builders import (
 )
 from tests.planner.stand_ins import (
     BREAST_TOOLS,
+    LEARNT_FROM,
     StandInTools,
     a_manifest,
     an_identity,
@@ -89,6 +90,17 @@ def test_the_models_name_the_backbone_once_and_every_specialist_that_ran() -> No
     models = report_of().provenance.models
     assert [model.id for model in models] == ["usgen", *BREAST_TOOLS]
     assert {model.id: model.sha256 for model in models}["breast_2cls"] == a_sha256("breast_2cls")
+
+
+def test_the_report_names_the_weights_that_are_for_research_only_and_why() -> None:
+    said = report_of().provenance.research_only
+    assert said == (
+        "the weights of usgen, exam_cls, breast_lesion_det, breast_lesion, breast_2cls and breast_3cls may be used for "
+        "research only, since the licence of what they or their backbone learnt from was not read at the source (a set)"
+    )
+    free = LEARNT_FROM.model_copy(update={"licence_verified": True})
+    case = run_case(StandInTools(manifest=a_manifest(learnt_from=free)))
+    assert conclude(case, an_identity()).provenance.research_only is None
 
 
 def test_without_a_lesion_the_whole_image_is_segmented_and_the_classifier_is_never_legal() -> None:

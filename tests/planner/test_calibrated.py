@@ -7,7 +7,7 @@ from reports.formulas import MEASUREMENTS
 from reports.interval import why_no_interval
 from reports.measure_muscle import THICKNESS
 from reports.model import ExamCode, Report
-from specialists.manifest import Manifest, MeasuredInterval
+from specialists.manifest import Manifest, MeasuredInterval, Threshold, Transfer
 from tests.builders import a_classify_result
 from tests.planner.exam_answers import ANSWERS, TOOLS, an_even_image
 from tests.planner.stand_ins import (
@@ -63,7 +63,7 @@ def test_a_measurement_of_too_few_groups_has_no_interval_and_the_limitations_say
     said = [line for line in report.limitations if "1 group of patients" in line]
     assert said == [
         "Intervals: none is given for muscle thickness, because its validation images come from 1 group of "
-        "patients; at least 8 are needed."
+        "patients; at least 9 are needed."
     ]
 
 
@@ -88,5 +88,41 @@ def test_the_label_set_of_a_classifier_reaches_its_finding() -> None:
     report = concluded(ExamCode.BREAST, breast_2cls=undecided)
     finding = next(item for item in report.findings if item.label == "classification")
     assert finding.label_set == ("benign", "malignant")
-    assert "rule out neither benign nor malignant" in finding.statement
+    assert "the 90 % label set holds benign and malignant" in finding.statement
     assert any("undecided between benign and malignant" in line for line in report.impression)
+
+
+def test_a_report_says_how_often_sets_and_intervals_held_on_sources_left_out() -> None:
+    manifest = calibrated(ExamCode.BREAST)
+    tail = "fitted to other sources left out"
+    shares = {
+        "breast_2cls": ("label set coverage of malignant", 0.874),
+        "breast_lesion": ("interval coverage of area", 0.81),
+    }
+    changed = {
+        name: manifest.specialists[name].model_copy(
+            update={
+                "transfer": (
+                    Transfer(left_out="dataset=one", name=f"{what}, {tail}", value=value, n=40),
+                ),
+                "thresholds": {"t": Threshold(value=0.1, source="val and sources left out")},
+                "intervals": tuple(
+                    item.model_copy(update={"source": "val and one left out"})
+                    for item in manifest.specialists[name].intervals
+                ),
+            }
+        )
+        for name, (what, value) in shares.items()
+    }
+    told = manifest.model_copy(update={"specialists": manifest.specialists | changed})
+    undecided = a_classify_result(label_set=("benign", "malignant"))
+    report = concluded(ExamCode.BREAST, told, breast_2cls=undecided)
+    finding = next(item for item in report.findings if item.label == "classification")
+    assert finding.held_elsewhere == 0.874
+    area = next(item for item in report.measurements if item.name == "area")
+    assert area.held_elsewhere == 0.81
+    said = "\n".join(report.limitations)
+    assert "the class that sets hold least was in 87 % of them." in said
+    assert "the one that holds least held 81 %." in said
+    plain = "\n".join(concluded(ExamCode.BREAST, breast_2cls=undecided).limitations)
+    assert "left out of training" not in plain

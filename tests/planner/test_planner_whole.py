@@ -17,11 +17,11 @@ from specialists.manifest import Threshold
 from specialists.training.registry import write_entries
 from tests.planner.schooling import word_vectors
 from tests.specialists.dataset import read_csv, write_csv, write_dataset
-from tests.specialists.nets import KINDS, installed
+from tests.specialists.nets import IN_FP32, KINDS, installed
 
 CONFIG = PlannerConfig(
-    read=ReadConfig(steps=2, batch=4, save_every=1),
-    learn=LearnConfig(steps=2, batch=4, save_every=1),
+    read=ReadConfig(steps=2, batch=4, save_every=1, compute=IN_FP32),
+    learn=LearnConfig(steps=2, batch=4, save_every=1, compute=IN_FP32),
     extent=Extent(train=4, val=4, foreign_train=2, foreign_val=2, drawn=1),
     episodes=6,
     judged=0.01,

@@ -34,10 +34,11 @@ def test_every_specialist_of_a_step_is_in_the_manifest_and_fills_its_slot(
         assert SLOT_KINDS[step.slot.partition(":")[0]] is entry.kind
 
 
-def test_the_router_scores_exactly_the_exams() -> None:
+def test_the_router_scores_exams_in_their_order() -> None:
     router = read_protocols().router
     entry = read_manifest().specialist(router.specialist)
-    assert entry.labels == tuple(code.value for code in ExamCode)
+    assert entry.labels == tuple(ExamCode)[: len(entry.labels)]
+    assert len(entry.labels) >= 5
     assert router.slot in entry.provides
 
 
@@ -61,9 +62,9 @@ def test_every_structure_that_confirms_or_is_compared_is_one_of_its_specialist()
 
 
 def test_every_measurement_says_what_it_means_when_its_result_shows_nothing() -> None:
-    for exam in read_protocols().exams.values():
+    for code, exam in read_protocols().exams.items():
         measured = [q for q in exam.questions if q.kind is Answer.MEASUREMENT]
-        assert measured
+        assert bool(measured) == (code not in {ExamCode.HEART, ExamCode.LUNG})
         assert all(question.absent for question in measured)
 
 

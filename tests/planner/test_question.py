@@ -31,6 +31,11 @@ def own(text: str, exam: ExamCode = ExamCode.BREAST) -> list[str]:
         ("Angle of progression please", ExamCode.INTRAPARTUM, ["angle of progression"]),
         ("nerve-vessel distance", ExamCode.NERVE, ["nerve–vessel distance"]),
         ("muscle thickness", ExamCode.MUSCLE, ["muscle thickness"]),
+        ("Is this cyst simple?", ExamCode.BREAST, ["lesion"]),
+        ("thyroid nodule: TI-RADS?", ExamCode.THYROID, ["nodule", "suspicion of the nodule"]),
+        ("heart muscle and left atrium", ExamCode.HEART, ["myocardium", "left atrium"]),
+        ("dermoid or endometrioma?", ExamCode.OVARY, ["type of finding"]),
+        ("covid?", ExamCode.LUNG, ["lung classification"]),
     ],
 )
 def test_keywords_narrow_the_protocol_to_what_they_ask(
@@ -90,6 +95,23 @@ def test_a_question_for_another_exam_than_the_image_says_what_is_missing() -> No
     gap = next(item for item in report.measurements if item.name == "head circumference")
     assert gap.state is MeasurementState.NOT_ASSESSED
     assert "Fetal head ultrasound" in (gap.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("how big is the mass?", "lesion (Breast ultrasound)"),
+        ("how big is the mass in the ovary?", "ovary or tumour (Ovary ultrasound)"),
+        ("how big is the thyroid nodule?", "nodule (Thyroid ultrasound)"),
+    ],
+)
+def test_words_that_several_other_exams_share_are_those_of_the_one_that_is_named(
+    text: str, asked: str
+) -> None:
+    foreign = read_question(text, ExamCode.NERVE, read_protocols()).foreign
+    (exam,) = {code for code, _ in foreign}
+    title = read_protocols().exams[exam].title
+    assert asked in {f"{question.label} ({title})" for _, question in foreign if question}
 
 
 def test_a_question_for_two_exams_is_answered_as_far_as_the_image_goes() -> None:

@@ -1,6 +1,7 @@
 """What the small planner learns of requests before it plans, and what no protocol answers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,18 @@ from planner.training.topics import SERVED, coded_topics
 from planner.training.written import words_of
 from reports.model import ExamCode
 from tests.planner.schooling import TOWER, a_generator, an_asker
+from tests.specialists.nets import IN_FP32
 
 MEANINGS = Meanings(read_protocols())
 GRAMMAR = read_grammar()
 HELD = GRAMMAR.unserved.held
-SMALL = {"batch": 8, "warmup": 5, "save_every": 20}
+SMALL = ReadConfig(steps=20, batch=8, warmup=5, save_every=20, compute=IN_FP32)
 
 
 @pytest.fixture
 def library() -> Library:
     asker, rng = an_asker(), a_generator()
-    wishes = [asker.wish(rng, Want.ITEMS, exam, Phrasing.SEEN) for exam in ExamCode] * 8
+    wishes = [asker.wish(rng, Want.ITEMS, exam, Phrasing.SEEN) for exam in asker.grammar.exams] * 8
     turns = [
         Turn(request_exam=None, question=asker.word(rng, wish), state="", legal=())
         for wish in wishes
@@ -66,8 +68,8 @@ def test_reading_is_learnt_in_the_first_layers_alone_and_goes_on_where_it_was_cu
     library: Library, network: LlavaForConditionalGeneration, tmp_path: Path
 ) -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    learn_to_read(network, library, ReadConfig(steps=20, **SMALL), tmp_path, resume=False)
-    learn_to_read(network, library, ReadConfig(steps=60, **SMALL), tmp_path, resume=True)
+    learn_to_read(network, library, SMALL, tmp_path, resume=False)
+    learn_to_read(network, library, replace(SMALL, steps=60), tmp_path, resume=True)
     lines = (tmp_path / FOLDER / "log.jsonl").read_text(encoding="utf-8").splitlines()
     log = [json.loads(line) for line in lines]
     assert [entry["step"] for entry in log] == [20, 40, 60]

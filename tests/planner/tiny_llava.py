@@ -21,6 +21,7 @@ from transformers import (
 
 from planner.prompt import LABELS
 from planner.tower import UsgenTowerConfig, cells
+from reports.model import ExamCode
 from specialists.backbones.transunet import Features
 from specialists.image import Image
 
@@ -108,7 +109,8 @@ def write_ours(folder: Path, *, margin: float = 0.0, **card: object) -> Path:
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
     sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    lines = {"id": "tiny", "sha256": sha256, "licence": "Apache-2.0", **card}
+    exams = [exam.value for exam in ExamCode]
+    lines = {"id": "tiny", "sha256": sha256, "licence": "Apache-2.0", "exams": exams, **card}
     said = [f"{key} = {json.dumps(value)}" for key, value in lines.items()]
     said.append(f'margin = {{ value = {margin}, source = "this test" }}')
     (folder / "planner.toml").write_text("\n".join(said))

@@ -6,6 +6,7 @@ from typing import Any
 import PIL.Image
 
 from reports.model import (
+    ExamCode,
     ExamInfo,
     MaskEvidence,
     Measurement,
@@ -26,6 +27,9 @@ from tests.builders import (
     an_ellipse,
     an_image,
 )
+from tests.planner.exam_answers import an_even_image
+from tests.planner.organ_answers import ORGAN_ANSWERS, ORGAN_TOOLS
+from tests.planner.stand_ins import report_of
 
 RING = ((100.0, 100.0), (200.0, 100.0), (200.0, 180.0), (100.0, 180.0))
 HOLE = ((130.0, 120.0), (160.0, 120.0), (160.0, 150.0), (130.0, 150.0))
@@ -137,4 +141,9 @@ REPORTS = {
     ),
     "amended": a_worded_report(status=Status.AMENDED, version=2, supersedes="0" * 32),
     "final": a_worded_report(status=Status.FINAL),
+    **{
+        exam.value: report_of(answers(), installed=ORGAN_TOOLS[exam], image=an_even_image())
+        for exam, answers in ORGAN_ANSWERS.items()
+    },
+    "lung, not installed": report_of(exam=ExamCode.LUNG),
 }

@@ -109,7 +109,7 @@ def test_values_and_units_come_back() -> None:
         value, found_unit = found[number.name.capitalize()]
         assert value == pytest.approx(number.value)
         assert found_unit == unit
-    assert found["Classifier score for malignant; not a risk"] == (0.18, "1")
+    assert found["Classifier score for malignant; not a probability"] == (0.18, "1")
     assert found["Detector's presence score; not a probability"] == (0.93, "1")
 
 

@@ -124,14 +124,14 @@ def test_the_measurements_of_a_slot_are_those_that_the_protocols_ask_of_it() -> 
     [
         (
             ("benign", "malignant"),
-            "Undecided: the scores rule out neither benign nor malignant (90 % label set).",
-            "not a risk; undecided between benign and malignant.",
+            "Undecided: the 90 % label set holds benign and malignant.",
+            "not a probability of disease; undecided between benign and malignant.",
         ),
-        (("benign",), "The scores rule out all but benign (90 % label set).", "not a risk."),
-        ((), "No class fits: each one's score is lower", "not a risk; no class fits."),
+        (("benign",), "The 90 % label set holds benign alone.", "not a probability of disease."),
+        ((), "No class fits: each one's score is lower", "of disease; no class fits."),
     ],
 )
-def test_a_label_set_says_what_the_scores_cannot_rule_out(
+def test_a_label_set_says_which_classes_it_holds(
     kept: tuple[str, ...], words: str, headline: str
 ) -> None:
     finding = a_finding(label="classification", evidence=("e4",), label_set=kept)

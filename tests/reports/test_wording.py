@@ -144,7 +144,7 @@ def test_a_class_score_is_called_a_score_with_what_it_was_trained_on() -> None:
         "Classification: classifier score for malignant 0.18 (benign 0.82, by breast_2cls)."
     )
     assert "Trained on a set with 34 % malignant images (BUSI" in statement
-    assert "not a risk and not a BI-RADS or TI-RADS category" in statement
+    assert "neither a probability of disease nor a BI-RADS or TI-RADS category" in statement
     assert "No label set is given" in statement
 
 
@@ -198,7 +198,7 @@ def test_a_ratio_is_printed_with_its_definition() -> None:
 def test_the_impression_sums_up_lesion_size_and_score() -> None:
     assert a_worded_report().impression == (
         "Lesion found: long axis 160 px, short axis 100 px.",
-        "Classification: classifier score for malignant 0.18 (benign 0.82); not a risk.",
+        "Classification: classifier score for malignant 0.18 (benign 0.82); not a probability of disease.",
     )
 
 

@@ -1,6 +1,7 @@
 """A tiny model and specialists of every kind on it, with random weights, in memory or installed in a folder."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -8,17 +9,24 @@ from specialists.checkpoints import half, save_tensors
 from specialists.load import load_backbone
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, Threshold, read_manifest
 from specialists.model import SpecialistNet, build_backbone
+from specialists.training.precision import Asked, Precision
 
 MODEL = "tiny"
 INPUT_PX = 64
-SIZES: dict[str, int | float | list[int]] = {
-    "widths": [8, 16, 16, 32],
+DEPTH = len(cast("list[int]", read_manifest().models["usgen"].config["decoder_widths"]))
+"""Levels below the deepest, as many as the shipped specialists read."""
+SIZES: dict[str, int | float | str | list[int]] = {
+    "encoder": "residual",
+    "widths": [8, *[16] * (DEPTH - 1), 32],
+    "vit_width": 32,
     "blocks": 1,
     "layers": 1,
     "heads": 2,
     "mlp_ratio": 2,
-    "decoder_widths": [16, 8, 8],
+    "decoder_widths": [*[16] * (DEPTH - 2), 8, 8],
 }
+IN_FP32 = Asked(precision=Precision.FP32, device="cpu")
+"""So that two trainings of a test never differ by what a timed step decided."""
 KINDS = {
     "detect": "breast_lesion_det",
     "detect without negatives": "intrapartum_head_det",

@@ -11,6 +11,7 @@ from reports.model import Box
 from specialists.engine import Engine, box_mask, network_input
 from specialists.errors import Declined, Rejected, Unavailable
 from specialists.features import Encoded, FeatureCache, FeatureKey
+from specialists.gate import Place
 from specialists.image import Image, image_of
 from specialists.letterbox import letterbox
 from specialists.load import load_engine
@@ -38,7 +39,7 @@ def an_image(seed: int = 0) -> Image:
 
 
 def an_encoding() -> Encoded:
-    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), novelty=None)
+    return Encoded(features={}, field=torch.ones(1), box=letterbox(8, 8, 64), place=Place())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +65,7 @@ def test_all_specialists_of_an_image_share_one_backbone_pass(engine: Engine) -> 
 
 
 def test_another_image_gets_another_answer(engine: Engine) -> None:
-    answers = [engine.run("breast_lesion_det", an_image(seed=seed)) for seed in range(4)]
+    answers = [engine.run("aop_landmarks", an_image(seed=seed)) for seed in range(4)]
     assert len({answer.model_dump_json() for answer in answers}) > 1
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from specialists.backbones.transunet import STRIDES
 from specialists.decode import attention_inside, decode
 from specialists.heads.classify import Adapter, ClassifyHead
 from specialists.heads.regress import Ends, decode_heatmaps, shared_targets, target_heatmaps
@@ -29,7 +28,7 @@ def backbone() -> Frozen:
 
 def test_levels_have_the_stated_strides_and_widths(backbone: Frozen) -> None:
     features = backbone(torch.zeros(2, 1, INPUT_PX, 2 * INPUT_PX))
-    for level, stride in STRIDES.items():
+    for level, stride in backbone.strides.items():
         height, width = INPUT_PX // stride, 2 * INPUT_PX // stride
         assert features[level].shape == (2, backbone.widths[level], height, width)
 
@@ -44,7 +43,7 @@ def test_a_specialist_gives_the_shape_of_its_kind(backbone: Frozen, kind: str) -
         assert [tuple(part.shape) for part in output] == [(3, 4), (3,), (3, cells)]
         return
     assert entry.kind is not Kind.DETECT
-    side = INPUT_PX // STRIDES[entry.features[-1]]
+    side = INPUT_PX // backbone.strides[entry.features[-1]]
     expected = {
         Kind.SEGMENT: (3, len(entry.labels), side, side),
         Kind.CLASSIFY: (3, len(entry.labels)),
@@ -67,7 +66,7 @@ def test_an_untrained_region_changes_no_mask_and_one_that_is_used_does(backbone:
 
 def test_what_lies_outside_the_field_cannot_change_a_class(backbone: Frozen) -> None:
     torch.manual_seed(1)
-    levels = ("stem", "c8", "vit")
+    levels = tuple(level for level in backbone.widths if level != "c2")
     head = ClassifyHead(backbone.widths, levels, 3).eval()
     for adapter in head.adapters.values():  # as after training: no longer the identity
         torch.nn.init.normal_(cast(nn.Conv2d, cast(Adapter, adapter).body[2]).weight)

@@ -116,7 +116,7 @@ def test_too_few_groups_give_no_interval_and_the_reason(tmp_path: Path) -> None:
     engine = heads(tmp_path, groups=7)
     for item in intervals_of(engine.manifest.specialists["fetal_head"], engine, tmp_path):
         assert (item.low, item.high, item.coverage) == (None, None, None)
-        assert "come from 7 groups of patients; at least 8" in (item.reason or "")
+        assert "come from 7 groups of patients; at least 9" in (item.reason or "")
 
 
 def test_an_image_that_is_declined_is_not_measured_and_landmarks_give_angles(

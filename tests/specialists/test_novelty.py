@@ -8,7 +8,6 @@ from specialists.errors import WeightsError
 from specialists.novelty import Novelty, novelty_from, tensors_of
 from specialists.training.foreign import foreign_images
 from specialists.training.novelty import fit_novelty
-from specialists.training.novelty_trial import auroc
 
 D = 12
 
@@ -67,13 +66,6 @@ def test_statistics_with_half_a_background_are_refused(fitted: Novelty) -> None:
     del tensors["background_mean"]
     with pytest.raises(WeightsError, match="background_mean"):
         novelty_from(tensors, 2.0)
-
-
-def test_auroc_is_the_chance_that_the_foreign_score_is_higher() -> None:
-    assert auroc(np.array([1.0, 2.0]), np.array([3.0, 4.0])) == 1.0
-    assert auroc(np.array([1.0, 3.0]), np.array([2.0, 4.0])) == 0.75
-    assert auroc(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
-    assert np.isnan(auroc(np.array([]), np.array([1.0])))
 
 
 def test_foreign_pictures_are_the_same_for_the_same_seed_and_of_every_group() -> None:

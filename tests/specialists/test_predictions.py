@@ -280,6 +280,7 @@ def test_perfect_predictions_score_perfectly(data: Path, tmp_path: Path, split: 
         "hausdorff_px lesion, empty masks too": 0.0,
         "iou, 0 where none was said": 1.0,
         "share of images without it answered none": 1.0,
+        "share of images with it answered none": 0.0,
         **dict.fromkeys(("auc", "f1", "mcc", "accuracy", "iou", "sensitivity"), 1.0),
         "mre_px": 0.0,
         **{

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import Tensor
 from specialists.batching import Patience
 from specialists.compiled import CompiledCache
 from specialists.errors import Declined, Overdue
+from specialists.exam_distance import ExamDistance
 from specialists.features import FeatureCache
 from specialists.image import Image, image_of
 from specialists.load import load_backbone, load_engine, load_novelty, load_specialist
 from specialists.manifest import Manifest, read_manifest
 from specialists.model import Output
+from specialists.novelty import Novelty
 from specialists.phantom import draw
 from specialists.result import Result
 from specialists.runtime import Networks, RuntimeOptions, TorchRunner
@@ -83,7 +86,8 @@ def agree(networks: Networks, model_id: str, precision: str, batch: int) -> None
     known, measured = (one.distance(model_id, features, field) for one in (plain, compiled))
     assert (known is None) == (measured is None) == (model_id not in networks.novelties)
     if known is not None and measured is not None:
-        assert known.shape == measured.shape == (batch,)
+        assert known.shape == measured.shape
+        assert len(known) == batch
         assert furthest(known, measured) < CLOSE["fp32"]  # in any precision
     roi = torch.zeros_like(field)
     roi[:, :, side // 4 : side // 2, side // 4 : side // 2] = 1
@@ -102,6 +106,29 @@ def test_every_network_answers_in_openvino_as_in_torch(
     tiny: Manifest, precision: str, batch: int
 ) -> None:
     agree(networks_of(tiny), MODEL, precision, batch)
+
+
+def test_distances_from_exams_are_the_same_in_openvino_as_in_torch(tiny: Manifest) -> None:
+    generator = torch.Generator().manual_seed(1)
+    widths = load_backbone(tiny.models[MODEL]).widths
+    features, deepest = 2 * sum(widths.values()), 2 * widths["vit"]
+    exams = ExamDistance(
+        weight=torch.randn(deepest + 32, 3, generator=generator),
+        bias=torch.randn(3, generator=generator),
+        means=torch.randn(4, deepest, generator=generator),
+        whitening=torch.eye(deepest),
+        usual=torch.ones(1),
+        exams=torch.tensor([1, 0, 2, 1]),
+    )
+    novelty = Novelty(
+        means=torch.randn(2, features, generator=generator),
+        whitening=torch.eye(features),
+        limit=1.0,
+        exams=exams,
+    )
+    sha256 = {"novelty_sha256": "0" * 64}
+    told = tiny.model_copy(update={"models": {MODEL: tiny.models[MODEL].model_copy(update=sha256)}})
+    agree(replace(networks_of(told), novelties={MODEL: novelty}), MODEL, "fp32", 2)
 
 
 def test_the_shipped_networks_answer_in_openvino_as_in_torch() -> None:

@@ -2,9 +2,11 @@
 
 import multiprocessing
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,31 +16,35 @@ from torch import Tensor, nn
 from specialists.checkpoints import half, read_tensors, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone
-from specialists.manifest import Manifest, SpecialistEntry
+from specialists.manifest import Manifest, SpecialistEntry, read_manifest
 from specialists.model import Frozen, build_backbone
 from specialists.training import generalist
-from specialists.training.batches import Phase, Rotation
+from specialists.training.batches import Phase, Rotation, Turn, Turns
 from specialists.training.generalist import Generalist, GeneralistConfig
+from specialists.training.own import DEFAULTS
 from specialists.training.pack import Pack, build_pack
 from specialists.training.regions import training_regions
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import Average, load_state
 from specialists.training.synthetic import phantom_samples
 from specialists.training.tables import read_samples
-from tests.specialists.nets import INPUT_PX, KINDS, MODEL, a_manifest, a_model, installed
+from tests.specialists.nets import IN_FP32, INPUT_PX, KINDS, MODEL, a_manifest, a_model, installed
 
 FAST = GeneralistConfig(
     seed=3,
     pack_px=80,
     warmup_steps=2,
     threads=1,
+    compute=IN_FP32,
     shares={"Two/drawn": 0.6, "Three/drawn": 0.4},
     phases=[
-        Phase(steps=2, side_px=32, batch=6),
-        Phase(steps=2, side_px=INPUT_PX, batch=4),
+        Phase(steps=2, side_px=64, batch=6),
+        Phase(steps=2, side_px=96, batch=4),
     ],
 )
-HEADS = SpecialistConfig(seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1)
+HEADS = SpecialistConfig(
+    seed=3, pack_px=80, warmup_steps=1, steps=3, batch=6, threads=1, compute=IN_FP32
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,7 @@ def test_stage_one_trains_every_part_and_follows_from_its_seed(pack: Pack, tmp_p
 def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     pack: Pack, tmp_path: Path
 ) -> None:
-    phases = [Phase(steps=8, side_px=32, batch=6), Phase(steps=8, side_px=48, batch=4)]
+    phases = [Phase(steps=8, side_px=64, batch=6), Phase(steps=8, side_px=96, batch=4)]
     config = replace(FAST, phases=phases, save_every_s=0.0)
     whole = weights_of(stage_one(pack, tmp_path / "whole", config))
     cut = tmp_path / "cut"
@@ -131,11 +137,28 @@ def test_a_data_set_without_a_share_is_named(pack: Pack, tmp_path: Path) -> None
         stage_one(pack, tmp_path, replace(FAST, shares={"Two/drawn": 1.0}))
 
 
+def test_a_turn_draws_images_of_its_own_tasks_and_keeps_no_other_label(
+    pack: Pack, tmp_path: Path
+) -> None:
+    policies = {e.id: e.geometry for e in a_manifest(tmp_path).specialists.values()}
+    phase = Phase(steps=6, side_px=64, batch=5)
+    rotation = Rotation(pack, policies, FAST.shares, [phase], seed=1)
+    turns = [
+        Turn(rotation=rotation.only([task]), tasks=frozenset([task]), share=1.0)
+        for task in ("breast_2cls", "aop_landmarks")
+    ]
+    whole = list(Turns(turns, phase, seed=2))
+    assert {tuple(batch.rows) for batch in whole} == {("breast_2cls",), ("aop_landmarks",)}
+    assert all(len(rows) == phase.batch for batch in whole for rows in batch.rows.values())
+    (last,) = Turns(turns, phase, seed=2, first_step=5)
+    assert torch.equal(last.images, whole[5].images)
+
+
 def test_a_batch_is_the_same_wherever_a_rotation_starts(pack: Pack, tmp_path: Path) -> None:
     policies = {e.id: e.geometry for e in a_manifest(tmp_path).specialists.values()}
     whole = list(Rotation(pack, policies, FAST.shares, FAST.phases, seed=1))
     late = list(Rotation(pack, policies, FAST.shares, FAST.phases, seed=1, first_step=3))
-    assert [batch.images.shape[-1] for batch in whole] == [32, 32, INPUT_PX, INPUT_PX]
+    assert [batch.images.shape[-1] for batch in whole] == [64, 64, 96, 96]
     assert len(late) == 1
     assert torch.equal(late[0].images, whole[3].images)
     assert late[0].rows.keys() == whole[3].rows.keys()
@@ -321,3 +344,31 @@ def test_drawn_images_come_with_all_labels_and_only_for_training(tmp_path: Path)
         there = sample.boxes["breast_lesion_det"] is not None
         assert bool(pack.masks["breast_lesion"][index].any()) == there
         assert "breast_2cls" not in sample.classes  # a drawing teaches no diagnosis
+
+
+def test_the_rate_is_constant_and_falls_at_the_end_so_that_a_longer_training_begins_alike() -> None:
+    config = replace(FAST, learning_rate=1.0, warmup_steps=10, decay=0.25)
+    short = [generalist.learning_rate(config, step, 400) for step in range(400)]
+    long = [generalist.learning_rate(config, step, 800) for step in range(800)]
+    assert short[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert short[10:300] == [1.0] * 290
+    assert short[:301] == long[:301]
+    assert short[350] == pytest.approx(0.5)
+    assert min(short) == short[-1] == pytest.approx(0.01)
+
+
+def test_what_is_frozen_has_no_place_in_the_optimiser(tmp_path: Path) -> None:
+    entries = list(a_manifest(tmp_path).specialists.values())
+    net = Generalist(a_model(tmp_path), entries)
+    net.backbone.trunk.requires_grad_(False)
+    groups = generalist.parameter_groups(net, replace(FAST, trunk_rate=0.3))
+    held = {id(one) for group in groups for one in cast("list[nn.Parameter]", group["params"])}
+    assert held == {id(one) for one in net.parameters() if one.requires_grad}
+    assert {group["share"] for group in groups} == {1.0}
+
+
+def test_levels_of_tasks_of_ones_own_are_those_that_the_shipped_specialists_read() -> None:
+    own = tomllib.loads(DEFAULTS.read_text(encoding="utf-8"))
+    for entry in read_manifest().specialists.values():
+        if entry.id in {"breast_lesion_det", "breast_lesion", "breast_2cls", "fetal_head_axes"}:
+            assert list(entry.features) == own[entry.kind]["features"], entry.id

@@ -17,7 +17,7 @@ from specialists.image import image_of
 from specialists.letterbox import letterbox
 from specialists.load import load_backbone, load_engine, load_novelty
 from specialists.manifest import read_manifest
-from specialists.model import build_backbone
+from specialists.model import build_backbone, level_widths
 from specialists.novelty import Novelty
 from specialists.result import DetectResult
 from specialists.training.calibrate import (
@@ -45,10 +45,12 @@ from specialists.training.registry import write_entries
 from specialists.training.specialist import SpecialistConfig
 from specialists.training.tables import read_grey, read_samples
 from tests.specialists.dataset import Row, read_csv, write_csv
-from tests.specialists.nets import a_model, an_entry, threshold
+from tests.specialists.nets import IN_FP32, a_model, an_entry, threshold
 
 IDS = ["breast_lesion_det", "breast_lesion", "breast_2cls", "aop_landmarks", "intrapartum_head_det"]
-CONFIG = SpecialistConfig(seed=1, pack_px=80, warmup_steps=1, steps=4, batch=8, threads=1)
+CONFIG = SpecialistConfig(
+    seed=1, pack_px=80, warmup_steps=1, steps=4, batch=8, threads=1, compute=IN_FP32
+)
 
 
 def with_backbone(out: Path) -> Path:
@@ -265,7 +267,7 @@ def test_a_task_of_ones_own_has_a_limit_of_novelty_that_its_own_images_pass(
     pack = build_pack(samples, model.input_px)
     backbone = load_backbone(model)
     assert own_limit(backbone, model, [pack], FOREIGN_VIEWS) is None  # it has no statistics
-    width = sum(2 * w for w in (8, 16, 16, 32))
+    width = 2 * sum(level_widths(a_model(tmp_path)).values())
     tensors = {"means": torch.full((1, width), 5.0), "whitening": torch.eye(width)}
     digest = save_tensors(out / "n.safetensors", tensors, {})
     update = {
@@ -362,7 +364,7 @@ def test_the_engine_declines_an_image_beyond_the_limit_and_says_so(
     manifest = read_manifest(out).only(["breast_2cls"])
     engine = load_engine(manifest, "cpu")
     image = image_of(np.full((64, 64), 90, np.uint8))
-    width = sum(2 * w for w in (8, 16, 16, 32))
+    width = 2 * sum(level_widths(a_model(tmp_path)).values())
     far = Novelty(means=torch.full((1, width), 1e3), whitening=torch.eye(width), limit=2.0)
     model = manifest.models[BACKBONE]
     digest = save_tensors(

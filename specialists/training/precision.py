@@ -1,0 +1,186 @@
+"""Where a training computes and in which precision: asked once, when it begins, and told in its first line.
+
+bf16 without arithmetic for it is ten times slower than fp32, and with it not always faster (depthwise convolutions are
+not), so that a processor is asked what it has and then timed on a step of the very network.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+FILE = "precision.json"
+"""Beside a training's state: the precision that it began with, which its resumption keeps."""
+GAIN = 0.95
+"""bf16 is taken where a step takes at most this share of its time in fp32: for less it is not worth its rounding."""
+TRIALS = 2
+TRIAL_IMAGES = 4
+
+
+class Precision(StrEnum):
+    """Of the passes; weights, losses and the optimiser are fp32 in any."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What whoever trains asks for."""
+
+    precision: Precision = Precision.AUTO
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """A device, the precision of passes on it, and why that."""
+
+    device: torch.device
+    precision: Precision
+    why: str
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which passes run."""
+        if self.precision is not Precision.BF16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    @property
+    def pinned(self) -> bool:
+        """Whether batches are put into pinned memory, from where a device reads them while others are computed."""
+        return self.device.type == "cuda"
+
+    def __str__(self) -> str:
+        return f"{self.precision} on {_name_of(self.device)}: {self.why}"
+
+
+Step = Callable[[], Tensor]
+"""Passes and loss of one step of what will be trained, on a copy of it."""
+
+
+def choose(asked: Asked, trial: Callable[[], Step]) -> Compute:
+    """Return the device and precision asked for; `auto` is a card where there is one, and what suits the device.
+
+    Args:
+        asked: of whoever trains.
+        trial: makes the step that is timed, where bf16 is possible on a processor and must be shown to be faster.
+    """
+    if _on_card(asked):
+        return _of_card(asked.precision)
+    if asked.precision is not Precision.AUTO:
+        return _on_cpu(asked.precision, "it was asked for")
+    if not native_bf16():
+        return _on_cpu(Precision.FP32, "this processor has no bf16 arithmetic of its own")
+    with torch.random.fork_rng(devices=[]):  # what follows draws as it would have
+        fp32_s, bf16_s = _timed(trial())
+    faster = bf16_s <= GAIN * fp32_s
+    took = f"{bf16_s:.2f} s of one core in bf16 and {fp32_s:.2f} s in fp32"
+    return _on_cpu(
+        Precision.BF16 if faster else Precision.FP32, f"a small step of this network takes {took}"
+    )
+
+
+def begin(asked: Asked, trial: Callable[[], Step], folder: Path | None, *, resume: bool) -> Compute:
+    """Return what `choose` does, or as the training in `folder` began where it is resumed, and tell it.
+
+    One that began in bf16 goes on in fp32 where there is no arithmetic for bf16.
+    """
+    before = None if folder is None or not resume else began_with(folder)
+    if before is not None and asked.precision is Precision.AUTO:
+        possible = before is Precision.FP32 or _has_bf16(asked)
+        precision = before if possible else Precision.FP32
+        kept = choose(replace(asked, precision=precision), trial)
+        why = "so it began" if possible else "it began in bf16, which is not to be had here"
+        compute = Compute(device=kept.device, precision=kept.precision, why=why)
+    else:
+        compute = choose(asked, trial)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"precision": compute.precision, "device": compute.device.type})
+        (folder / FILE).write_text(text, encoding="utf-8")
+    tqdm.write(f"Training in {compute}.", file=sys.stderr)
+    return compute
+
+
+def began_with(folder: Path) -> Precision | None:
+    """Return the precision of the training whose state lies in `folder`; None where it is not noted."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    return Precision(json.loads(path.read_text(encoding="utf-8"))["precision"])
+
+
+def native_bf16() -> bool:
+    """Return whether torch has kernels for this processor's own bf16 arithmetic (AVX-512 BF16 or AMX).
+
+    `mkldnn` claims bf16 on every AVX-512 processor and computes it in fp32 by pieces.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":  # or less is allowed than there is
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def trial_loss(outputs: list[Tensor]) -> Tensor:
+    """Return a number that every output has a part in."""
+    return torch.stack([output.float().square().mean() for output in outputs]).sum()
+
+
+def _on_card(asked: Asked) -> bool:
+    return asked.device == "cuda" or (asked.device == "auto" and torch.cuda.is_available())
+
+
+def _has_bf16(asked: Asked) -> bool:
+    if _on_card(asked):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return native_bf16()
+
+
+def _of_card(asked: Precision) -> Compute:
+    card = torch.device("cuda")
+    if asked is not Precision.AUTO:
+        return Compute(device=card, precision=asked, why="it was asked for")
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return Compute(device=card, precision=Precision.BF16, why="the card has bf16 arithmetic")
+    why = "the card has no bf16 arithmetic, and in fp16 gradients vanish"
+    return Compute(device=card, precision=Precision.FP32, why=why)
+
+
+def _on_cpu(precision: Precision, why: str) -> Compute:
+    return Compute(device=torch.device("cpu"), precision=precision, why=why)
+
+
+def _timed(step: Step) -> tuple[float, float]:
+    """Return the seconds of a step in fp32 and in bf16: of one thread's own time, which no neighbour adds to."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        fp32_s, bf16_s = (
+            min(_seconds(step, _on_cpu(precision, "")) for _ in range(1 + TRIALS))
+            for precision in (Precision.FP32, Precision.BF16)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    return fp32_s, bf16_s
+
+
+def _seconds(step: Step, compute: Compute) -> float:
+    began = time.thread_time()
+    with compute.autocast():
+        loss = step()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return time.thread_time() - began
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name() if device.type == "cuda" else "the CPU"
