@@ -1,0 +1,1 @@
+"""The service: command line, web process, worker, and what they share."""

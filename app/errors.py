@@ -1,4 +1,6 @@
-"""What can go wrong in the service, named for what is wrong; `app.responses` gives each its status.
+"""The errors of the service, named for what is wrong.
+
+`app.web.problems` gives each its HTTP status.
 
 ServiceError
 ├── ImageRejected       the uploaded bytes cannot be analysed
@@ -7,25 +9,25 @@ ServiceError
 │   └── ImageUnreadable     the right kind of file, but damaged or not usable
 ├── RequestRejected     a parameter is missing, unknown or of the wrong kind
 ├── BodyTooLarge        the request has more bytes than are read
-├── NotAcceptable       none of the forms asked for exists
+├── NotAcceptable       none of the requested forms exists
 ├── NotFound            there is nothing under that address
 ├── Conflict            the idempotency key was used for another request
 ├── QueueFull           too many analyses are waiting
 ├── AnalysisFailed      an analysis was given up; the message is its problem
-│   └── AnalysisStopped     it was cancelled, or not done within its deadline
+│   └── AnalysisStopped     it was cancelled, or missed its deadline
 ├── NotReady            the service cannot answer now
 │   └── StoreUnavailable    the database or the image folder cannot be read or written
-│       └── StoreAway           its server is not there: it starts, stops or cannot be reached
-├── PushRefused         a report may not leave, or cannot be sent as it was asked
+│       └── StoreAway           the database server starts, stops or cannot be reached
+├── PushRefused         a report may not leave, or cannot be sent as requested
 │   └── LinkClosed          the link to the original is encrypted with a key that is not here
-├── DestinationError    a DICOMweb server took nothing of what was sent to it
+├── DestinationError    a DICOMweb server stored nothing of what was sent to it
 │   ├── DestinationAway     it cannot be reached or is busy: try again later
-│   └── DestinationRefuses  it will refuse the same again: credentials, address or contents are wrong
+│   └── DestinationRefuses  it will refuse the same again: wrong credentials, address or contents
 ├── HostRefused         the Host header names another site
 ├── OriginRefused       a page of another site sent the request
 ├── KeyRequired         the API key is missing or wrong
 ├── LeaseLost           another worker took the job over: stop, write nothing
-├── DeadlinePassed      the request asked for an answer before now: do no more for it
+├── DeadlinePassed      the deadline of a request is over: do no more for it
 ├── Draining            the worker is stopping: hand the job back
 └── SettingsError       the service must not start with these settings
 """
@@ -60,7 +62,7 @@ class BodyTooLarge(ServiceError):
 
 
 class NotAcceptable(ServiceError):
-    """None of the forms that the request accepts exists."""
+    """The report or page exists in none of the forms that the request accepts."""
 
 
 class NotFound(ServiceError):
@@ -80,7 +82,7 @@ class AnalysisFailed(ServiceError):
 
 
 class AnalysisStopped(AnalysisFailed):
-    """An analysis was cancelled, or not done within its deadline: what its sender asked for."""
+    """An analysis was cancelled or missed its deadline, as its client had asked."""
 
 
 class NotReady(ServiceError):
@@ -92,11 +94,11 @@ class StoreUnavailable(NotReady):
 
 
 class StoreAway(StoreUnavailable):
-    """The database's server is not there: it starts, stops or cannot be reached; it may be there soon."""
+    """The database server starts, stops or cannot be reached; it may be there soon."""
 
 
 class PushRefused(ServiceError):
-    """A report may not leave, or cannot be sent as it was asked; the message says which."""
+    """A report may not leave, or cannot be sent as requested; the message says which."""
 
 
 class LinkClosed(PushRefused):
@@ -104,15 +106,15 @@ class LinkClosed(PushRefused):
 
 
 class DestinationError(ServiceError):
-    """A DICOMweb server took nothing of what was sent; the message quotes nothing that the server said."""
+    """A DICOMweb server stored nothing of what was sent; the message quotes none of its answer."""
 
 
 class DestinationAway(DestinationError):
-    """It cannot be reached or is busy; the same may work later."""
+    """The server cannot be reached or is busy; the same request may work later."""
 
 
 class DestinationRefuses(DestinationError):
-    """It will refuse the same again, until somebody changes credentials, address or contents."""
+    """The server will refuse the same again, until credentials, address or contents change."""
 
 
 class HostRefused(ServiceError):
@@ -132,7 +134,7 @@ class LeaseLost(ServiceError):
 
 
 class DeadlinePassed(ServiceError):
-    """The request asked for an answer before now; nothing more is done for it."""
+    """The deadline of a request is over; nothing more is done for it."""
 
 
 class Draining(ServiceError):

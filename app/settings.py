@@ -1,4 +1,4 @@
-"""The settings: environment variables with the prefix USTRI_, in one table (docs/settings.md)."""
+"""The settings: environment variables with the prefix USTRI_, listed in docs/settings.md."""
 
 import hashlib
 import ipaddress
@@ -14,20 +14,20 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.errors import SettingsError
 
 _SECRETS = ("api_key", "database_url", "redis_url")
-"""Settings that a file may hold instead, for containers and service managers that hand secrets out so."""
+"""Settings that a file may hold instead, as containers and service managers hand out secrets."""
 
 ADDRESS_MAX = 500
-"""Characters of a DICOMweb address; the outbox keeps no longer one."""
+"""Maximum length of a DICOMweb address in characters; the outbox stores no longer one."""
 
 
 def _default_data_dir() -> Path:
-    """The XDG data home's `ustri`."""
+    """Return the folder `ustri` in the XDG data home."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "ustri"
 
 
 class Settings(BaseSettings):
-    """How this installation runs; every field is documented where the table is made from it."""
+    """How this installation runs; docs/settings.md lists the fields with their descriptions."""
 
     model_config = SettingsConfigDict(env_prefix="USTRI_", frozen=True, extra="forbid")
 
@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(
         default=None,
-        description="Redis that wakes workers and viewers at once; unset: they look into the store.",
+        description="Redis that wakes workers and viewers at once; "
+        "unset: they look into the store.",
     )
     redis_url_file: Path | None = Field(
         default=None, description="File whose first line is that address, with its password."
@@ -70,16 +71,17 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="Arithmetic of networks; `auto`: `fp32`, but `bf16` in the heads that were shown to lose nothing by it, "
-        "where OpenVINO and the CPU have it.",
+        description="Arithmetic of networks; `auto`: `fp32`, but `bf16` in the heads "
+        "that were shown to lose nothing by it, where OpenVINO and the CPU have it.",
     )
     threads: int | None = Field(
         default=None, ge=1, description="Cores that one network pass takes; unset: all."
     )
     planner: str = Field(
         default="auto",
-        description="Who chooses the next step: `auto` (the planner that ships, where it is not worse than the rules "
-        "and was trained on this backbone and for all exams of the router; else the rules), `rules`, or the folder of a LLaVA planner.",
+        description="Who chooses the next step: `auto` (the planner that ships, where it is not "
+        "worse than the rules and was trained on this backbone and for all exams of the router; "
+        "else the rules), `rules`, or the folder of a LLaVA planner.",
     )
     planner_precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Precision of the planner; `auto`: bf16 on CUDA, fp32 on a CPU."
@@ -97,12 +99,14 @@ class Settings(BaseSettings):
     )
     planner_blind: bool = Field(
         default=False,
-        description="Whether a planner may plan that failed the test of `ustri doctor`; its reports say so.",
+        description="Whether a planner may plan that failed the test of `ustri doctor`; "
+        "its reports say so.",
     )
     accept_research_licence: Literal["no", "plan", "release"] = Field(
         default="no",
-        description="What is accepted of weights for research only. `plan`: LLaVA-Med may plan; `release`: and reports "
-        "that such weights made, all that ship among them, may become final and leave.",
+        description="What is accepted of weights for research only. `plan`: LLaVA-Med may plan; "
+        "`release`: and reports that such weights made, all that ship among them, "
+        "may become final and leave.",
     )
     limit_bytes: int = Field(
         default=33_554_432, ge=1024, description="Largest request that is read, in bytes."
@@ -120,7 +124,8 @@ class Settings(BaseSettings):
         default=2,
         ge=0,
         le=64,
-        description="Analyses that one process works on at once; 0: `ustri serve` leaves all to `ustri worker`.",
+        description="Analyses that one process works on at once; "
+        "0: `ustri serve` leaves all to `ustri worker`.",
     )
     asks_limit: int = Field(
         default=32,
@@ -163,12 +168,14 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=65535,
-        description="Port at which `ustri worker` shows its metrics, to anyone who reaches it; unset: nowhere.",
+        description="Port at which `ustri worker` shows its metrics, to anyone who reaches it; "
+        "unset: nowhere.",
     )
 
     link_key_file: Path | None = Field(
         default=None,
-        description="File of the keys that encrypt the way back to original DICOM files; unset: none is kept.",
+        description="File of the keys that encrypt the way back to original DICOM files; "
+        "unset: none is kept.",
     )
     dicomweb_url: str | None = Field(
         default=None, description="DICOMweb server that reports are sent to; unset: nowhere."
@@ -241,18 +248,19 @@ class Settings(BaseSettings):
             raise ValueError("USTRI_DICOMWEB_USER and USTRI_DICOMWEB_PASSWORD_FILE go together.")
         if self.dicomweb_user is not None and self.dicomweb_token_file is not None:
             raise ValueError(
-                "Set USTRI_DICOMWEB_TOKEN_FILE, or USTRI_DICOMWEB_USER with its password file, not both."
+                "Set USTRI_DICOMWEB_TOKEN_FILE, or USTRI_DICOMWEB_USER with its password file, "
+                "not both."
             )
         return self
 
     @property
     def store_url(self) -> str:
-        """The store's address: as set, else a SQLite file in the data folder."""
+        """The address of the store: as set, or else a SQLite file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'ustri.db'}"
 
     @property
     def research_accepted(self) -> bool:
-        """Whether reports that weights for research only made may become final and leave."""
+        """Whether reports made with weights for research only may become final and leave."""
         return self.accept_research_licence == "release"
 
     @property
@@ -272,14 +280,18 @@ class Settings(BaseSettings):
 
     @property
     def key_digest(self) -> bytes | None:
-        """SHA-256 of the API key; None when the service is open."""
+        """SHA-256 digest of the API key; None where the service is open."""
         if self.api_key is None:
             return None
         return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
 
 
 def _first_line(given: dict[str, object], name: str) -> str:
-    """The secret in the file that `<name>_file` names, which is then the only place that it stands in."""
+    """Return the secret from the file that `<name>_file` names.
+
+    Raises:
+        ValueError: the secret is also set directly, or the file cannot be read or is empty.
+    """
     variable = f"USTRI_{name.upper()}"
     if given.get(name):
         raise ValueError(f"Set {variable} or {variable}_FILE, not both.")
@@ -294,7 +306,7 @@ def _first_line(given: dict[str, object], name: str) -> str:
 
 
 def read_settings(**overrides: object) -> Settings:
-    """The settings from the environment, with the given fields set over them.
+    """Read the settings from the environment, with the given fields taking precedence.
 
     Raises:
         SettingsError: a value is missing or not valid; the message names the variable.
@@ -310,7 +322,7 @@ def read_settings(**overrides: object) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that address."""
+    """Return whether only this machine can reach that address."""
     if host == "localhost":
         return True
     try:
@@ -320,10 +332,11 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(url: str, plain_http: bool = False) -> str:
-    """That address as it is kept, without a slash at its end.
+    """Return that address in the form in which it is stored, without a trailing slash.
 
     Raises:
-        ValueError: it is no address of a DICOMweb server, holds a password, or is not encrypted on the way.
+        ValueError: it is not the address of a DICOMweb server, holds a password, or would be used
+            without encryption.
     """
     try:
         parts = urlsplit(url.strip())
@@ -339,14 +352,14 @@ def address_of(url: str, plain_http: bool = False) -> str:
         )
     if parts.scheme == "http" and not (plain_http or is_loopback(host)):
         raise ValueError(
-            "The DICOMweb address is not encrypted (http://): reports and credentials could be read on "
-            "their way. Use https://, or allow plain HTTP explicitly."
+            "The DICOMweb address is not encrypted (http://): reports and credentials could be "
+            "read on their way. Use https://, or allow plain HTTP explicitly."
         )
     return url.strip().rstrip("/")
 
 
 def code_version() -> str:
-    """The installed version of this package."""
+    """Return the installed version of this package; `source` where it is not installed."""
     try:
         return version("ustri")
     except PackageNotFoundError:

@@ -1,0 +1,1 @@
+"""Decide which exam an image is of, which steps are legal, and which comes next."""

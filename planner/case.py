@@ -1,4 +1,4 @@
-"""The case: an image, a request, and append-only records, folded into a state in one deterministic way."""
+"""The case: an image, a request, and append-only records folded deterministically into a state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,8 +7,8 @@ from functools import cached_property, reduce
 from pydantic import BaseModel, ConfigDict
 
 from planner.protocols import Protocols
+from reports.measure.scan_area import unknown
 from reports.model import Box, ExamCode, ImageInfo, PlannerRef, Ring, Step
-from reports.scanned import unknown
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
@@ -16,13 +16,16 @@ STOP = "stop"
 SLOT = "slot"
 ROI = "roi"
 EXPECT = "expect"
-"""Keys of `Step.parameters`: the slot that the action fills, the slot whose box is its region, and the exam that the
-planner sees before the router answers."""
+"""Keys of `Step.parameters`.
+
+`SLOT` holds the slot that the action fills, `ROI` the slot whose box is the action's region, and
+`EXPECT` the exam that the planner expects before the router answers.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was asked; `question` is read by the planner and kept in no report."""
+    """The user's request; `question` is read by the planner and stored in no report."""
 
     exam: ExamCode | None = None
     question: str | None = None
@@ -30,7 +33,7 @@ class Request:
 
 
 class Record(BaseModel):
-    """What a journal row holds: one step and its result, or the reason why the specialist declined."""
+    """One journal row: a step with its result, or the reason why the specialist declined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,20 +51,20 @@ class State:
     stopped: bool = False
 
     def tried(self, slot: str) -> tuple[str, ...]:
-        """The specialists that ran for `slot`, whether they answered or declined."""
+        """Return the specialists that ran for `slot`, whether they answered or declined."""
         return tuple(record.step.action for record in self.slots.get(slot, ()))
 
     def answer(self, slot: str) -> Record | None:
-        """The record that answered `slot`, or None."""
+        """Return the record that answered `slot`, or None."""
         return next((r for r in self.slots.get(slot, ()) if r.result is not None), None)
 
     def result(self, slot: str) -> Result | None:
-        """The result in `slot`, or None."""
+        """Return the result in `slot`, or None."""
         record = self.answer(slot)
         return None if record is None else record.result
 
     def found(self, slot: str) -> bool:
-        """Whether `slot` holds a result that shows something."""
+        """Return whether `slot` holds a result that shows something."""
         match self.result(slot):
             case None:
                 return False
@@ -75,7 +78,7 @@ class State:
                 return True
 
     def box(self, slot: str) -> Box | None:
-        """The detector's box in `slot`, or None."""
+        """Return the detector's box in `slot`, or None."""
         match self.result(slot):
             case DetectResult(box=box):
                 return box
@@ -84,12 +87,12 @@ class State:
 
 
 def best_class(result: ClassifyResult) -> str:
-    """The class with the best score; of equal ones the alphabetically first, whatever order they came in."""
+    """Return the class with the highest score; ties go to the alphabetically first class."""
     return min(result.scores, key=lambda label: (-result.scores[label], label))
 
 
 def update(state: State, record: Record) -> State:
-    """The state after one more record."""
+    """Return the state after one more record."""
     if record.step.action == STOP:
         return replace(state, steps=state.steps + 1, stopped=True)
     slot = record.step.parameters[SLOT]
@@ -98,15 +101,17 @@ def update(state: State, record: Record) -> State:
 
 
 def fold(records: Iterable[Record]) -> State:
-    """The state after all records, the same for the same records in any process."""
+    """Return the state after all records; the same records give the same state in any process."""
     return reduce(update, records, State())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """Everything that the next step and the report follow from; `planner` names the chooser.
+    """Everything that determines the next step and the report; `planner` identifies the policy.
 
-    `sees` says whether it looks at the image, and so may expect an exam before the router answers. `scanned` outlines the scanned area (`reports.scanned`), once a formula asks for it.
+    `sees` says whether the policy uses the image, and so may state the exam it expects before the
+    router answers. `scanned` returns the outline of the scanned area (see
+    `reports.measure.scan_area`); it is called only when a formula needs it.
     """
 
     image: ImageInfo
@@ -120,9 +125,9 @@ class Case:
 
     @cached_property
     def state(self) -> State:
-        """The folded records."""
+        """The state folded from the records."""
         return fold(self.records)
 
     def then(self, record: Record) -> "Case":
-        """The case with one more record."""
+        """Return the case with one more record."""
         return replace(self, records=(*self.records, record))

@@ -1,33 +1,33 @@
-"""What can go wrong while planning, named for what is wrong.
+"""The planner's exceptions.
 
 PlannerError
 ├── ProtocolInvalid   the protocol table cannot be used
 ├── ThresholdMissing  the manifest states no threshold that a decision needs
-├── ActionIllegal     a chooser chose what was not legal
-├── ResultMisfit      a specialist answered with another kind or other labels than its slot holds
-├── HashMissing       a model that took part has no SHA-256 to be named by
-├── BackboneMisfit    a planner sees through a backbone that is not here
-├── ExamsMisfit       a planner was not taught all exams that the router tells apart
-└── PlannerFailed     a planning model gave no scores to rely on: the rules decide
+├── ActionIllegal     a policy chose an action that was not legal
+├── ResultMisfit      a specialist's result does not fit its slot in kind or labels
+├── HashMissing       a model that was used has no SHA-256 to identify it
+├── BackboneMisfit    a planner was trained on a backbone that is not installed
+├── ExamsMisfit       a planner was not trained on every exam that the router distinguishes
+└── PlannerFailed     a planning model returned no usable scores; the rules decide
 """
 
 from specialists.errors import WeightsError
 
 
 class PlannerError(Exception):
-    """Any error of this package; the message is a sentence for a person."""
+    """Base class of the planner's errors; the message is a sentence for the user."""
 
 
 class ProtocolInvalid(PlannerError):
-    """The protocol table is not readable or contradicts itself; the message names the place."""
+    """The protocol table is unreadable or contradicts itself; the message names the place."""
 
 
 class ThresholdMissing(PlannerError):
-    """A threshold has no default; the message names the specialist and the threshold."""
+    """A threshold that has no default is missing; the message names it and the specialist."""
 
 
 class ActionIllegal(PlannerError):
-    """A chooser left the closed set; the message names the action and what was legal."""
+    """A policy chose an action that is not legal; the message names it and the legal actions."""
 
 
 class ResultMisfit(PlannerError):
@@ -35,7 +35,7 @@ class ResultMisfit(PlannerError):
 
 
 class HashMissing(PlannerError):
-    """A report cannot name a model that it rests on; the message names the manifest entry."""
+    """A report cannot identify a model that it rests on; the message names the manifest entry."""
 
 
 class BackboneMisfit(PlannerError, WeightsError):
@@ -43,8 +43,11 @@ class BackboneMisfit(PlannerError, WeightsError):
 
 
 class ExamsMisfit(PlannerError, WeightsError):
-    """A planner was taught fewer exams than the router tells apart; the message names those it lacks."""
+    """A planner was trained on fewer exams than the router distinguishes.
+
+    The message names the exams that the planner lacks.
+    """
 
 
 class PlannerFailed(PlannerError):
-    """A planning model gave no usable scores; the rules decide."""
+    """A planning model returned no usable scores; the rules decide."""

@@ -1,4 +1,4 @@
-"""Which exam the image is taken for, or why it is refused before its protocol starts."""
+"""The exam that the image is taken for, or the reason to refuse it before the protocol starts."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from planner.protocols import Protocols
 from planner.question import UNMATCHED, Asked, read_question
 from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
 from reports.wording import clause, score_text
-from specialists.gate import REFUSED, UNNAMED, limit_of
+from specialists.admission.limits import REFUSED, UNNAMED, limit_of
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
 
@@ -25,7 +25,7 @@ LIKE_TRAINING = "It would need a 2D grey-scale ultrasound image of one of the ex
 
 @dataclass(frozen=True, kw_only=True)
 class ExamDecision:
-    """The exam so far; `refusal` says why nothing more is run, `routed` whether the router is done."""
+    """The exam so far; `refusal` says why nothing more is run, `routed` whether the router ran."""
 
     info: ExamInfo
     refusal: str | None = None
@@ -34,10 +34,10 @@ class ExamDecision:
 
 
 def check_thresholds(manifest: Manifest, router: str) -> None:
-    """Nothing, when an installed router states both thresholds.
+    """Check that an installed router states both thresholds.
 
     Raises:
-        ThresholdMissing: it does not; the message names the entry and the threshold.
+        ThresholdMissing: a threshold is missing; the message names the entry and the threshold.
     """
     for name in (ACCEPT, CONTRADICTION):
         entry = manifest.specialists.get(router)
@@ -46,14 +46,17 @@ def check_thresholds(manifest: Manifest, router: str) -> None:
 
 
 def routed_exams(manifest: Manifest, router: str) -> tuple[ExamCode, ...]:
-    """The exams that the router tells apart, in its order; none where it is not in the manifest."""
+    """Return the exams that the router distinguishes, in the order of its labels.
+
+    The result is empty if the router is not in the manifest.
+    """
     entry = manifest.specialists.get(router)
     known = {exam.value: exam for exam in ExamCode}
     return () if entry is None else tuple(known[label] for label in entry.labels if label in known)
 
 
 def decide_exam(case: Case) -> ExamDecision:
-    """The exam of the case, as far as its records tell."""
+    """Return the exam of the case, as far as its records determine it."""
     requested = case.request.exam
     if requested is not None and (why := unserved(requested, case.protocols, case.manifest)):
         return ExamDecision(info=_exam_info(case, requested, None), refusal=why)
@@ -69,7 +72,10 @@ def decide_exam(case: Case) -> ExamDecision:
 
 
 def not_installed(manifest: Manifest, specialists: tuple[str, ...]) -> str:
-    """Those of `specialists` without weights, with the manifest's reasons, as part of a sentence."""
+    """Return those of `specialists` without weights, as part of a sentence with the reasons.
+
+    The reasons are the manifest's.
+    """
     return "; ".join(
         ", ".join(names) + (f" ({reason.rstrip('.')})" if reason else "")
         for reason, names in _without_weights(manifest, specialists).items()
@@ -77,7 +83,10 @@ def not_installed(manifest: Manifest, specialists: tuple[str, ...]) -> str:
 
 
 def unserved(code: ExamCode, protocols: Protocols, manifest: Manifest) -> str | None:
-    """Return why the exam is refused by its name: nothing that it requires is installed; None where something is."""
+    """Return why the exam is refused by name, or None if it is served.
+
+    An exam is refused by name if none of the specialists for its required slots is installed.
+    """
     protocol = protocols.exams[code]
     required = [step.slot for step in protocol.steps if step.required]
     if installed(manifest, protocol.specialists(required)):
@@ -94,7 +103,7 @@ def unserved(code: ExamCode, protocols: Protocols, manifest: Manifest) -> str | 
 def _without_weights(
     manifest: Manifest, specialists: tuple[str, ...]
 ) -> dict[str | None, list[str]]:
-    """Those of `specialists` without weights, by the manifest's reason."""
+    """Return those of `specialists` without weights, grouped by the manifest's reason."""
     there = installed(manifest, specialists)
     by_reason: dict[str | None, list[str]] = {}
     for name in specialists:
@@ -105,7 +114,7 @@ def _without_weights(
 
 
 def installed(manifest: Manifest, specialists: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `specialists` that have weights."""
+    """Return those of `specialists` that have weights."""
     entries = manifest.specialists
     return tuple(s for s in specialists if s in entries and entries[s].installed)
 
@@ -159,20 +168,27 @@ def _route(case: Case) -> ExamDecision:
 
 
 def best_exam(result: ClassifyResult) -> tuple[ExamCode, float]:
-    """The router's best exam and its score."""
+    """Return the router's best exam and its score."""
     label = best_class(result)
     return ExamCode(label), result.scores[label]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a planner that looks at the image took it for, before the router answered; None: no exam."""
+    """The exam that a planner with image input expected before the router answered.
+
+    `exam` is None if the planner expected no known exam.
+    """
 
     exam: ExamCode | None
 
 
 def exam_seen(case: Case) -> Seen | None:
-    """The exam that the planner saw; None where rules asked the router."""
+    """Return the exam that the planner expected, or None if it stated no expectation.
+
+    None is returned before the router has run, and where the vision-language planner was not the
+    one that chose to run it.
+    """
     record = next(iter(case.state.slots.get(case.protocols.router.slot, ())), None)
     if record is None or record.step.chosen_by is not ChosenBy.LLAVA:
         return None
@@ -181,14 +197,17 @@ def exam_seen(case: Case) -> Seen | None:
 
 
 def _disagreement(case: Case, code: ExamCode, score: float) -> str | None:
-    """Why the image is taken for no exam when no request names one: planner and router see different ones."""
+    """Return why the image is refused although the router is sure, or None.
+
+    If the request names no exam, the image is refused where planner and router see different ones.
+    """
     seen = exam_seen(case)
     if seen is None or seen.exam == code:
         return None
     took = "no known exam" if seen.exam is None else seen.exam.value
     return (
-        f"The router recognised {code.value} with a score of {score_text(score)}, but the planner saw {took} in the "
-        "image. If the exam is known, name it in the request."
+        f"The router recognised {code.value} with a score of {score_text(score)}, "
+        f"but the planner saw {took} in the image. If the exam is known, name it in the request."
     )
 
 
@@ -205,13 +224,13 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
                 info=_exam_info(case, None, score),
                 refusal=(
                     f"No exam was recognised: the best router score is {score_text(score)} for "
-                    f"{code.value}, below the {accept:.2f} that is asked for. If the exam is known, "
-                    "name it in the request."
+                    f"{code.value}, below the {accept:.2f} that is asked for. "
+                    "If the exam is known, name it in the request."
                 ),
             )
         info = _exam_info(case, code, score)
         return ExamDecision(info=info, refusal=_disagreement(case, code, score))
-    if requested.value not in result.scores:  # A router that does not know it cannot contradict it.
+    if requested.value not in result.scores:  # The router has no such class.
         return ExamDecision(info=_exam_info(case, requested, None))
     contradiction = _threshold(case.manifest, router, CONTRADICTION)
     if code != requested and score >= contradiction:
@@ -220,9 +239,10 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
         return ExamDecision(
             info=_exam_info(case, code, score),
             refusal=(
-                f"The request names {requested.value}, but the image was recognised as {code.value} "
-                f"with a router score of {score_text(score)} (contradiction from {contradiction:.2f}). It "
-                f"would need an image of the requested exam{other}."
+                f"The request names {requested.value}, but the image was recognised as "
+                f"{code.value} with a router score of {score_text(score)} "
+                f"(contradiction from {contradiction:.2f}). "
+                f"It would need an image of the requested exam{other}."
             ),
         )
     info = _exam_info(case, requested, result.scores.get(requested.value))
@@ -230,7 +250,7 @@ def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
 
 
 def _far(case: Case, result: ClassifyResult, code: ExamCode) -> str | None:
-    """Why the image is not taken for that exam, however sure the router is; null if it may be."""
+    """Return why the image cannot show that exam, however sure the router is; None if it may."""
     entry = case.manifest.specialists[case.protocols.router.specialist]
     model = case.manifest.models.get(entry.model)
     named = case.request.exam is not None
@@ -272,21 +292,26 @@ def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDec
         return replace(
             decision,
             refusal=(
-                f"What is asked of {protocol.title} is not served here. It would need specialists that "
-                f"are not installed: {not_installed(case.manifest, specialists)}."
+                f"What is asked of {protocol.title} is not served here. "
+                "It would need specialists that are not installed: "
+                f"{not_installed(case.manifest, specialists)}."
             ),
         )
     return decision
 
 
 def _left_to_planner(case: Case) -> bool:
-    """Whether a planner that reads the question may find more in it than keywords of other exams, or did."""
+    """Return whether the question is left to a planner that reads it.
+
+    That is the case if the policy uses the image and either has run a specialist or has not stopped
+    yet: it may find more in the question than keywords of other exams.
+    """
     ran = any(slot != case.protocols.router.slot for slot in case.state.slots)
     return case.sees and (ran or not case.state.stopped)
 
 
 def foreign_label(case: Case, code: ExamCode, question_label: str | None) -> str:
-    """What a question asks for from another exam, in words."""
+    """Return in words what a question asks for from another exam."""
     title = case.protocols.exams[code].title
     return title if question_label is None else f"{question_label} ({title})"
 

@@ -1,4 +1,4 @@
-"""The protocol table: what each exam wants answered, which specialists may answer it, and what asks for it."""
+"""The protocol table: each exam's questions, the specialists that may answer them, and keywords."""
 
 import hashlib
 import tomllib
@@ -22,7 +22,7 @@ SLOT_KINDS = {
     "scores": Kind.CLASSIFY,
     "points": Kind.REGRESS,
 }
-"""What fills a slot, by the part of its name before the colon."""
+"""The kind of result that fills a slot, by the part of the slot's name before the colon."""
 
 
 class _Table(BaseModel):
@@ -36,13 +36,13 @@ class Condition(StrEnum):
     """What must be known of another slot before a step may run."""
 
     FOUND = "found"
-    """A result that shows something."""
+    """The slot holds a result that shows something."""
     TRIED = "tried"
-    """Nothing more can be learnt: answered, declined or not installed."""
+    """Nothing more can be learnt for the slot: it is answered, declined or not installed."""
 
 
 class Need(_Table):
-    """One condition on another slot; written "SLOT CONDITION" in the table."""
+    """One condition on another slot, written "SLOT CONDITION" in the table."""
 
     slot: Slot
     condition: Condition
@@ -56,7 +56,7 @@ def _split_need(value: object) -> object:
 
 
 class ProtocolStep(_Table):
-    """One slot to fill; `unmet` says what it means when a needed slot shows nothing."""
+    """One slot to fill; `unmet` states what it means when a needed slot shows nothing."""
 
     slot: Slot
     specialists: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -68,33 +68,33 @@ class ProtocolStep(_Table):
 
 
 class Answer(StrEnum):
-    """In which part of the report a question is answered."""
+    """The part of the report in which a question is answered."""
 
     FINDING = "finding"
     MEASUREMENT = "measurement"
 
 
 class Question(_Table):
-    """One thing the exam wants answered; `absent` is the reason to print when its result shows nothing."""
+    """One question of the exam; `absent` is the reason to report when its result shows nothing."""
 
     id: str
     label: str
     kind: Answer
     slot: Slot
     structure: str | None = None
-    """The component label of a mask with several structures; null: all of them."""
+    """The component label in a mask with several structures; None for all of them."""
     confirmed_by: Slot | None = None
     """The mask that must not contradict a detector's "none"; its outlines are evidence too."""
     outlined_as: str | None = None
-    """The component label in that mask; null: all of its components."""
+    """The component label in that mask; None for all of its components."""
     score_of: str | None = None
-    """The class whose score the finding carries; null: the best one's."""
+    """The class whose score the finding carries; None for the best class."""
     absent: str | None = None
     keywords: tuple[str, ...]
 
 
 class CheckKind(StrEnum):
-    """How two results are compared; see `planner.checks`."""
+    """How two results are compared; see `planner.conclusion.checks`."""
 
     PRESENCE = "presence"
     OVERLAP = "overlap"
@@ -116,11 +116,11 @@ class CheckRow(_Table):
     structure: str | None = None
     absent_class: str | None = None
     counterparts: dict[str, str] = {}
-    """Of two classifiers: what the second calls a class of the first, where its name is another."""
+    """For two classifiers: what the second calls a class of the first, if its name differs."""
 
 
 class Protocol(_Table):
-    """One exam."""
+    """The protocol of one exam."""
 
     title: str
     keywords: tuple[str, ...]
@@ -146,31 +146,31 @@ class Protocol(_Table):
         return self
 
     def closure(self, slots: Iterable[str]) -> frozenset[str]:
-        """`slots` and all that they need."""
+        """Return `slots` and all slots that they need."""
         closed = set(slots)
-        for step in reversed(self.steps):  # A step's needs lie before it.
+        for step in reversed(self.steps):  # A step needs only earlier steps.
             if step.slot in closed:
                 closed |= {need.slot for need in step.needs}
                 closed |= {step.roi} if step.roi else set()
         return frozenset(closed)
 
     def answering(self, questions: Iterable[Question]) -> frozenset[str]:
-        """The slots that answer `questions`, those that must confirm them, and all that these need."""
+        """Return the slots that answer and confirm `questions`, and all slots that these need."""
         asked = tuple(questions)
         confirming = {question.confirmed_by for question in asked if question.confirmed_by}
         return self.closure(confirming | {question.slot for question in asked})
 
     def specialists(self, slots: Iterable[str]) -> tuple[str, ...]:
-        """All that may fill one of `slots`, in protocol order."""
+        """Return all specialists that may fill one of `slots`, in protocol order."""
         wanted = set(slots)
         return tuple(s for step in self.steps if step.slot in wanted for s in step.specialists)
 
     def label(self, slot: str) -> str:
-        """What the first question answered from `slot` is called; the slot's name without one."""
+        """Return the label of the first question answered from `slot`, or else the slot's name."""
         return next((q.label for q in self.questions if q.slot == slot), slot)
 
     def step(self, slot: str) -> ProtocolStep:
-        """The step that fills `slot`, which must be one of this protocol's."""
+        """Return the step that fills `slot`, which must be one of this protocol's."""
         return next(step for step in self.steps if step.slot == slot)
 
 
@@ -201,10 +201,10 @@ class Protocols(_Table):
 
 @cache
 def read_protocols(path: Path = PACKAGE_PROTOCOLS) -> Protocols:
-    """The table of that file.
+    """Read the protocol table from `path`.
 
     Raises:
-        ProtocolInvalid: the file is not readable or contradicts itself; the message names the place.
+        ProtocolInvalid: the file is unreadable or contradicts itself; the message names the place.
     """
     try:
         content = path.read_bytes()

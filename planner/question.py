@@ -1,4 +1,4 @@
-"""The keyword matcher: what a free-text question asks for, by the words in the protocol table."""
+"""The keyword matcher: what a free-text question asks for, by keywords of the protocol table."""
 
 import re
 import unicodedata
@@ -13,15 +13,18 @@ UNMATCHED = (
     "No keyword of the question was recognised, so the whole protocol was followed; "
     "whether it answers the question was not established."
 )
-NEGATED = "The question excludes something, which keywords cannot tell, so the whole protocol was followed."
+NEGATED = (
+    "The question excludes something, which keywords cannot tell, "
+    "so the whole protocol was followed."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a question asks of one exam: all of its questions where nothing narrows them.
+    """What a question asks of one exam: all of the exam's questions where nothing narrows them.
 
-    `foreign` holds what belongs to other exams (None: the exam as such); `note` is a sentence on how
-    the question was read.
+    `foreign` holds what belongs to other exams (None for the exam as such). `note` is a sentence on
+    how the question was read.
     """
 
     own: tuple[Question, ...]
@@ -48,7 +51,7 @@ class _Hit(NamedTuple):
 
 
 def read_question(text: str | None, exam: ExamCode, protocols: Protocols) -> Asked:
-    """What `text` asks, seen from `exam`; None or blank asks for the whole protocol."""
+    """Return what `text` asks, seen from `exam`; None or blank text asks for the whole protocol."""
     questions = protocols.exams[exam].questions
     plain = _plain(text or "")
     if not plain:
@@ -69,7 +72,10 @@ def read_question(text: str | None, exam: ExamCode, protocols: Protocols) -> Ask
 
 
 def _meant(hit: _Hit, hits: list[_Hit]) -> ExamCode:
-    """Return the exam that shared words are of: one that other words of the text are of alone, else the first."""
+    """Return the exam that words shared by several exams refer to.
+
+    It is the one that other words of the text belong to exclusively, or else the first.
+    """
     sharing = _sharing(hit, hits)
     alone = {other.exam for other in hits if len(set(_sharing(other, hits))) == 1}
     return next((exam for exam in sharing if exam in alone), sharing[0])
@@ -102,7 +108,7 @@ def _plain(text: str) -> str:
 
 @cache
 def _word(keyword: str) -> tuple[str, re.Pattern[str]]:
-    """Return a keyword of the protocols as it stands in a plain text, and the pattern of it as a whole word."""
+    """Return a protocol keyword in normalised form, and a pattern for it as a whole word."""
     plain = _plain(keyword)
     return plain, re.compile(rf"(?<!\w){re.escape(plain)}(?!\w)")
 

@@ -1,8 +1,12 @@
-"""The rule planner: the protocol in order. Always there; also the baseline, the teacher and the fallback."""
+"""The rule planner, which follows the protocol in order.
+
+It is always available, as the baseline of evaluations and as the fallback of the vision-language
+planner.
+"""
 
 from planner.case import STOP, Case
-from planner.choose import STOP_ACTION, Action, Choice
-from planner.legal import plan_for
+from planner.plan import plan_for
+from planner.policy import STOP_ACTION, Action, Choice
 from planner.protocols import Protocols
 from reports.model import ChosenBy, PlannerRef
 from reports.wording import RULES
@@ -10,14 +14,17 @@ from specialists.image import Image
 
 
 class Rules:
-    """Chooses the first legal specialist that the request's keywords want, and `stop` when there is none."""
+    """Chooses the first legal specialist that the request's keywords ask for, or else `stop`."""
 
     def __init__(self, protocols: Protocols) -> None:
         self.sees = False
         self.ref = PlannerRef(id=RULES, sha256=protocols.sha256)
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
-        """The first of `legal` that is wanted; the image is not looked at, and the router is asked without a guess."""
+        """Choose the first of `legal` that is wanted.
+
+        The image is not used, and the router is run without an expected exam.
+        """
         slots = {case.protocols.router.slot, *plan_for(case).wanted}
         action = next((action for action in legal if action.slot in slots), STOP_ACTION)
         if action.name == STOP:

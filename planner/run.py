@@ -1,4 +1,4 @@
-"""The loop: legal actions, choose, act, record, again, until `stop`."""
+"""The planning loop: list the legal actions, choose one, run it and record it, until `stop`."""
 
 import time
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from functools import cache, partial
 from typing import Protocol, runtime_checkable
 
 from planner.case import STOP, Case, Record, Request
-from planner.choose import Action, Choice, Chooser
 from planner.errors import ActionIllegal, ResultMisfit
 from planner.exam import check_thresholds
-from planner.legal import Plan, plan_for
+from planner.plan import Plan, plan_for
+from planner.policy import Action, Choice, Policy
 from planner.protocols import SLOT_KINDS, read_protocols
+from reports.measure.scan_area import scanned_outline
 from reports.model import Box, ChosenBy, Step
-from reports.scanned import scanned_outline
-from specialists.batching import Patience
+from specialists.deadline import Deadline
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest
@@ -21,67 +21,68 @@ from specialists.result import ClassifyResult, Result
 
 
 class Tools(Protocol):
-    """The closed set of specialists; `specialists.engine.Engine` is one."""
+    """The closed set of specialists; `specialists.engine.Engine` is one implementation."""
 
     @property
     def manifest(self) -> Manifest:
-        """The registry that the legal actions follow from."""
+        """The registry from which the legal actions follow."""
 
     @property
     def runtime(self) -> str:
-        """What the networks run on."""
+        """The runtime that executes the networks."""
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
-        """The specialist's answer; `roi` in image pixels.
+        """Return the specialist's result; `roi` is in image pixels.
 
         Raises:
-            Declined: it cannot answer for this image.
+            Declined: the specialist cannot answer for this image.
         """
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
-        """The specialist's answer for each image, in their order; None where it declines.
+        """Return the specialist's result for each image, in their order; None where it declines.
 
         Raises:
-            Unavailable: it is not installed.
+            Unavailable: the specialist is not installed.
         """
 
 
 @runtime_checkable
-class Patient(Protocol):
-    """Tools that can be told how long their answers are wanted; `specialists.engine.Engine` is one."""
+class TakesDeadline(Protocol):
+    """Tools that accept a deadline for their results; `specialists.engine.Engine` is one."""
 
-    def within(self, patience: Patience) -> Tools:
-        """The same tools, which begin nothing once `patience` ended."""
+    def within(self, deadline: Deadline) -> Tools:
+        """Return the same tools, which start nothing once `deadline` has passed."""
 
 
-def within(tools: Tools, patience: Patience) -> Tools:
-    """The tools with that patience, where they know any."""
-    return tools.within(patience) if isinstance(tools, Patient) else tools
+def within(tools: Tools, deadline: Deadline) -> Tools:
+    """Return the tools bound to `deadline` if they accept one, else the tools as they are."""
+    return tools.within(deadline) if isinstance(tools, TakesDeadline) else tools
 
 
 class Journal(Protocol):
-    """Where records go before the next step is planned."""
+    """Where records are stored before the next step is planned."""
 
     def append(self, record: Record) -> None:
-        """Nothing, once the record is kept; an error of it (a lost lease) ends the run."""
+        """Store the record; an error, such as a lost lease, ends the run."""
 
 
 def run(
     image: Image,
     request: Request,
     tools: Tools,
-    chooser: Chooser,
+    policy: Policy,
     journal: Journal,
     records: Sequence[Record] = (),
 ) -> Case:
-    """The finished case; with `records` of an earlier run, only what they lack is run.
+    """Run the planning loop and return the finished case.
 
-    It ends: a specialist is legal at most once, and `stop` when no specialist is.
+    With `records` of an earlier run, only the missing steps are run. The loop ends, because a
+    specialist is legal at most once, and `stop` is legal when no specialist is.
 
     Raises:
         ThresholdMissing: the router's manifest entry lacks a threshold.
-        ActionIllegal: the chooser left the legal actions.
-        ResultMisfit: a specialist answered with another kind or other labels than its slot holds.
+        ActionIllegal: the policy chose an action that is not legal.
+        ResultMisfit: a specialist returned a result whose kind or labels do not fit its slot.
         Unavailable: a specialist that is listed as installed cannot run.
     """
     case = Case(
@@ -89,24 +90,24 @@ def run(
         request=request,
         manifest=tools.manifest,
         protocols=read_protocols(),
-        planner=chooser.ref,
+        planner=policy.ref,
         records=tuple(records),
         scanned=cache(partial(scanned_outline, image.pixels)),
-        sees=chooser.sees,
+        sees=policy.sees,
     )
     check_thresholds(case.manifest, case.protocols.router.specialist)
     while not case.state.stopped:
-        record = _step(image, case, tools, chooser)
+        record = _step(image, case, tools, policy)
         journal.append(record)
         case = case.then(record)
     return case
 
 
-def _step(image: Image, case: Case, tools: Tools, chooser: Chooser) -> Record:
+def _step(image: Image, case: Case, tools: Tools, policy: Policy) -> Record:
     started = time.perf_counter()
     plan = plan_for(case)
     legal = plan.legal_actions()
-    choice = _choose(image, plan, legal, chooser)
+    choice = _choose(image, plan, legal, policy)
     result, declined = _act(image, case, tools, choice.action)
     step = Step(
         index=case.state.steps,
@@ -122,15 +123,15 @@ def _step(image: Image, case: Case, tools: Tools, chooser: Chooser) -> Record:
     return Record(step=step, result=result, declined=declined)
 
 
-def _choose(image: Image, plan: Plan, legal: tuple[Action, ...], chooser: Chooser) -> Choice:
+def _choose(image: Image, plan: Plan, legal: tuple[Action, ...], policy: Policy) -> Choice:
     if len(legal) == 1:
         return Choice(
             action=legal[0], chosen_by=ChosenBy.FORCED, reason=_why_forced(plan, legal[0])
         )
-    choice = chooser.choose(image, plan.case, legal)
+    choice = policy.choose(image, plan.case, legal)
     if choice.action not in legal:
         names = ", ".join(action.label for action in legal)
-        raise ActionIllegal(f"{chooser.ref.id} chose {choice.action.label!r}; legal were {names}.")
+        raise ActionIllegal(f"{policy.ref.id} chose {choice.action.label!r}; legal were {names}.")
     return choice
 
 
@@ -143,7 +144,7 @@ def _why_forced(plan: Plan, action: Action) -> str:
 def _act(
     image: Image, case: Case, tools: Tools, action: Action
 ) -> tuple[Result | None, str | None]:
-    """The result, or the reason of a specialist that declined; neither for `stop`."""
+    """Return the result, or the reason why the specialist declined; neither for `stop`."""
     if action.slot is None:
         return None, None
     roi = None if action.roi is None else case.state.box(action.roi)

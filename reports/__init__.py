@@ -1,0 +1,1 @@
+"""The report as data: its measurements, sentences and forms."""

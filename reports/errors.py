@@ -1,17 +1,18 @@
-"""What can be wrong with a report's data, named for what is wrong.
+"""The errors of this package, named for what is wrong with a report's data.
 
 ReportError
 ├── CodeNotAllowed    a FHIR element holds a code outside the value set that binds it
-├── OutlineDegenerate an outline has no area: say "not assessed"
-├── NotMeasurable     what was seen admits no number: say "not assessed" with its message
+├── OutlineDegenerate an outline has no area: report "not assessed"
+├── NotMeasurable     the results admit no number: report "not assessed" with the message
 ├── EvidenceMissing   a statement names evidence that the report does not hold
-├── NothingOutlined   a form that is made of outlines was asked for, and there are none
-└── ReasonMissing     something was not assessed or refused and nobody said why
+├── NothingOutlined   a form made of outlines was requested, and the report has none
+├── FormNotInstalled  a form needs a library that this installation lacks
+└── ReasonMissing     something was not assessed or was refused without a reason
 """
 
 
 class ReportError(Exception):
-    """Any error of this package; the message is a sentence for a person."""
+    """Base of all errors of this package; the message is a sentence for a person."""
 
 
 class CodeNotAllowed(ReportError):
@@ -27,12 +28,16 @@ class NotMeasurable(ReportError):
 
 
 class EvidenceMissing(ReportError):
-    """A finding or measurement names evidence that the report does not hold; the message names both."""
+    """A finding or measurement names evidence that the report lacks; the message names both."""
 
 
 class NothingOutlined(ReportError):
-    """The report holds no outline, so that there is no segmentation of it."""
+    """The report holds no outline, so that no segmentation can be made of it."""
+
+
+class FormNotInstalled(ReportError):
+    """A form needs a library that this installation lacks; the message says what to install."""
 
 
 class ReasonMissing(ReportError):
-    """A silent gap: something was not assessed or was refused without a reason."""
+    """Something was not assessed or was refused, and no reason is given."""

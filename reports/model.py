@@ -1,4 +1,4 @@
-"""The report as data: what every other form (JSON, HTML, text) is rendered from."""
+"""The report as data; every other form (JSON, HTML, text, PDF, DICOM, FHIR) is rendered from it."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -24,11 +24,14 @@ class _Data(BaseModel):
 
 
 TERMS_UNSTATED = "it was made before reports stated what their weights may be used for"
-"""Of a stored report that does not say it: what is not stated does not leave."""
+"""The reason that `Provenance.research_only` gives for stored reports that state none.
+
+It withholds them: what is not known to be permitted does not leave the deployment.
+"""
 
 
 def _is_none(value: object) -> bool:
-    """What is not known of every image is left out of the JSON of the others, which stays as it was before."""
+    """Return whether to leave a field out: the JSON of reports without it keeps its form."""
     return value is None
 
 
@@ -123,7 +126,7 @@ class Region(_Data):
 
 
 class RequestInfo(_Data):
-    """What was asked; the free text itself is never kept."""
+    """What the request named; its free text is never stored."""
 
     exam: ExamCode | None
     question_given: bool
@@ -131,7 +134,7 @@ class RequestInfo(_Data):
 
 
 class ExamInfo(_Data):
-    """The exam that the image was taken for; `score` is the router's, null when it did not run."""
+    """The exam that the image was taken for; `score` is the router's, null if it did not run."""
 
     code: ExamCode | None
     title: str
@@ -140,7 +143,7 @@ class ExamInfo(_Data):
 
 
 class DicomSource(_Data):
-    """The DICOM file that the frame is from; its UIDs are keyed hashes, and lead nowhere."""
+    """The DICOM file that the frame is from; its UIDs are keyed hashes, which identify nobody."""
 
     sop_class_uid: str
     study_uid: str
@@ -148,17 +151,18 @@ class DicomSource(_Data):
     instance_uid: str
     frames: int
     burned_in: Literal["yes", "no"] | None
-    """What BurnedInAnnotation states of the file as it came."""
+    """BurnedInAnnotation of the file as it was received."""
     masked_px: int
-    """How many pixels outside the analysed regions were blackened before anything else saw them."""
+    """How many pixels outside the analysed regions were blackened before any other step."""
 
 
 class ImageInfo(_Data):
-    """The analysed frame, counted from 0 and null for a still; `sha256` is of the uploaded bytes.
+    """The analysed frame; `frame` counts from 0, null for a still image.
 
-    `frame_reason` says why that frame was chosen when the request names none, `spacing_reason` why a
-    DICOM frame has no mm, `not_analysed` why no part of it is analysed. `aspect_ratio` is a pixel's height
-    over its width where the source states it beside, or instead of, millimetres.
+    `sha256` is of the uploaded bytes. `frame_reason` says why that frame was chosen where the
+    request names none, `spacing_reason` why a DICOM frame has no millimetres, `not_analysed` why no
+    part of it is analysed. `aspect_ratio` is a pixel's height over its width where the source
+    states it beside, or instead of, millimetres.
     """
 
     sha256: str
@@ -189,7 +193,7 @@ class Finding(_Data):
     score: Score | None = None
     label_set: tuple[str, ...] | None = None
     held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
-    """How often label sets held a class on images of a source left out of training, where it was least."""
+    """Lowest coverage of the label sets, by class, on images of a source left out of training."""
     statement: str = ""
     evidence: tuple[str, ...] = ()
 
@@ -206,7 +210,7 @@ class Measurement(_Data):
     interval: tuple[float, float] | None = None
     coverage: Score | None = None
     held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
-    """How often intervals held the reference on images of a source left out of training, where it was least."""
+    """Lowest coverage of the intervals on images of a source left out of training."""
     formula: str | None = None
     statement: str = ""
     evidence: tuple[str, ...] = ()
@@ -245,7 +249,7 @@ class MaskEvidence(_Evidence):
 
 
 class PointsEvidence(_Evidence):
-    """Landmarks, in the specialist's order; also the end points of a drawn measurement."""
+    """Landmarks in the specialist's order, or the points through which a measurement is drawn."""
 
     kind: Literal["points"] = "points"
     points: tuple[NamedPoint, ...]
@@ -266,7 +270,8 @@ Evidence = Annotated[
 class Step(_Data):
     """One choice of the planner: what was legal, what was chosen, by whom and how clearly.
 
-    `legal` and the keys of `scores` are specialist ids, with `@` and a parameter where there is one to choose.
+    `legal` and the keys of `scores` are specialist ids, followed by `@` and a parameter where there
+    is one to choose.
     """
 
     index: int
@@ -281,7 +286,7 @@ class Step(_Data):
 
 
 class Check(_Data):
-    """A comparison of results; it flags and never replaces a value."""
+    """A comparison of two results; it flags a disagreement and never replaces a value."""
 
     name: str
     outcome: CheckOutcome
@@ -289,22 +294,22 @@ class Check(_Data):
 
 
 class ModelRef(_Data):
-    """A weights file that took part, by content."""
+    """A weights file that took part, identified by the SHA-256 of its content."""
 
     id: str
     sha256: str
 
 
 def _is_false(value: object) -> bool:
-    """What holds for few planners is left out of the JSON of all others."""
+    """Return whether to leave a flag out of the JSON: it is true of few planners."""
     return value is False
 
 
 class PlannerRef(ModelRef):
-    """Who chose the steps; `licence` is that of a model's weights.
+    """The planner that chose the steps; `licence` is that of its model's weights.
 
-    `research_only` says that the licence allows research only; `blind` that the planner failed the test whether it looks
-    at the image.
+    `research_only` says that the licence allows research only; `blind` that the planner failed the
+    test of whether it uses the image.
     """
 
     licence: str | None = Field(default=None, exclude_if=_is_none)
@@ -314,17 +319,18 @@ class PlannerRef(ModelRef):
     @model_validator(mode="before")
     @classmethod
     def _without_released(cls, given: object) -> object:
-        """Leave out what older reports say of the setting: it is asked when a report is to leave."""
+        """Drop `released` from older reports; that setting is read when a report is to leave."""
         if isinstance(given, dict):
             return {name: value for name, value in given.items() if name != "released"}
         return given
 
 
 class Provenance(_Data):
-    """What made the report; `content_sha256` covers results and what follows from them.
+    """What made the report; `content_sha256` covers the results and what follows from them.
 
-    `research_only` says which of the weights that made it may be used for research only, and why, a clause; null where
-    none of them. `reports.leaving` judges by it whether the report may become final or leave.
+    `research_only` says, as a clause, which of the weights that made it may be used for research
+    only, and why; null where none of them. `reports.release` decides by it whether the report may
+    become final or leave the deployment.
     """
 
     code_version: str

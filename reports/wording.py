@@ -1,10 +1,13 @@
-"""Results → sentences, by fixed templates: no model writes a word of a report.
+"""Sentences of a report, made from its results with fixed templates; no model writes a word.
 
-What the planner's conclusion hands in, and how it reads:
+What the planner's conclusion passes in, and how it is read:
 
-- a structure (`label` "lesion"): evidence box and masks; the finding's score is the detector's presence score;
-- a classification (any `label`): evidence scores, read from there; the finding's score is not printed again;
-- "not assessed" anywhere, and the outcomes partial and refused, carry a reason, a sentence or a clause.
+- a structure (`label` "lesion"): its evidence is a box and masks, and the finding's score is the
+  detector's presence score;
+- a classification (any `label`): its evidence is scores, which are printed from there; the
+  finding's score is not printed again;
+- "not assessed" anywhere, and the outcomes partial and refused, carry a reason, as a sentence or
+  a clause.
 """
 
 import re
@@ -14,11 +17,11 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.errors import EvidenceMissing, ReasonMissing
-from reports.geometry import area
-from reports.interval import LEVEL, NOT_CALIBRATED, why_no_interval
-from reports.measure import DEGREES, OF_A_COMPONENT, SQUARE_ASSUMED, UNITLESS
-from reports.measure_head import BPD, GESTATIONAL_AGE, WEEKS
-from reports.measure_progression import AOP, HSD
+from reports.measure.geometry import area
+from reports.measure.head import BPD, GESTATIONAL_AGE, WEEKS
+from reports.measure.intervals import LEVEL, NOT_CALIBRATED, why_no_interval
+from reports.measure.numbers import DEGREES, OF_A_COMPONENT, SQUARE_ASSUMED, UNITLESS
+from reports.measure.progression import AOP, HSD
 from reports.model import (
     BoxEvidence,
     ChosenBy,
@@ -36,53 +39,59 @@ from reports.model import (
 NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without review."
 
 RULES = "rules"
-"""The planner that follows the protocols, by its name in the provenance."""
+"""The id, in the provenance, of the planner that follows the protocols' rules."""
 
 NOVELTY_CHECK = "image against training images"
-"""The check that states how far an image is from the training images."""
+"""The check that states how far the image is from the training images."""
 
 QUALITY_CHECK = "image quality"
-"""The check that states what is wrong with the picture; it stands at the top of a report."""
+"""The check that states what is wrong with the image; it is printed at the top of a report."""
 
 HEADLINE_CLASSES = ("malignant", "high suspicion")
-"""The classes whose score a classification's sentence begins with, where it is one of the classes."""
+"""The classes whose score opens a classification's sentence, where it has one of them."""
 
 CLASSES_MEANT = {
     "high suspicion": "TI-RADS 4b to 5 in its training data",
     "lower suspicion": "TI-RADS 2 to 4a in its training data",
 }
-"""What a class was in the training data, where its name does not say so; never a category of the report's own."""
+"""What a class was in the training data, where its name does not say so.
+
+It is never a category that the report itself assigns.
+"""
 
 OF_VIEWS = frozenset({"cardiac_view_cls"})
-"""Classifiers that name what is in view, not a disease."""
+"""Classifiers that name the view, not a disease."""
 
 FEW_CLASSES = 3
-"""So many classes are all named in the impression."""
+"""Up to this many classes, the impression names each of them."""
 
 CONTEXT = {
     AOP: (
-        "Published context, no verdict: 116° went with head station 0 (Tutschek 2011, BJOG 118:62; ISUOG guideline "
-        "2018, Ultrasound Obstet Gynecol 52:128)."
+        "Published context, no verdict: 116° went with head station 0 (Tutschek 2011, "
+        "BJOG 118:62; ISUOG guideline 2018, Ultrasound Obstet Gynecol 52:128)."
     ),
     HSD: "Along the infrapubic line (Youssef 2013, Ultrasound Obstet Gynecol 41:419).",
     BPD: "Outer to outer; many charts are made for outer to inner.",
     GESTATIONAL_AGE: "From the head circumference alone (Hadlock 1984, Radiology 152:497).",
 }
-"""What must be known to read a number, printed beside it; what it means for this patient is not said."""
+"""What a reader must know to interpret a number, printed beside it.
+
+What the number means for this patient is not said.
+"""
 
 _PRINTED = {DEGREES: "°", WEEKS: " weeks"}
-"""Units that are not printed as they are coded, with the space before them if they have one."""
+"""Units printed differently from their code, with the space before them where they have one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingClasses:
-    """How many training images a specialist saw per class, and where that was counted."""
+    """How many training images of each class a specialist saw, and where they were counted."""
 
     counts: dict[str, int]
     source: str
 
     def share(self, label: str) -> float:
-        """The fraction of training images of that class."""
+        """Return the fraction of training images that are of the class."""
         return self.counts[label] / sum(self.counts.values())
 
 
@@ -95,12 +104,12 @@ TRAINING_CLASSES = {
         source="BUSI, train rows of breast_3cls.csv",
     ),
 }
-"""Counted once from the training tables; a score cannot be read without knowing what was common there."""
+"""Counted once from the training tables: a score means little without its class's frequency."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Basis:
-    """A finding with what it rests on, by kind."""
+    """A finding with the evidence that it rests on, by kind."""
 
     finding: Finding
     boxes: tuple[BoxEvidence, ...]
@@ -114,16 +123,17 @@ class _Basis:
 
     @property
     def largest(self) -> MaskEvidence:
-        """The outlined part with the greatest area in pixels."""
+        """The outlined component with the greatest area in pixels."""
         return max(self.masks, key=lambda mask: area(mask.polygons))
 
 
 def word(report: Report) -> Report:
-    """The report with every statement, the impression and the limitations filled in.
+    """Return the report with every statement, the impression and the limitations filled in.
 
     Raises:
         EvidenceMissing: a finding or measurement rests on evidence that the report does not hold.
-        ReasonMissing: something was not assessed, or the outcome is not "reported", without a reason.
+        ReasonMissing: something was not assessed, or the outcome is not "reported", without a
+            reason.
     """
     evidence = {item.id: item for item in report.evidence}
     bases = [_basis(finding, evidence) for finding in report.findings]
@@ -163,40 +173,40 @@ def word(report: Report) -> Report:
 
 
 def _least(shares: Iterable[float | None]) -> float | None:
-    """The lowest share that is known; None where none is."""
+    """Return the lowest known share; None if none is known."""
     return min((share for share in shares if share is not None), default=None)
 
 
 def _left_to_rules(report: Report) -> int:
-    """How many choices a planner that is not the rules left to them."""
+    """Count the choices that a planner other than the rules left to the rules."""
     if report.provenance.planner.id == RULES:
         return 0
     return sum(step.chosen_by is ChosenBy.RULES for step in report.steps)
 
 
 def number(value: float, unit: str | None) -> str:
-    """A number in the digits that its unit deserves, with the unit."""
+    """Format a number as `digits` does, followed by its unit."""
     if unit in {UNITLESS, None}:
         return digits(value, unit)
     return digits(value, unit) + _PRINTED.get(str(unit), f" {unit}")
 
 
 def digits(value: float, unit: str | None) -> str:
-    """A number in the digits that its unit deserves: none after the point for whole pixels."""
+    """Format a number with two decimals if it has no unit, with none in pixels, else with one."""
     if unit in {UNITLESS, None}:
         return f"{value:.2f}"
     return f"{value:z.0f}" if str(unit).startswith("px") else f"{value:z.1f}"
 
 
 def score_text(score: float) -> str:
-    """A score in two digits; the ends of the scale, which would read as certainty, as a bound."""
+    """Format a score with two decimals; near 0 and 1, which read as certainty, as a bound."""
     if score >= 0.995:
         return "> 0.99"
     return "< 0.01" if score < 0.005 else f"{score:.2f}"
 
 
 def exam_basis(exam: ExamInfo) -> str:
-    """How the exam was chosen, as a sentence."""
+    """State how the exam was chosen, as a sentence."""
     if exam.chosen_by == "request":
         how, whose = "Exam named in the request", "score for it"
     elif exam.code is None:
@@ -209,7 +219,7 @@ def exam_basis(exam: ExamInfo) -> str:
 
 
 def sentence(text: str | None) -> str:
-    """The text as a sentence: a capital first, one full stop last.
+    """Return the text as a sentence: a capital first, one full stop last.
 
     Raises:
         ReasonMissing: there is no text.
@@ -218,7 +228,9 @@ def sentence(text: str | None) -> str:
 
 
 def clause(text: str | None) -> str:
-    """The text to follow a colon or comma: no full stop, no capital on an ordinary first word.
+    """Return the text to follow a colon or comma.
+
+    It has no full stop, and no capital on an ordinary first word.
 
     Raises:
         ReasonMissing: there is no text.
@@ -235,7 +247,10 @@ def _measured(measurement: Measurement) -> bool:
 
 
 def _without_interval(report: Report) -> dict[str, list[str]]:
-    """What has no interval, each measurement once, by the clause that says why."""
+    """Group the names of measurements without an interval by the clause that says why.
+
+    Each name occurs once.
+    """
     given = {item.name for item in report.measurements if item.interval is not None}
     names: dict[str, list[str]] = {}
     for item in report.measurements:
@@ -272,7 +287,10 @@ def _measurement_statement(
 
 
 def _subject(measurement: Measurement, mask: MaskEvidence, report: Report) -> str | None:
-    """The structure's name, numbered when the specialist outlined several of it; None where the name says it."""
+    """Return the measured structure's name, numbered where the specialist outlined several of it.
+
+    None where the measurement's own name says what was measured.
+    """
     same = [item for item in report.measurements if item.name == measurement.name]
     if measurement.name not in OF_A_COMPONENT and len(same) == 1:
         return None
@@ -306,7 +324,7 @@ def _class_words(label: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The names as a list in words."""
+    """Join the names into a list in words."""
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
@@ -319,7 +337,7 @@ def _text(template: str, **context: object) -> str:
 
 
 def _sentences(template: str, **context: object) -> tuple[str, ...]:
-    """One sentence or two per line of the template that has any."""
+    """Render a template and return its lines that are not empty, each of one or two sentences."""
     lines = _ENVIRONMENT.get_template(template).render(**context).splitlines()
     return tuple(" ".join(line.split()) for line in lines if line.strip())
 
@@ -331,7 +349,7 @@ def _environment() -> Environment:
         autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
-        auto_reload=False,  # or each sentence asks the disk whether its template changed
+        auto_reload=False,  # otherwise each sentence checks the disk for a changed template
     )
     filters: dict[str, Callable[..., object]] = {
         "number": number,

@@ -1,0 +1,1 @@
+"""The closed set of tools that look at an image, on one frozen backbone."""

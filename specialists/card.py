@@ -1,4 +1,7 @@
-"""The model card of a manifest entry: what a specialist is for, on what it was trained, and how good it is."""
+"""The model card of a manifest entry.
+
+It says what a specialist is for, which data it was trained on, and how good it is.
+"""
 
 import json
 import tomllib
@@ -23,7 +26,7 @@ from specialists.manifest import (
 
 WORDS = Path(__file__).with_name("cards.toml")
 UNNAMED = ("class ", "class_", "point ", "point_")
-"""How names begin that nobody gave."""
+"""Prefixes of placeholder names of classes and points whose source gives them no names."""
 
 
 class _Table(BaseModel):
@@ -31,7 +34,7 @@ class _Table(BaseModel):
 
 
 class CommonWords(_Table):
-    """What every card says."""
+    """Texts that every card shares."""
 
     users: str
     not_for: tuple[str, ...]
@@ -44,7 +47,10 @@ class CommonWords(_Table):
 
 
 class KindWords(_Table):
-    """What a card says of its kind; `absence` of a detector that learned it, `no_absence` of another."""
+    """Texts for one kind of specialist.
+
+    `absence` is used for a detector that learned absence, `no_absence` for one that did not.
+    """
 
     answers: str
     absence: str | None = None
@@ -52,7 +58,7 @@ class KindWords(_Table):
 
 
 class Words(_Table):
-    """The words of all cards."""
+    """The texts of all cards."""
 
     common: CommonWords
     kind: dict[Kind, KindWords]
@@ -62,7 +68,7 @@ class Words(_Table):
 
 
 class Making(BaseModel):
-    """How the weights were made: what a training writes beside them."""
+    """How the weights were made, as the training command recorded it in a file beside them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -74,7 +80,7 @@ class Making(BaseModel):
 
 
 class Card(BaseModel):
-    """A specialist for those who decide whether to use it; every number is the manifest's."""
+    """Facts for those who decide whether to use a specialist; all numbers are the manifest's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -94,27 +100,31 @@ class Card(BaseModel):
     exams: tuple[ExamCode, ...]
     training_data: tuple[DataSource, ...]
     research_only: str | None = Field(
-        description="Why its weights and its backbone's may be used for research only; null where they may for more."
+        description="Why its weights and its backbone's may be used for research only; "
+        "null where they may for more."
     )
     rows: dict[str, float] = Field(
         description="By column of its table: rows with another number neither train nor judge it."
     )
     licence: str
     transfer: tuple[Transfer, ...] = Field(
-        description="Figures on sources that decoder and head were trained without; the backbone has seen them."
+        description="Figures on sources that decoder and head were trained without; "
+        "the backbone has seen them."
     )
     metrics: tuple[Metric, ...]
     temperature: float | None
     thresholds: dict[str, Threshold]
     further: dict[str, JsonValue] = Field(
-        description="Everything else that its calibration wrote into the manifest, by the field's name."
+        description="Everything else that its calibration wrote into the manifest, "
+        "by the field's name."
     )
     limits: tuple[str, ...]
     model: str
     sha256: str | None
     backbone_sha256: str | None
     bf16: bool = Field(
-        description="Whether decoder and head run in bf16 by default, where runtime and processor have it."
+        description="Whether decoder and head run in bf16 by default, "
+        "where runtime and processor have it."
     )
     making: Making | None
 
@@ -158,13 +168,13 @@ SHOWN_ELSEWHERE = frozenset(
         *("line_ends", "rows"),
     }
 )
-"""Fields of an entry that a card shows in their own place, or that say nothing to its reader."""
+"""Fields of an entry that have their own place on the card or tell its reader nothing."""
 
 
 def card_of(entry: SpecialistEntry, manifest: Manifest) -> Card:
-    """The card of that entry, whose backbone and stand-in are those of the manifest.
+    """Return the card of that entry, whose backbone and stand-in are those of the manifest.
 
-    `making` is null where no file beside the weights tells of these weights.
+    `making` is None where no file beside the weights describes these very weights.
     """
     words, stand_in = read_words(), manifest.stand_in(entry)
     why = research_only_of(entry, manifest)
@@ -200,13 +210,13 @@ def card_of(entry: SpecialistEntry, manifest: Manifest) -> Card:
 
 
 def cards_of(manifest: Manifest) -> tuple[Card, ...]:
-    """The card of every specialist of the manifest, in its order."""
+    """Return the card of every specialist of the manifest, in its order."""
     return tuple(card_of(entry, manifest) for entry in manifest.specialists.values())
 
 
 @cache
 def read_words() -> Words:
-    """The words of the cards."""
+    """Read the texts of the cards."""
     return Words.model_validate(tomllib.loads(WORDS.read_text(encoding="utf-8")))
 
 
@@ -240,7 +250,10 @@ def _answers(entry: SpecialistEntry, words: Words) -> str:
 
 
 def _stands_in(entry: SpecialistEntry, other: SpecialistEntry, words: Words) -> str:
-    """Who answers for the entry, from whose data, and what the challenge's names are taken for."""
+    """State which specialist answers for the entry and what data it learned from.
+
+    The text also maps the challenge's names to those of that specialist.
+    """
     same = zip(entry.names, other.names, strict=True)
     return words.common.stands_in.format(
         title=other.title,

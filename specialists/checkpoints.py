@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors only, named by their SHA-256, loaded whole or not at all."""
+"""Weights on disk: safetensors only, identified by SHA-256, loaded completely or not at all."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from specialists.errors import WeightsError
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
+    """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
         WeightsError: the file is missing or cannot be read.
@@ -28,7 +28,7 @@ def sha256_of(path: Path) -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> str:
-    """The SHA-256 of the file written; it appears whole or not at all."""
+    """Write the tensors atomically and return the SHA-256 of the file, in hexadecimal."""
     data = save_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -38,7 +38,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
 
 
 def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a file, checked against `sha256` where one is given.
+    """Return the tensors of a file, checked against `sha256` where one is given.
 
     Raises:
         WeightsError: the file is missing, truncated, altered or not safetensors.
@@ -58,7 +58,10 @@ def read_tensors(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def half(module: nn.Module) -> dict[str, Tensor]:
-    """The module's state with floating tensors in half precision, as weights are shipped."""
+    """Return the module's state with floating-point tensors in half precision.
+
+    This is the form in which weights are shipped.
+    """
     return {
         name: tensor.detach().half() if tensor.is_floating_point() else tensor.detach().clone()
         for name, tensor in module.state_dict().items()
@@ -66,7 +69,7 @@ def half(module: nn.Module) -> dict[str, Tensor]:
 
 
 def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fills `module` with `tensors` in its own precision.
+    """Load `tensors` into `module`, converted to the precision of the module.
 
     Raises:
         WeightsError: a tensor is missing, unexpected, of another shape, or not finite.
@@ -91,7 +94,10 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Nothing; meanwhile torch takes one thread: to wake others for each small tensor costs more than they do."""
+    """Limit torch to one thread within the context.
+
+    For many small tensors, waking other threads costs more time than they save.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""A head's raw output as a result in image pixels."""
+"""Decoding of a head's raw output into a result in image pixels."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reports.geometry import area, rasterize
+from reports.measure.geometry import area, rasterize
 from reports.model import Box, NamedPoint, Ring
 from specialists.errors import WeightsError
 from specialists.heads.regress import decode_heatmaps
@@ -39,11 +39,11 @@ NEEDED_THRESHOLDS = {
 
 
 LABEL_SET = "label_set"
-"""Of the thresholds' names `label_set CLASS`: the score from which that class is not ruled out."""
+"""Prefix of the thresholds `label_set CLASS`: scores from which the class is not ruled out."""
 
 
 def check_decodable(entry: SpecialistEntry) -> None:
-    """Returns if the entry has every number that its decoding needs.
+    """Check that the entry has every number that its decoding needs.
 
     Raises:
         WeightsError: a threshold or the temperature is missing.
@@ -57,7 +57,7 @@ def check_decodable(entry: SpecialistEntry) -> None:
 
 
 def decode(entry: SpecialistEntry, output: Output, box: Letterbox) -> Result:
-    """The result of one image (batch of one), mapped back through its letterbox."""
+    """Decode the output of one image (batch of one) and map it back through its letterbox."""
     if entry.kind is Kind.DETECT:
         return _detect(entry, output, box)
     if not isinstance(output, Tensor):
@@ -70,7 +70,7 @@ def decode(entry: SpecialistEntry, output: Output, box: Letterbox) -> Result:
 
 
 def attention_inside(attention: Tensor, box: Tensor) -> Tensor:
-    """(B,) share of the attention (B, cells) that lies in the box (B, 4) in [0, 1]."""
+    """Return (B,) share of the attention (B, cells) that lies in the box (B, 4) in [0, 1]."""
     side = int(round(attention.shape[1] ** 0.5))
     centre = (torch.arange(side, device=box.device) + 0.5) / side
     in_x = (centre >= box[:, :1]) & (centre < box[:, 2:3])
@@ -80,12 +80,13 @@ def attention_inside(attention: Tensor, box: Tensor) -> Tensor:
 
 
 def presence_scores(entry: SpecialistEntry, logits: Tensor, inside: Tensor | None) -> Tensor:
-    """(B,) what a detector's presence threshold is compared with.
+    """Return (B,) scores that a detector's presence threshold is compared with.
 
     Args:
-        entry: of a detector; where it has not learned absence, its presence logits say nothing.
-        logits: (B,) of presence.
-        inside: (B,) share of the attention in the box; of no account where absence was learned.
+        entry: a detector's entry; the presence logits are meaningless if it has not learned
+            absence.
+        logits: (B,) presence logits.
+        inside: (B,) share of the attention in the box; ignored where absence was learned.
     """
     if not entry.absence_known:
         if inside is None:
@@ -97,9 +98,12 @@ def presence_scores(entry: SpecialistEntry, logits: Tensor, inside: Tensor | Non
 
 
 def margins(logits: Tensor, side_px: int) -> Tensor:
-    """(B, classes - 1, S, S): by how much each foreground class leads all other classes, in [-1, 1]."""
+    """Return (B, classes - 1, S, S) margins of each foreground class over all other classes.
+
+    A margin is a difference of probabilities, in [-1, 1].
+    """
     logits = logits.float()
-    if logits.shape[1] == 2:  # half the difference's tangent is what the shares differ by
+    if logits.shape[1] == 2:  # two softmax shares differ by tanh(difference / 2)
         return enlarged(logits[:, 1:] - logits[:, :1], side_px).div_(2).tanh_()
     shares = enlarged(logits, side_px).softmax(1)
     found = []
@@ -110,21 +114,30 @@ def margins(logits: Tensor, side_px: int) -> Tensor:
 
 
 def enlarged(maps: Tensor, side_px: int) -> Tensor:
-    """(B, C, S, S) of (B, C, h, w), by bicubic interpolation: two matrix products, a fraction of torch's time for it."""
+    """Resize (B, C, h, w) maps to (B, C, S, S) by bicubic interpolation.
+
+    Two matrix products take a fraction of the time of torch's own interpolation.
+    """
     rows, columns = (_bicubic(side, side_px).to(maps.device) for side in maps.shape[-2:])
     return rows @ maps @ columns.T
 
 
 @lru_cache(maxsize=16)
 def _bicubic(side: int, side_px: int) -> Tensor:
-    """(S, side) float32: how much of each of `side` values goes into each of S, by torch's bicubic interpolation."""
-    with torch.inference_mode(False):  # it is kept, and may be asked for again outside of it
+    """Return (S, side) float32 weights of each of `side` values in each of S values.
+
+    They are those of torch's bicubic interpolation.
+    """
+    with torch.inference_mode(False):  # the cached tensor is also used outside it
         each = torch.eye(side)[None, None]
         return F.interpolate(each, (side_px, side), mode="bicubic", align_corners=False)[0, 0]
 
 
 def outlines(margin: Map, level: float, box: Letterbox) -> list[tuple[Ring, ...]]:
-    """Components of a (S, S) margin map above `level`: rings in image pixels, outer ring first."""
+    """Return the components of a (S, S) margin map above `level`.
+
+    Each component is a tuple of rings in image pixels, outer ring first.
+    """
     index = np.arange(-2, margin.shape[0] + 2)
     x0, y0, x1, y1 = box.field()
     rows, beyond_y = _within(index, y0, y1)
@@ -151,9 +164,10 @@ def outlines(margin: Map, level: float, box: Letterbox) -> list[tuple[Ring, ...]
 
 
 def _filled(x: Array, y: Array, seen: Array, level: float) -> tuple[list[Array], list[Array]]:
-    """Polygons of (h, w) values above `level`, and where in each its rings begin.
+    """Return polygons of (h, w) values above `level`, and where in each its rings begin.
 
-    By the generator itself: the function that makes one takes longer to look at what it is given than the polygons do.
+    The contour generator is constructed directly: contourpy's factory function takes longer to
+    check its arguments than the polygons take.
     """
     generator = contourpy.SerialContourGenerator(
         *np.meshgrid(x, y),
@@ -171,16 +185,17 @@ def _filled(x: Array, y: Array, seen: Array, level: float) -> tuple[list[Array],
 
 
 def _around(found: npt.NDArray[np.intp]) -> slice | None:
-    """From one before the first index to one after the last; None without any."""
+    """Return the slice from one before the first index to one after the last; None if empty."""
     return slice(max(found[0] - 1, 0), found[-1] + 2) if len(found) else None
 
 
 def _within(
     index: npt.NDArray[np.int64], low: float, high: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """The nearest pixel with its centre in the field, for each of `index`, and which are more than one beyond.
+    """Return the nearest pixel centred in the field for each of `index`, and which are beyond it.
 
-    So an outline goes on past the field's edge before it closes, and is then cut exactly there.
+    Beyond means more than one pixel past the field. An outline thus continues past the field's edge
+    before it closes, and is then cut exactly at the edge.
     """
     first, last = int(np.ceil(low - 0.5)), int(np.floor(high - 0.5))
     return index.clip(first, last), (index < first - 1) | (index > last + 1)
@@ -208,16 +223,20 @@ def _detect(entry: SpecialistEntry, output: Output, box: Letterbox) -> DetectRes
 
 
 def presence(entry: SpecialistEntry, output: Output) -> float:
-    """What the presence threshold of a detector is compared with, for one image (batch of one)."""
+    """Return the score that a detector's presence threshold is compared with.
+
+    It is the score of one image (batch of one).
+    """
     found, logits, attention = _three(entry, output)
     inside = None if entry.absence_known else attention_inside(attention.float(), found.float())
     return float(presence_scores(entry, logits.float(), inside)[0])
 
 
 def best_box(entry: SpecialistEntry, output: Output, box: Letterbox) -> Box:
-    """The box of one image (batch of one), there or not, in image pixels, cut at the image's edges.
+    """Return the box of one image (batch of one) in image pixels, cut at the image's edges.
 
-    It is empty where the box of the network lies beyond the image.
+    It is given whether or not the structure is present, and is empty where the network's box lies
+    beyond the image.
     """
     corners = _three(entry, output)[0][0].double().numpy().reshape(2, 2) * box.input_px
     moved = box.to_image(corners).clip(0, [box.width_px, box.height_px]).round(2)
@@ -260,7 +279,7 @@ def _mean_score(margin: Map, rings: tuple[Ring, ...], box: Letterbox) -> float:
 
 
 def probabilities(entry: SpecialistEntry, logits: Tensor) -> Array:
-    """(classes,) calibrated scores of one image (batch of one), not rounded, which sum to 1."""
+    """Return (classes,) calibrated, unrounded scores of one image (batch of one) that sum to 1."""
     if entry.temperature is None:
         raise WeightsError(f"The manifest entry {entry.id} lacks a temperature.")
     scaled = logits[0].double().numpy() / entry.temperature
@@ -283,7 +302,10 @@ def _classify(entry: SpecialistEntry, logits: Tensor) -> ClassifyResult:
 
 
 def label_set(entry: SpecialistEntry, scores: Mapping[str, float]) -> tuple[str, ...] | None:
-    """The classes that their scores do not rule out, in order; null where that is not calibrated."""
+    """Return the classes that their scores do not rule out, in order.
+
+    The result is None where the label set is not calibrated.
+    """
     least = {label: entry.thresholds.get(f"{LABEL_SET} {label}") for label in entry.labels}
     if None in least.values():
         return None

@@ -1,4 +1,4 @@
-"""Runs any installed specialist on an image; the backbone runs once per image, however many ask."""
+"""Inference with the installed specialists; one backbone pass per image serves all of them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,25 @@ import torch
 from torch import Tensor
 
 from reports.model import Box
+from specialists.admission.limits import Place, Refusals, places
+from specialists.admission.novelty import Novelty
+from specialists.admission.quality import Quality, inspected
 from specialists.backbones.transunet import Features
-from specialists.batching import TOGETHER, Batcher, Patience
+from specialists.deadline import Deadline
 from specialists.decode import decode
 from specialists.errors import Declined, Rejected, Unavailable
-from specialists.features import Encoded, FeatureCache, FeatureKey
-from specialists.gate import Place, Refusals, places
 from specialists.image import Image
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import Manifest, ModelEntry, Roi, SpecialistEntry
 from specialists.model import Output
-from specialists.novelty import Novelty
-from specialists.quality import Quality, inspected
 from specialists.result import Result
-from specialists.runtime import Runner
+from specialists.runtime.batching import TOGETHER, Batcher
+from specialists.runtime.feature_cache import Encoded, FeatureCache, FeatureKey
+from specialists.runtime.runner import Runner
 from specialists.views import PLAIN, View, merged, views_of
 
 PASS_IMAGES = TOGETHER
-"""Images of one size that one backbone pass takes when several are screened; their features are then dropped."""
+"""Most images of one size per pass of `screen`, after which their features are dropped."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +42,7 @@ class _Input:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Question:
-    """One image for a specialist."""
+    """One inference request to a specialist: an encoded image and its region of interest."""
 
     encoded: Encoded
     region: Tensor | None
@@ -49,20 +50,23 @@ class _Question:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What a specialist's networks gave for one image, before it is decoded."""
+    """The network output of a specialist for one image, before decoding."""
 
     entry: SpecialistEntry
     output: Output
     encoded: Encoded
 
     def result(self) -> Result:
-        """The answer in image pixels."""
+        """Decode the output into image pixels."""
         found = decode(self.entry, self.output, self.encoded.box)
         return _seen(found, self.entry, self.encoded.place, self.encoded.quality)
 
 
 class Engine:
-    """The closed tool set, loaded; safe between threads, which share passes where they wait for the same network."""
+    """The closed set of specialists, loaded; safe between threads.
+
+    Threads that wait for the same network share its passes.
+    """
 
     def __init__(
         self, manifest: Manifest, runner: Runner, novelties: Mapping[str, Novelty]
@@ -82,67 +86,74 @@ class Engine:
         }
         self._refusals = Refusals(manifest.models, novelties)
         self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
-        """Shrinks an image while its quality is judged: Pillow lets other threads of Python run meanwhile."""
+        """Resizes an image during its quality check; Pillow lets other threads run meanwhile."""
 
     def run(
         self,
         specialist_id: str,
         image: Image,
         roi: Box | None = None,
-        patience: Patience | None = None,
+        deadline: Deadline | None = None,
         tta: bool = False,
     ) -> Result:
-        """What that specialist answers for the image, in image pixels; all else is as of `answer`."""
-        return self.answer(specialist_id, image, roi, patience, tta).result()
+        """Return that specialist's result for the image, in image pixels.
+
+        Arguments and errors are those of `answer`.
+        """
+        return self.answer(specialist_id, image, roi, deadline, tta).result()
 
     def answer(
         self,
         specialist_id: str,
         image: Image,
         roi: Box | None = None,
-        patience: Patience | None = None,
+        deadline: Deadline | None = None,
         tta: bool = False,
     ) -> Answer:
-        """What that specialist's networks give for the image.
+        """Return the raw network output of that specialist for the image.
 
         Args:
             specialist_id: an id of the manifest.
             image: the analysed frame.
             roi: a region of interest in image pixels, for a specialist that reads one.
-            patience: how long the answer is wanted; nothing is begun for it afterwards.
-            tta: whether to average over the views that the task's geometry allows (test-time
+            deadline: how long the answer is wanted; no work begins for it afterwards.
+            tta: whether to average over the views that the task's geometry policy allows (test-time
                 augmentation), each of which takes a pass of its own.
 
         Raises:
-            Rejected: no such specialist, or a region that it does not read, needs, or lies outside.
-            Unavailable: the specialist has no weights here, too many questions wait, or `patience` ended.
-            Declined: the image is too narrow for the network, cannot be read, or is unlike all training images.
+            Rejected: there is no such specialist, or a region is missing, not read by it, or
+                outside the image.
+            Unavailable: the specialist has no weights here, too many requests wait, or `deadline`
+                has passed.
+            Declined: the image is too narrow for the network, cannot be read, or is unlike all
+                training images.
         """
         entry = self._installed(specialist_id)
         _check_roi(entry, roi, image)
         model = self.manifest.models[entry.model]
-        encoded = self.encode(image, model, patience)
+        encoded = self.encode(image, model, deadline)
         self._refusals.check(entry, encoded.place)
         views = views_of(entry.geometry) if tta else (PLAIN,)
         outputs = []
         for view in views:
-            seen = encoded if view == PLAIN else self.encode(image, model, patience, view)
+            seen = encoded if view == PLAIN else self.encode(image, model, deadline, view)
             question = _Question(encoded=seen, region=_region(entry, roi, seen))
-            outputs.append(self.heads[specialist_id].ask(question, patience))
+            outputs.append(self.heads[specialist_id].ask(question, deadline))
         output = merged(entry, outputs, views, encoded.box) if tta else outputs[0]
         return Answer(entry=entry, output=output, encoded=encoded)
 
-    def within(self, patience: Patience) -> "Hurried":
-        """The same specialists, which begin nothing once `patience` ended."""
-        return Hurried(self, patience)
+    def within(self, deadline: Deadline) -> "EngineWithDeadline":
+        """Return the same specialists, which begin no work once `deadline` has passed."""
+        return EngineWithDeadline(self, deadline)
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
-        """What that specialist answers for each image, None where it declines; no features are kept.
+        """Return that specialist's result for each image, None where it declines.
 
-        Images of one size share passes of at most `PASS_IMAGES`, so that any number takes the same memory.
+        Images of one size share passes of at most `PASS_IMAGES` and no features are kept, so that
+        memory use does not grow with the number of images.
 
         Raises:
-            Rejected: no such specialist, or one that needs a region.
+            Rejected: there is no such specialist, or it needs a region.
             Unavailable: the specialist has no weights here.
         """
         entry = self._installed(specialist_id)
@@ -161,7 +172,7 @@ class Engine:
         return tuple(found)
 
     def _pass(self, entry: SpecialistEntry, images: Sequence[Image]) -> list[Result | None]:
-        """One backbone pass and one of the specialist over images of one size."""
+        """Run one backbone pass and one specialist pass over images of one size."""
         model = self.manifest.models[entry.model]
         height_px, width_px = images[0].pixels.shape
         box = letterbox(height_px, width_px, model.input_px)
@@ -190,15 +201,17 @@ class Engine:
         return entry
 
     def backbone_sha256(self, model_id: str) -> str | None:
-        """The content of that backbone, where one of the installed specialists reads it."""
+        """Return the SHA-256 of that backbone; None where no installed specialist reads it."""
         return self.manifest.models[model_id].sha256 if model_id in self.backbones else None
 
     def features(self, image: Image, model_id: str) -> Features:
-        """The backbone's levels of the image; the specialists of its analysis then share this pass.
+        """Return the backbone's levels of the image.
+
+        The specialists that analyse the image share this pass.
 
         Raises:
-            Declined: the image is too narrow for the network.
-            Unavailable: too many questions wait.
+            Declined: the image is too narrow for the network, or cannot be read.
+            Unavailable: too many requests wait.
         """
         return self.encode(image, self.manifest.models[model_id]).features
 
@@ -206,14 +219,14 @@ class Engine:
         self,
         image: Image,
         model: ModelEntry,
-        patience: Patience | None = None,
+        deadline: Deadline | None = None,
         view: View = PLAIN,
     ) -> Encoded:
-        """The features of a view of the image, from the cache where they are kept.
+        """Return the features of a view of the image, from the cache where they are kept.
 
         Raises:
-            Declined: the image is too narrow for the network.
-            Unavailable: too many questions wait, or `patience` ended.
+            Declined: the image is too narrow for the network, or cannot be read.
+            Unavailable: too many requests wait, or `deadline` has passed.
         """
         key = FeatureKey(
             image=image.key,
@@ -222,10 +235,10 @@ class Engine:
             runtime=self.runtime,
             view=view,
         )
-        return self.cache.get(key, lambda: self._encode(image, model, patience, view), patience)
+        return self.cache.get(key, lambda: self._encode(image, model, deadline, view), deadline)
 
     def _encode(
-        self, image: Image, model: ModelEntry, patience: Patience | None, view: View
+        self, image: Image, model: ModelEntry, deadline: Deadline | None, view: View
     ) -> Encoded:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px, view.zoom)
@@ -234,12 +247,12 @@ class Engine:
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")
         shrinking = self._beside.submit(_network_pixels, image, box, field)
         quality = None
-        if view == PLAIN:  # the picture is judged once, not each view of it
+        if view == PLAIN:  # quality is assessed once per image, not per view
             quality = inspected(image.pixels, model.thresholds, self._beside)
         if quality is not None:
             quality.check()
         pixels, field = view.mirrored(shrinking.result()), view.mirrored(field)
-        features, place = self.backbones[model.id].ask(_Input(pixels=pixels, field=field), patience)
+        features, place = self.backbones[model.id].ask(_Input(pixels=pixels, field=field), deadline)
         return Encoded(
             features=features, field=field, box=box, place=place, view=view, quality=quality
         )
@@ -247,18 +260,18 @@ class Engine:
     def _encode_all(
         self, model: ModelEntry, inputs: Sequence[_Input]
     ) -> list[tuple[Features, Place]]:
-        """Features and place of each image, after one pass of all of them."""
+        """Compute the features and place of each image in one backbone pass over all of them."""
         pixels = _joined([one.pixels for one in inputs])
         features, found = self._features(model, pixels, _joined([one.field for one in inputs]))
         if len(inputs) == 1:
             return [(features, found[0])]
-        return [  # copies, or one image in the cache would keep all of its batch
+        return [  # copies: a slice in the cache would keep the whole batch in memory
             ({name: level[index : index + 1].clone() for name, level in features.items()}, place)
             for index, place in enumerate(found)
         ]
 
     def _ask_all(self, entry: SpecialistEntry, questions: Sequence[_Question]) -> list[Output]:
-        """The specialist's output for each image, after one pass of all of them."""
+        """Compute the specialist's output for each image in one pass over all of them."""
         features = {
             level: _joined([one.encoded.features[level] for one in questions])
             for level in entry.features
@@ -273,7 +286,7 @@ class Engine:
     def _features(
         self, model: ModelEntry, pixels: Tensor, field: Tensor
     ) -> tuple[Features, list[Place]]:
-        """The backbone's features of (B, 1, S, S) pixels, and each image's place."""
+        """Compute the backbone's features of (B, 1, S, S) pixels, and each image's place."""
         normal = np.subtract(pixels.numpy(), np.float32(model.mean))
         normal /= np.float32(model.std)
         features = self.runner.backbone(model.id, torch.from_numpy(normal))
@@ -281,33 +294,33 @@ class Engine:
         return features, places(distances, model, len(pixels))
 
 
-class Hurried:
-    """An engine's specialists for one asker, whose patience may end."""
+class EngineWithDeadline:
+    """An engine's specialists for one caller, with one deadline for all requests."""
 
-    def __init__(self, engine: Engine, patience: Patience) -> None:
+    def __init__(self, engine: Engine, deadline: Deadline) -> None:
         self._engine = engine
-        self._patience = patience
+        self._deadline = deadline
         self.manifest = engine.manifest
         self.runtime = engine.runtime
 
     def run(
         self, specialist_id: str, image: Image, roi: Box | None = None, tta: bool = False
     ) -> Result:
-        """As `Engine.run`."""
-        return self._engine.run(specialist_id, image, roi, self._patience, tta)
+        """Return the result of `Engine.run` within the deadline."""
+        return self._engine.run(specialist_id, image, roi, self._deadline, tta)
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
-        """As `Engine.screen`.
+        """Return the results of `Engine.screen`.
 
         Raises:
-            Unavailable: the patience ended before it began.
+            Unavailable: the deadline passed before it began.
         """
-        self._patience.check()
+        self._deadline.check()
         return self._engine.screen(specialist_id, images)
 
 
 def _seen(result: Result, entry: SpecialistEntry, place: Place, quality: Quality | None) -> Result:
-    """The result with what is known of the image."""
+    """Return the result with what is known of the image: novelty, exam distances and quality."""
     return result.model_copy(
         update={
             "novelty": place.novelty,
@@ -318,12 +331,12 @@ def _seen(result: Result, entry: SpecialistEntry, place: Place, quality: Quality
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """One batch of several."""
+    """Concatenate several parts into one batch."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _part(output: Output, index: int) -> Output:
-    """The output of one image of a batch, still a batch."""
+    """Return the output of one image of a batch, as a batch of one."""
     if isinstance(output, Tensor):
         return output[index : index + 1]
     first, second, third = (part[index : index + 1] for part in output)
@@ -331,7 +344,7 @@ def _part(output: Output, index: int) -> Output:
 
 
 def network_input(image: Image, box: Letterbox) -> tuple[Tensor, Tensor]:
-    """Pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
+    """Return pixels (1, 1, S, S) in [0, 1] and the field (1, 1, S, S) that they fill."""
     field = box_mask(box.field(), box.input_px)
     return _network_pixels(image, box, field), field
 
@@ -342,7 +355,7 @@ def _network_pixels(image: Image, box: Letterbox, field: Tensor) -> Tensor:
 
 
 def box_mask(corners: Box, side_px: int) -> Tensor:
-    """(1, 1, S, S) float32, 1 at network pixels whose centre lies in the box."""
+    """Return (1, 1, S, S) float32, 1 at network pixels whose centre lies in the box."""
     x_min, y_min, x_max, y_max = (max(math.ceil(corner - 0.5), 0) for corner in corners)
     mask = np.zeros((1, 1, side_px, side_px), np.float32)
     mask[:, :, y_min:y_max, x_min:x_max] = 1
@@ -365,7 +378,7 @@ def _check_roi(entry: SpecialistEntry, roi: Box | None, image: Image) -> None:
 
 
 def _region(entry: SpecialistEntry, roi: Box | None, encoded: Encoded) -> Tensor | None:
-    """(1, 1, S, S), 1 inside the region; all 0 without one; at least one pixel of the image with one."""
+    """Return (1, 1, S, S), 1 inside the region (at least one image pixel); all 0 without one."""
     if entry.roi is Roi.NONE:
         return None
     field, box = encoded.view.mirrored(encoded.field), encoded.box

@@ -1,21 +1,21 @@
-"""What can go wrong with a specialist, named for what is wrong.
+"""The error types of specialists.
 
 SpecialistError
-├── Declined      the specialist cannot answer for this image: say "not assessed", with the reason
-│   ├── Illegible   no specialist could read it: black, overexposed, a screenshot …
-│   └── Foreign     it is unlike what the specialist was trained on
-├── Rejected      the caller asked for something that is not there or does not fit
+├── Declined      the specialist cannot answer for this image: report "not assessed" with the reason
+│   ├── Illegible   no specialist can read it: black, overexposed, a screenshot …
+│   └── Foreign     it is unlike the images that the specialist was trained on
+├── Rejected      the caller requested something that does not exist or does not fit
 ├── Unavailable   the specialist cannot run now: not installed, or trained on another backbone
-│   ├── Overloaded  too many questions wait: ask again later
-│   ├── Overdue     the answer did not come in the time that was given for it
-│   └── Cancelled   the question was withdrawn
+│   ├── Overloaded  too many inference requests are waiting: try again later
+│   ├── Overdue     the deadline passed before the answer was ready
+│   └── Cancelled   the request was withdrawn
 ├── WeightsError  a weights file is missing, truncated or altered: the service must not start
-└── TrainingError the data or the configuration of a training cannot be used
+└── TrainingError the data or the configuration of a training run cannot be used
 """
 
 
 class SpecialistError(Exception):
-    """Any error of this package; the message is a sentence for a person."""
+    """Base class of this package's errors; the message is a sentence for a person."""
 
 
 class Declined(SpecialistError):
@@ -23,11 +23,11 @@ class Declined(SpecialistError):
 
 
 class Illegible(Declined):
-    """The picture cannot be read at all, whatever it shows."""
+    """The image cannot be read at all, whatever it shows."""
 
 
 class Foreign(Declined):
-    """The image is unlike all that the specialist was trained on."""
+    """The image is unlike all images that the specialist was trained on."""
 
 
 class Rejected(SpecialistError):
@@ -39,15 +39,15 @@ class Unavailable(SpecialistError):
 
 
 class Overloaded(Unavailable):
-    """Too many questions wait for the network."""
+    """Too many inference requests are waiting for the network."""
 
 
 class Overdue(Unavailable):
-    """The time that was given for the answer is over."""
+    """The deadline passed before the answer was ready."""
 
 
 class Cancelled(Unavailable):
-    """Whoever asked no longer wants the answer."""
+    """The caller no longer wants the answer."""
 
 
 class WeightsError(SpecialistError):
@@ -55,4 +55,4 @@ class WeightsError(SpecialistError):
 
 
 class TrainingError(SpecialistError):
-    """Data or configuration that cannot be trained on; the message names the row or the key."""
+    """Data or configuration unfit for training; the message names the row or the key."""

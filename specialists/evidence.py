@@ -1,11 +1,17 @@
-"""A result as the evidence that a report rests on: what formulas read, in use and in calibration alike."""
+"""Conversion of a specialist's result into the evidence that a report rests on.
+
+The report's formulas read this evidence, both in service and during calibration.
+"""
 
 from reports.model import BoxEvidence, Evidence, MaskEvidence, PointsEvidence, ScoresEvidence
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
 
 def evidence_of_result(result: Result | None, *, step: int, first: int) -> list[Evidence]:
-    """A box, a mask per component, points or scores, from `e{first}` on; none where nothing was shown."""
+    """Return a box, one mask per component, points or scores, numbered from `e{first}` on.
+
+    The list is empty where the specialist found nothing.
+    """
     name = f"e{first}"
     match result:
         case DetectResult(box=box, score=score, specialist=specialist) if box is not None:

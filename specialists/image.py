@@ -1,4 +1,4 @@
-"""The analysed frame: grey pixels and what is known of their size, as every specialist reads it."""
+"""The analysed frame as every specialist reads it: grey pixels and what is known of their size."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from reports.model import ImageInfo, PixelAspect
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Image:
-    """`pixels` is (H, W) uint8 after EXIF orientation; `key` names its content for the feature cache."""
+    """One grey image; `pixels` is (H, W) uint8 after EXIF orientation is applied."""
 
     pixels: npt.NDArray[np.uint8]
     key: str
-    """SHA-256 of shape and pixels."""
+    """SHA-256 of shape and pixels, in hexadecimal; identifies the content in the feature cache."""
     info: ImageInfo
 
 
 def pixel_key(pixels: npt.NDArray[np.uint8]) -> str:
-    """The SHA-256 of an image's shape and pixels, in hexadecimal."""
+    """Return the SHA-256 of an image's shape and pixels, in hexadecimal."""
     digest = hashlib.sha256("x".join(str(side) for side in pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
 def image_of(pixels: npt.NDArray[np.uint8]) -> Image:
-    """An image of which only the pixels are known."""
+    """Return an image of which only the pixels are known."""
     height_px, width_px = pixels.shape
     key = pixel_key(pixels)
     info = ImageInfo(

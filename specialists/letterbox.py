@@ -1,4 +1,7 @@
-"""The only place that resizes: an image into the network's square, geometry kept, and the exact way back."""
+"""The only place that resizes images: into the network's square and exactly back.
+
+The geometry is kept: both axes have the same scale.
+"""
 
 from dataclasses import dataclass
 
@@ -19,15 +22,15 @@ class Letterbox:
     input_px: int
 
     def to_network(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """(..., 2) points (x, y) in network pixels of points in image pixels."""
+        """Convert (..., 2) points (x, y) from image pixels to network pixels."""
         return np.add(points * self.scale, [self.offset_x, self.offset_y])
 
     def to_image(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """(..., 2) points (x, y) in image pixels of points in network pixels."""
+        """Convert (..., 2) points (x, y) from network pixels to image pixels."""
         return np.subtract(points, [self.offset_x, self.offset_y]) / self.scale
 
     def field(self) -> tuple[float, float, float, float]:
-        """The box of network pixels that the image covers."""
+        """Return x_min, y_min, x_max, y_max of the image in network pixels."""
         return (
             self.offset_x,
             self.offset_y,
@@ -37,9 +40,10 @@ class Letterbox:
 
 
 def letterbox(height_px: int, width_px: int, input_px: int, zoom: float = 1.0) -> Letterbox:
-    """The letterbox of an image of that size; its longer side fills the square.
+    """Return the letterbox of an image of that size; its longer side fills the square.
 
-    With a zoom below 1 it fills that share of it, to whole network pixels, the same on both sides.
+    With a zoom below 1 the longer side fills that share of the square, rounded to whole network
+    pixels, with the same border on both sides.
     """
     border_px = round(input_px * (1 - zoom) / 2)
     scale = (input_px - 2 * border_px) / max(height_px, width_px)
@@ -56,10 +60,10 @@ def letterbox(height_px: int, width_px: int, input_px: int, zoom: float = 1.0) -
 def resize(
     pixels: npt.NDArray[np.uint8], box: Letterbox, *, nearest: bool = False
 ) -> npt.NDArray[np.uint8]:
-    """(input_px, input_px) uint8: the image resampled into its letterbox, black around it.
+    """Resample the image into its letterbox: (input_px, input_px) uint8, black around the image.
 
-    Each network pixel is sampled at its own centre, so fractional offsets and sizes are exact;
-    shrinking averages over the area that a network pixel covers.
+    Each network pixel is sampled at its own centre, so fractional offsets and sizes are exact.
+    Shrinking averages over the area that a network pixel covers.
     """
     if not nearest and box.scale < 1:
         long_px = round(box.scale * max(box.height_px, box.width_px))
@@ -78,9 +82,9 @@ def resize(
 
 
 def _shrunk(pixels: npt.NDArray[np.uint8], box: Letterbox, long_px: int) -> npt.NDArray[np.uint8]:
-    """The shrunk image in a square of `long_px`.
+    """Return the shrunk image in a square of side `long_px`.
 
-    Its long side is shrunk first, or a square canvas of its length would fill the memory.
+    The long side is shrunk first, because a square canvas of the full length could fill the memory.
     """
     tall = box.height_px >= box.width_px
     along, across = (_rows, _columns) if tall else (_columns, _rows)
@@ -96,7 +100,7 @@ def _shrunk(pixels: npt.NDArray[np.uint8], box: Letterbox, long_px: int) -> npt.
 def _columns(
     pixels: npt.NDArray[np.uint8], count: int, span: tuple[float, float]
 ) -> npt.NDArray[np.uint8]:
-    """(H, count) pixels of the columns of (H, W) between two places."""
+    """Resample the columns of (H, W) pixels between the two positions of `span` to (H, count)."""
     height = len(pixels)
     box = (span[0], 0, span[1], height)
     image = PILImage.fromarray(pixels)
@@ -106,10 +110,10 @@ def _columns(
 def _rows(
     pixels: npt.NDArray[np.uint8], count: int, span: tuple[float, float]
 ) -> npt.NDArray[np.uint8]:
-    """(count, W) pixels of the rows of (H, W) between two places.
+    """Resample the rows of (H, W) pixels between the two positions of `span` to (count, W).
 
-    Pillow averages the four bytes of a CMYK pixel in one go, each by itself: of four columns at a time it makes the same
-    rows as of one, sooner.
+    Pillow averages the four bytes of a CMYK pixel at once, each byte separately. Taking four
+    columns as one CMYK pixel gives the same rows as one column at a time, but faster.
     """
     height, width = pixels.shape
     wide = np.pad(pixels, ((0, 0), (0, -width % 4))) if width % 4 else pixels

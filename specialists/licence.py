@@ -1,4 +1,4 @@
-"""What the licences of their training data let weights be used for: research only, or more."""
+"""What the licences of training data allow weights to be used for: research only, or more."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,10 @@ _FREE = re.compile(
     r"CC0( 1\.0)?|CC BY(-SA)? \d\.\d|Apache-2\.0|MIT|BSD-[23]-Clause|PDDL 1\.0"
     r"|use, copying and distribution with citation and notice"
 )
-"""Terms known to allow more than research; a licence that says anything else besides is not known to."""
+"""Terms known to allow more than research; a licence with any further text is not known to."""
 
 _ASIDE = re.compile(r"\([^()]*\)")
-"""What a licence is of, in brackets."""
+"""A remark in brackets that says which part of the data a licence covers."""
 
 
 class Doubt(StrEnum):
@@ -27,10 +27,11 @@ class Doubt(StrEnum):
 def research_only(
     entries: Iterable[ModelEntry | SpecialistEntry], manifest: Manifest
 ) -> str | None:
-    """Return why the weights of those may be used for research only, as a clause; None where they may be for more.
+    """Return why the weights of those entries are for research only, as a clause.
 
-    A specialist cannot be separated from its backbone, so that the backbone's data binds it too. What
-    is not known to be free binds: licences read second-hand, and data that nobody names.
+    The result is None where they may be used for more. A specialist cannot be separated from its
+    backbone, so the licences of the backbone's data apply to it too. Whatever is not known to be
+    free restricts the use: licences that were not read at the source, and data that is not named.
     """
     bound: list[str] = []
     doubts: dict[str, Doubt] = {}
@@ -47,20 +48,26 @@ def research_only(
     named = {doubt: [name for name in doubts if doubts[name] is doubt] for doubt in Doubt}
     why = [f"{doubt} ({', '.join(names)})" for doubt, names in named.items() if names]
     return (
-        f"the weights of {_joined(bound, 'and')} may be used for research only, since the licence of what they or "
-        f"their backbone learnt from {_joined(why, 'or')}"
+        f"the weights of {_joined(bound, 'and')} may be used for research only, "
+        f"since the licence of what they or their backbone learnt from {_joined(why, 'or')}"
     )
 
 
 def research_only_of(entry: SpecialistEntry, manifest: Manifest) -> str | None:
-    """The same of its backbone and, where it is installed, of its own weights."""
+    """Return the same clause for one specialist.
+
+    It covers the backbone and, where the specialist is installed, its own weights.
+    """
     backbone = manifest.models.get(entry.model)
     used = [item for item in (backbone, entry if entry.installed else None) if item is not None]
     return research_only(used, manifest)
 
 
 def _doubts(learner: str, sources: Sequence[DataSource]) -> dict[str, Doubt]:
-    """What binds the weights of that id, by the name of the data; by the id where no data is named."""
+    """Return what restricts the weights of `learner`, by the name of the data set.
+
+    Where no data is named, the key is the id of the learner.
+    """
     if not sources:
         return {learner: Doubt.UNNAMED}
     found = {source.name: _doubt(source) for source in sources}

@@ -1,25 +1,29 @@
-"""The engine from the manifest: every weights file whole, unaltered and on the backbone it was trained on."""
+"""Loading of the engine from the manifest.
 
+Every weights file must be complete, unaltered and made for the backbone that it is used with.
+"""
+
+from specialists.admission.novelty import Novelty, novelty_from
 from specialists.checkpoints import load_module, read_tensors
 from specialists.decode import check_decodable
 from specialists.engine import Engine
 from specialists.errors import WeightsError
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet, build_backbone
-from specialists.novelty import Novelty, novelty_from
-from specialists.runtime import Networks, RuntimeOptions, choose_runner
+from specialists.runtime.runner import Networks, RuntimeOptions
+from specialists.runtime.select import choose_runner
 
 PLAIN = RuntimeOptions()
-"""fp32 torch: what training, prediction files and tests compare with."""
+"""Torch in fp32: the reference for training, prediction files and tests."""
 
 
 def load_engine(manifest: Manifest, device: str, options: RuntimeOptions = PLAIN) -> Engine:
-    """An engine with every installed specialist of the manifest.
+    """Load an engine with every installed specialist of the manifest.
 
     Args:
-        manifest: of the specialists.
-        device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
-        options: what runs the networks there.
+        manifest: lists the specialists and their backbones.
+        device: `cpu`, `cuda`, or `auto` for CUDA where it is available.
+        options: which runtime executes the networks on that device, and how.
 
     Raises:
         WeightsError: a weights file is missing, truncated, altered, or belongs to another backbone.
@@ -44,7 +48,7 @@ def load_engine(manifest: Manifest, device: str, options: RuntimeOptions = PLAIN
 
 
 def load_backbone(entry: ModelEntry) -> Frozen:
-    """The frozen backbone of that entry.
+    """Load the frozen backbone of that entry.
 
     Raises:
         WeightsError: its weights are not named, missing, truncated or altered.
@@ -58,7 +62,7 @@ def load_backbone(entry: ModelEntry) -> Frozen:
 
 
 def load_novelty(entry: ModelEntry) -> Novelty | None:
-    """The novelty statistics of that backbone; null where it has none.
+    """Load the novelty statistics of that backbone; None where it has none.
 
     Raises:
         WeightsError: they are missing, truncated or altered, or the manifest states no limit.
@@ -72,14 +76,15 @@ def load_novelty(entry: ModelEntry) -> Novelty | None:
 
 
 def load_specialist(entry: SpecialistEntry, model: ModelEntry, backbone: Frozen) -> SpecialistNet:
-    """The decoder and head of that entry, in evaluation mode.
+    """Load the decoder and head of that entry, in evaluation mode.
 
     Raises:
-        WeightsError: they are missing, truncated, altered, or trained on another backbone.
+        WeightsError: they are missing, truncated, altered, or were trained on another backbone.
     """
     if entry.backbone_sha256 != model.sha256:
         raise WeightsError(
-            f"The specialist {entry.id} was trained on another backbone than {model.id}: train it again."
+            f"The specialist {entry.id} was trained on another backbone than {model.id}: "
+            "train it again."
         )
     check_decodable(entry)
     path = entry.directory / str(entry.weights)

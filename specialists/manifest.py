@@ -1,4 +1,4 @@
-"""The registry of models and specialists, read from TOML: the shipped manifest, then the user's beside it."""
+"""The registry of models and specialists, from TOML: the shipped manifest, then the user's own."""
 
 import tomllib
 from collections.abc import Collection, Mapping
@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from reports.interval import LEVEL, Form
+from reports.measure.intervals import LEVEL, Form
 from reports.model import ExamCode
 from specialists.errors import Rejected, WeightsError
 
@@ -16,7 +16,7 @@ PACKAGE_DIR = Path(__file__).parent
 PACKAGE_MANIFEST = PACKAGE_DIR / "manifest.toml"
 PACKAGE_WEIGHTS = PACKAGE_DIR / "weights"
 CHALLENGE = "fmc_"
-"""How the ids of FMC-UIA's own tasks begin."""
+"""Prefix of the ids of the FMC-UIA challenge's own tasks."""
 
 
 class _Entry(BaseModel):
@@ -24,7 +24,7 @@ class _Entry(BaseModel):
 
 
 class Kind(StrEnum):
-    """What a specialist answers with."""
+    """The type of a specialist's answer."""
 
     DETECT = "detect"
     SEGMENT = "segment"
@@ -51,7 +51,7 @@ class GeometryPolicy(_Entry):
 
 
 class Threshold(_Entry):
-    """A decision threshold and the data and rule it came from."""
+    """A decision threshold, with the data and the rule that it comes from."""
 
     value: float
     source: str
@@ -69,26 +69,31 @@ class Metric(_Entry):
 
 
 class Transfer(_Entry):
-    """A figure on a source that decoder and head were trained without, with its 95 % interval over groups."""
+    """A figure on a source that decoder and head were trained without.
+
+    `low` and `high` are its 95 % interval over groups.
+    """
 
     left_out: str
-    """The column and its value, `dataset=busi`."""
+    """The column and its value, as in `dataset=busi`."""
     name: str
     value: float
     low: float | None = None
     high: float | None = None
     n: int
     backbone_saw: bool = True
-    """Whether Stage I has seen the source; else backbone and head were both trained without it."""
+    """Whether Stage I was trained with the source; if not, neither backbone nor head was."""
     note: str | None = None
-    """What the other sources could not teach, a clause."""
+    """What could not be learned from the other sources, as a clause."""
 
 
 class MeasuredInterval(_Entry):
-    """The conformal interval of a measurement of the report that rests on the specialist, or why it has none.
+    """The conformal interval of a report's measurement that rests on the specialist.
 
-    `low` and `high` are added to the value, as shares of it where the form is relative. `coverage` is the share
-    of held-out references inside, over folds of whole groups, with its 95 % interval.
+    `low` and `high` are added to the value, as shares of it where the form is relative. `coverage`
+    is the share of held-out references inside the interval, over folds of whole groups;
+    `coverage_low` and `coverage_high` are its 95 % interval. An entry without `low` and `high`
+    gives the reason why there is no interval.
     """
 
     measurement: str
@@ -106,7 +111,7 @@ class MeasuredInterval(_Entry):
     """Images with a reference on whose prediction nothing could be measured."""
     source: str
     reason: str | None = None
-    """Why there is none, a clause."""
+    """Why there is no interval, as a clause."""
     calibrated_with: dict[str, str] = {}
     """SHA-256 of the other specialists that its calibration ran, by id."""
 
@@ -132,7 +137,7 @@ class DataSource(_Entry):
 
 
 class ModelEntry(_Entry):
-    """A frozen backbone; `config` holds the family's own sizes."""
+    """A frozen backbone; `config` holds the sizes that its family needs."""
 
     id: str
     family: str
@@ -146,16 +151,16 @@ class ModelEntry(_Entry):
     """Stage I's decoders by kind, from which Stage II starts."""
     decoders_sha256: str | None = None
     novelty: str | None = None
-    """Feature statistics of the training images, by which foreign images are told."""
+    """Feature statistics of the training images, by which foreign images are recognised."""
     novelty_sha256: str | None = None
     gate_exams: tuple[ExamCode, ...] = ()
     """Exams that the statistics tell apart, in the order of their distances."""
     thresholds: dict[str, Threshold] = {}
     metrics: tuple[Metric, ...] = ()
     training_data: tuple[DataSource, ...] = Field(default=(), exclude=True)
-    """All that the specialists of its manifest learnt from, with and without weights: it was trained on all of it."""
+    """Data of all its manifest's specialists, with and without weights: it learned from all."""
     without: tuple[str, ...] = ()
-    """Sources that Stage I was trained without, `dataset=busi`."""
+    """Sources that Stage I was trained without, as in `dataset=busi`."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -168,7 +173,7 @@ class LineEnds(_Entry):
 
 
 class SpecialistEntry(_Entry):
-    """One tool of the closed set; without `weights` it is listed as not installed and never legal."""
+    """One tool of the closed set; without `weights` it is listed as not installed, never chosen."""
 
     id: str
     kind: Kind
@@ -178,39 +183,48 @@ class SpecialistEntry(_Entry):
     exams: tuple[ExamCode, ...]
     task_id: str
     labels: tuple[str, ...]
-    """Class names in order (background first for segmentation); the one structure of a detector."""
+    """Class names in order, background first for segmentation; the one structure of a detector."""
     landmarks: tuple[str, ...] = ()
     line_ends: tuple[LineEnds, ...] = ()
     units: str
     requires: tuple[str, ...] = ()
     provides: tuple[str, ...]
-    """State slots, `box:lesion`, `mask:lesion`, `points:aop`, `scores:exam`."""
+    """State slots: `box:lesion`, `mask:lesion`, `points:aop`, `scores:exam`."""
     features: tuple[str, ...]
     """Backbone levels that the head reads."""
     roi: Roi
     roi_slot: str | None = None
-    """The slot that its region comes from; its detector's labels are the regions of training."""
+    """The slot that its region of interest comes from.
+
+    In training, the labels of the detector that fills the slot are the regions.
+    """
     geometry: GeometryPolicy
     absence_known: bool = False
     holds_without: str | None = None
-    """The column of its CSV that its classes follow: it ships only if it holds with values of it left out."""
+    """A column of its CSV whose values its classes follow.
+
+    The specialist ships only if it still works on values of that column that training left out.
+    """
     rows: dict[str, float] = {}
-    """Rows of its CSV whose columns hold other numbers neither train nor judge it."""
+    """Numbers that rows of its CSV must have, by column.
+
+    Rows with other numbers are used neither for training nor for evaluation.
+    """
     temperature: float | None = None
     thresholds: dict[str, Threshold] = {}
     training_data: tuple[DataSource, ...] = ()
     metrics: tuple[Metric, ...] = ()
     transfer: tuple[Transfer, ...] = ()
-    """Figures on sources left out in training; of heads trained for this, not of these weights."""
+    """Figures on sources left out of training, of heads trained for this, not of these weights."""
     intervals: tuple[MeasuredInterval, ...] = ()
     not_installed: str | None = None
     """Why there are no weights."""
     stands_in: str | None = None
-    """Of a challenge's task: our specialist that answers the same question while it has no weights."""
+    """For a challenge task without weights: our specialist that answers the same question."""
     weights: str | None = None
     sha256: str | None = None
     bf16_sha256: str | None = None
-    """The weights for which `ustri precision --heads` showed that bf16 in decoder and head loses nothing."""
+    """SHA-256 of weights for which `ustri precision --heads` showed no loss in bf16."""
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
     @model_validator(mode="after")
@@ -233,12 +247,12 @@ class SpecialistEntry(_Entry):
 
     @property
     def installed(self) -> bool:
-        """Whether weights are named; that they are whole is checked at the start."""
+        """Whether weights are named; their integrity is checked when the service starts."""
         return self.weights is not None
 
     @property
     def bf16(self) -> bool:
-        """Whether decoder and head may run in bf16: it was shown, for these very weights."""
+        """Whether decoder and head may run in bf16, as was shown for these very weights."""
         return self.sha256 is not None and self.bf16_sha256 == self.sha256
 
 
@@ -249,7 +263,7 @@ class Manifest(_Entry):
     specialists: dict[str, SpecialistEntry]
 
     def specialist(self, specialist_id: str) -> SpecialistEntry:
-        """The entry of that id.
+        """Return the entry of that id.
 
         Raises:
             Rejected: no specialist has that id.
@@ -262,27 +276,30 @@ class Manifest(_Entry):
             ) from None
 
     def only(self, ids: Collection[str]) -> Self:
-        """The manifest with those specialists alone."""
+        """Return the manifest with those specialists alone."""
         kept = {name: entry for name, entry in self.specialists.items() if name in ids}
         return self.model_copy(update={"specialists": kept})
 
     def provider(self, slot: str) -> SpecialistEntry | None:
-        """The first specialist that fills that slot; null where none does."""
+        """Return the first specialist that fills that slot; None where none does."""
         return next((e for e in self.specialists.values() if slot in e.provides), None)
 
     def stand_in(self, entry: SpecialistEntry) -> SpecialistEntry | None:
-        """The specialist that answers for an entry without weights; null where none is named."""
+        """Return the specialist that answers for an entry without weights.
+
+        The result is None where the entry has weights or names no stand-in.
+        """
         if entry.installed or entry.stands_in is None:
             return None
         return self.specialists.get(entry.stands_in)
 
     def installed(self) -> tuple[SpecialistEntry, ...]:
-        """The specialists that have weights."""
+        """Return the specialists that have weights."""
         return tuple(entry for entry in self.specialists.values() if entry.installed)
 
 
 def read_manifest(user_dir: Path | None = None) -> Manifest:
-    """The shipped manifest, overlaid by `user_dir/manifest.toml` where that exists.
+    """Read the shipped manifest, overlaid by `user_dir/manifest.toml` where that exists.
 
     Raises:
         WeightsError: a manifest is not readable or not valid; the message names the file, or the
@@ -301,11 +318,11 @@ def read_manifest(user_dir: Path | None = None) -> Manifest:
 
 
 def _check_stand_in(entry: SpecialistEntry, listed: Mapping[str, SpecialistEntry]) -> None:
-    """Return if the specialist that stands in for the entry, where one is named, can.
+    """Check that the specialist named as stand-in for the entry, if any, is suitable.
 
     Raises:
-        WeightsError: the entry is no task of the challenge, or the other is not listed, is one
-            itself, or answers with another kind or another number of classes or points.
+        WeightsError: the entry is no task of the challenge, or the other is not listed, is such a
+            task itself, or answers with another kind or another number of classes or points.
     """
     if entry.stands_in is None:
         return
@@ -323,7 +340,10 @@ def _check_stand_in(entry: SpecialistEntry, listed: Mapping[str, SpecialistEntry
 
 
 def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:
-    """A shipped entry, no longer installed where the user's own backbone took the place of its one."""
+    """Mark a shipped entry as not installed where the user's backbone replaces its own.
+
+    All other entries are returned as they are.
+    """
     model = models.get(entry.model)
     if model is None or not entry.installed or entry.backbone_sha256 == model.sha256:
         return entry
@@ -334,7 +354,10 @@ def _without(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> Specia
 
 
 def _outlived(entry: SpecialistEntry, models: Mapping[str, ModelEntry]) -> SpecialistEntry:
-    """A user's entry, no longer installed where another shipped backbone took the place of its one."""
+    """Mark a user's entry as not installed where another shipped backbone replaces its own.
+
+    All other entries are returned as they are.
+    """
     model = models.get(entry.model)
     stated = entry.backbone_sha256
     if model is None or model.directory != PACKAGE_WEIGHTS or stated in (None, model.sha256):
@@ -366,6 +389,6 @@ def _read_file(
 
 
 def _learnt_from(model: str | None, specialists: list[SpecialistEntry]) -> tuple[DataSource, ...]:
-    """Every data set of the specialists of that backbone, once."""
+    """Return every data set of the specialists of that backbone, each once."""
     sources = (source for e in specialists if e.model == model for source in e.training_data)
     return tuple(dict.fromkeys(sources))

@@ -1,4 +1,4 @@
-"""Networks from manifest entries: a backbone by family, and a specialist's decoder and head on it."""
+"""Networks from manifest entries: a backbone by family, a specialist's decoder and head on it."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -22,11 +22,13 @@ def build_backbone(entry: ModelEntry, *, scaled: bool = False) -> TransUNet:
     """Return a backbone of the entry's family and sizes, with random weights.
 
     Args:
-        entry: family and sizes.
-        scaled: whether norms of an ImageNet trunk keep their scale apart from the weights, as they are trained.
+        entry: manifest entry that names the family and the sizes.
+        scaled: whether the norms of an ImageNet trunk keep their scale separate from the weights,
+            as they do during training.
 
     Raises:
-        WeightsError: the manifest entry names an unknown family or encoder, or lacks a size of its own.
+        WeightsError: the manifest entry names an unknown family or encoder, or lacks one of the
+            sizes.
     """
     if entry.family != "transunet":
         raise WeightsError(
@@ -65,17 +67,17 @@ def _require(entry: ModelEntry, name: str, kind: type) -> None:
 
 
 def level_widths(entry: ModelEntry) -> Mapping[str, int]:
-    """Return the channels of each level of that entry's backbone, finest first.
+    """Return the number of channels of each level of that entry's backbone, finest first.
 
     Raises:
-        WeightsError: as `build_backbone`.
+        WeightsError: as in `build_backbone`.
     """
     with torch.device("meta"):
         return build_backbone(entry).widths
 
 
 def build_neck(entry: SpecialistEntry, model: ModelEntry, widths: Mapping[str, int]) -> Cascade:
-    """The decoder that the entry's levels ask for."""
+    """Build the decoder for the levels that the entry lists in `features`."""
     decoder = cast("list[int]", model.config["decoder_widths"])[: len(entry.features) - 1]
     return Cascade(widths, entry.features, decoder, roi=entry.roi is not Roi.NONE)
 
@@ -83,7 +85,7 @@ def build_neck(entry: SpecialistEntry, model: ModelEntry, widths: Mapping[str, i
 def build_head(
     entry: SpecialistEntry, widths: Mapping[str, int], neck: Cascade | None
 ) -> SegmentHead | DetectHead | RegressHead | ClassifyHead:
-    """The head of the entry's kind, on `neck` where the kind is dense."""
+    """Build the head for the entry's kind, on `neck` where the kind needs a decoder."""
     if entry.kind is Kind.CLASSIFY:
         return ClassifyHead(widths, entry.features, len(entry.labels))
     if neck is None:
@@ -96,7 +98,7 @@ def build_head(
 
 
 def line_ends(entry: SpecialistEntry) -> list[Ends]:
-    """The lines among the entry's landmarks, by index."""
+    """Return the lines among the entry's landmarks, by landmark index."""
     place = {name: index for index, name in enumerate(entry.landmarks)}
     return [
         Ends(first=place[line.first], second=place[line.second], axis="xy".index(line.along))
@@ -108,7 +110,7 @@ Output = Tensor | tuple[Tensor, Tensor, Tensor]
 
 
 class SpecialistNet(nn.Module):
-    """Decoder and head of one specialist; reads the frozen backbone's features."""
+    """Decoder and head of one specialist, which read the features of the frozen backbone."""
 
     def __init__(
         self, entry: SpecialistEntry, model: ModelEntry, widths: Mapping[str, int]
@@ -119,7 +121,7 @@ class SpecialistNet(nn.Module):
         self.head = build_head(entry, widths, self.neck)
 
     def forward(self, features: Features, field: Tensor, roi: Tensor | None) -> Output:
-        """The head's raw output.
+        """Return the head's raw output.
 
         Args:
             features: backbone levels.
@@ -138,7 +140,7 @@ def _region_or_field(roi: Tensor, field: Tensor) -> Tensor:
 
 
 class Frozen(nn.Module):
-    """A backbone whose weights and batch statistics nothing changes, `.train()` included."""
+    """A backbone whose weights and batch statistics never change, not even through `.train()`."""
 
     def __init__(self, backbone: TransUNet) -> None:
         super().__init__()
@@ -146,10 +148,10 @@ class Frozen(nn.Module):
         self.widths, self.strides = backbone.widths, backbone.strides
 
     def train(self, mode: bool = True) -> "Frozen":
-        """Itself, still in evaluation mode."""
+        """Return the module itself, still in evaluation mode."""
         super().train(False)
         return self
 
     def forward(self, x: Tensor) -> Features:
-        """Feature maps by level, without gradients."""
+        """Compute the feature maps by level; the weights receive no gradients."""
         return cast(Features, self.backbone(x))

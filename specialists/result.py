@@ -1,4 +1,7 @@
-"""What a specialist answers, in the analysed frame's pixels; pure data, kept in the store row by row."""
+"""What a specialist answers, in pixels of the analysed frame.
+
+The classes hold pure data, which is stored row by row.
+"""
 
 from typing import Annotated, Literal
 
@@ -14,17 +17,18 @@ class _Result(BaseModel):
     sha256: str
     """SHA-256 of the specialist's weights file."""
     novelty: float | None = None
-    """Distance of the image from the training images; null where the model has no statistics."""
+    """Distance of the image from the training images; None where the model has no statistics."""
     exam_distances: dict[str, float] | None = None
-    """Distance of the image from each exam of the specialist; null without a gate."""
+    """Distance of the image from each exam of the specialist; None without an exam gate."""
     quality: tuple[str, ...] | None = None
-    """What is wrong with the picture, a sentence each; null where the model states no limits of it."""
+    """What is wrong with the image, a sentence each; None where the model states no limits."""
 
 
 class DetectResult(_Result):
     """A presence score and, when it passes the threshold, one box.
 
-    `absence_known` says whether training had negatives: without them a missing box is "not assessed".
+    `absence_known` says whether the training data had negatives; without them a missing box is
+    reported as "not assessed".
     """
 
     kind: Literal["detect"] = "detect"
@@ -46,7 +50,7 @@ class Component(BaseModel):
 
 
 class SegmentResult(_Result):
-    """Components per foreground label, largest first; no component of a label means none was seen."""
+    """Components of all foreground labels, largest first; a label without any was not seen."""
 
     kind: Literal["segment"] = "segment"
     labels: tuple[str, ...]
@@ -54,7 +58,10 @@ class SegmentResult(_Result):
 
 
 class ClassifyResult(_Result):
-    """Calibrated probabilities in the manifest's class order; `label_set` holds every class not ruled out."""
+    """Calibrated probabilities in the manifest's class order.
+
+    `label_set` holds every class that is not ruled out.
+    """
 
     kind: Literal["classify"] = "classify"
     scores: dict[str, Score]
@@ -62,7 +69,10 @@ class ClassifyResult(_Result):
 
 
 class RegressResult(_Result):
-    """Landmarks in the manifest's order; a flat heatmap leaves its landmark out and names it in `missing`."""
+    """Landmarks in the manifest's order.
+
+    A landmark whose heatmap is flat is left out and named in `missing`.
+    """
 
     kind: Literal["regress"] = "regress"
     points: tuple[NamedPoint, ...]

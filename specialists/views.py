@@ -1,8 +1,9 @@
 """Views of one image for test-time augmentation, the way back from each, and their mean.
 
-A view is the image mirrored or made smaller in the network's square, as its task's geometry allows.
-Outputs are moved back into the square of the plain view before they are averaged: probabilities of
-pixels and classes, heatmaps, corners of boxes. So the mean is decoded as one output is.
+A view is the image mirrored or made smaller in the network's square, as the geometry policy of the
+task allows. Outputs are moved back into the square of the plain view before they are averaged:
+probabilities of pixels and classes, heatmaps, corners of boxes. The mean can therefore be decoded
+like a single output.
 """
 
 import math
@@ -19,27 +20,27 @@ from specialists.manifest import GeometryPolicy, Kind, SpecialistEntry
 from specialists.model import Output
 
 ZOOMS = (1.0, 0.9)
-"""The scales of an image's views. Smaller ones only: a larger one would cut off what it shows."""
+"""Scales of an image's views. None is above 1, because that would cut off part of the image."""
 
 LEAST_SHARE = 1e-12
-"""A smaller probability has no logarithm that can be told from that of none."""
+"""Smallest probability that is told apart from 0; it keeps logarithms and ratios finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The image as the network sees it: first scaled about the middle of its square, then mirrored."""
+    """The image as the network sees it: scaled about the centre of its square, then mirrored."""
 
     hflip: bool = False
     vflip: bool = False
     zoom: float = 1.0
 
     def mirrored(self, maps: Tensor) -> Tensor:
-        """(..., H, W) maps mirrored as the view is; twice is not at all."""
+        """Mirror (..., H, W) maps as the view is mirrored; doing it twice restores them."""
         axes = [axis for axis, flip in ((-1, self.hflip), (-2, self.vflip)) if flip]
         return maps.flip(axes) if axes else maps
 
     def mirrored_points(self, points: Tensor) -> Tensor:
-        """(..., 2) points (x, y) in [0, 1] mirrored as the view is."""
+        """Mirror (..., 2) points (x, y) in [0, 1] as the view is mirrored."""
         flips = torch.tensor([self.hflip, self.vflip])
         return torch.where(flips, 1 - points, points)
 
@@ -48,7 +49,10 @@ PLAIN = View()
 
 
 def views_of(policy: GeometryPolicy) -> tuple[View, ...]:
-    """The views of an image that keep a task's answer true, always in one order; the plain one first."""
+    """Return the views of an image under which the task's labels stay true, the plain view first.
+
+    Their order is always the same.
+    """
     flips = [
         (hflip, vflip)
         for vflip in ((False, True) if policy.vflip else (False,))
@@ -60,12 +64,14 @@ def views_of(policy: GeometryPolicy) -> tuple[View, ...]:
 def merged(
     entry: SpecialistEntry, outputs: Sequence[Output], views: Sequence[View], box: Letterbox
 ) -> Output:
-    """The mean of a specialist's outputs for views of one image (batch of one), in the plain view's square.
+    """Average a specialist's outputs for several views of one image (batch of one).
+
+    The result is in the plain view's square.
 
     Args:
-        entry: of the specialist.
-        outputs: one for each view.
-        views: those that were seen.
+        entry: the specialist's manifest entry.
+        outputs: one per view.
+        views: the views that the network saw.
         box: the plain view's letterbox.
     """
     ways = [_Way(view, box) for view in views]
@@ -93,13 +99,13 @@ class _Way:
         self._field = [corner / box.input_px for corner in seen.field()]
 
     def back(self, maps: Tensor, mode: str = "bilinear", *, inside: bool = False) -> Tensor:
-        """(1, C, H, W) maps over the plain view's square.
+        """Resample (1, C, H, W) maps over the view's square to the plain view's square.
 
         Args:
-            maps: (1, C, H, W) over the view's.
-            mode: how values between pixels are made, as torch names it.
-            inside: whether only pixels of the image are read: at its edge its own nearest one, not what
-                the network said of the black beside it.
+            maps: (1, C, H, W) over the view's square.
+            mode: torch's name of the interpolation.
+            inside: whether only pixels of the image are read: at its edge the nearest pixel of the
+                image is used, not the network's output for the black border.
         """
         upright = self.view.mirrored(maps)
         if self.ratio == 1:
@@ -110,11 +116,11 @@ class _Way:
         return F.grid_sample(upright, grid[None], mode, "border", align_corners=False)
 
     def points(self, points: Tensor) -> Tensor:
-        """(..., 2) points (x, y) in [0, 1] of the plain view's square."""
+        """Convert (..., 2) points (x, y) in [0, 1] to the plain view's square."""
         return (self.view.mirrored_points(points) - 0.5) / self.ratio + 0.5
 
     def _places(self, size: int, axis: int, inside: bool) -> Tensor:
-        """(size,) where each pixel of the plain view lies in this one, in [-1, 1]."""
+        """Return (size,) positions of the plain view's pixels in this view, in [-1, 1]."""
         seen = (torch.arange(size) + 0.5 - size / 2) * self.ratio + size / 2
         if inside:
             low, high = self._field[axis] * size, self._field[axis + 2] * size
@@ -123,7 +129,7 @@ class _Way:
 
 
 def _classes(entry: SpecialistEntry, logits: Sequence[Tensor]) -> Tensor:
-    """(1, classes) logits whose calibrated scores are the mean of those of the views."""
+    """Return (1, classes) logits whose calibrated scores are the mean of the views' scores."""
     shares = [torch.from_numpy(probabilities(entry, one)) for one in logits]
     return _log(_mean(shares))[None] * _temperature(entry)
 
@@ -131,7 +137,7 @@ def _classes(entry: SpecialistEntry, logits: Sequence[Tensor]) -> Tensor:
 def _boxes(
     entry: SpecialistEntry, outputs: Sequence[Output], ways: Sequence[_Way]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean of the corners, of the presence scores, and of where the attention lay."""
+    """Average the box corners, the presence scores and the attention maps."""
     corners, scores, attention = [], [], []
     temperature = _temperature(entry)
     for way, output in zip(ways, outputs, strict=True):
@@ -148,17 +154,21 @@ def _boxes(
 
 
 def _heatmaps(way: _Way, heatmaps: Tensor) -> Tensor:
-    """(1, L, H, W) heatmaps over the plain view's square, whose peaks are as wide as one expects of it."""
+    """Resample (1, L, H, W) heatmaps to the plain view's square.
+
+    The peaks keep the width that is expected in the plain view.
+    """
     if way.ratio == 1:
         return way.back(heatmaps)
     moved = way.back(heatmaps, "bicubic").clamp_min(0)
     peaks = moved.amax((2, 3), keepdim=True).clamp_min(LEAST_SHARE)
-    # moving back widened a Gaussian by 1 / ratio; this power is as wide as before and as high
+    # Moving back widened each Gaussian by 1 / ratio; this power restores its width and keeps its
+    # height.
     return peaks * (moved / peaks) ** (1 / way.ratio**2)
 
 
 def _temperature(entry: SpecialistEntry) -> float:
-    """What the scores are calibrated with; 1 for a detector that has not learned absence."""
+    """Return the calibration temperature; 1 for a detector that has not learned absence."""
     return 1.0 if entry.temperature is None else entry.temperature
 
 

@@ -1,4 +1,4 @@
-"""Valid data for everybody's tests: one believable breast analysis, each part open to changes by key."""
+"""Valid data for all tests: one believable breast analysis, each part open to changes by key."""
 
 import hashlib
 import math
@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.content import content_sha256
-from reports.measure import assemble, lesion_numbers
+from reports.canonical import content_sha256
+from reports.measure.numbers import assemble, lesion_numbers
 from reports.model import (
     BoxEvidence,
     Check,
@@ -214,7 +214,8 @@ def a_measurement(**changes: Any) -> Measurement:
             "reason": "interval not calibrated yet",
             "value": 160.0,
             "unit": "px",
-            "formula": "maximum Feret diameter: greatest distance between two points of the outline",
+            "formula": "maximum Feret diameter: "
+            "greatest distance between two points of the outline",
             "evidence": ("e3", "e2"),
         }
         | changes

@@ -1,7 +1,8 @@
-"""What holds for every test: one thread a pass, children with default signals, the same examples of hypothesis each time.
+"""Settings of every test: one thread a pass, children with default signals, fixed examples.
 
 Two threads of torch that find one core free take twenty times as long as one.
-`make soak` searches for others; one that fails is kept beside its test as an `@example`.
+Hypothesis draws the same examples each time; `make soak` searches for others, and one that fails
+is kept beside its test as an `@example`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What stand-in specialists answer when they are asked about several images: what each of them gets alone."""
+"""Answers of stand-in specialists for several images: each gets what it would get alone."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""The processes that tests start: with default signals whatever pytest inherited, and gone when their test has ended."""
+"""Processes that tests start: with default signals, and gone when their test has ended.
+
+The signals are the default ones whatever pytest inherited.
+"""
 
 import signal
 import subprocess
@@ -15,8 +18,9 @@ FOR_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 def give_children_default_signals() -> None:
     """Handle, and do nothing on, every signal that this process was started to ignore.
 
-    A shell starts what it runs in the background with SIGINT ignored, `nohup` with SIGHUP; both are inherited for ever,
-    and a service under test would not see its Ctrl-C. A handler is not inherited: a new program starts with the default.
+    A shell starts what it runs in the background with SIGINT ignored, `nohup` with SIGHUP. Both are
+    inherited for ever, and a service under test would not see its Ctrl-C. A handler is not
+    inherited: a new program starts with the default.
     """
     for number in signal.valid_signals() - FOR_PYTHON:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -50,6 +54,9 @@ def started(command: list[Any], **options: Any) -> Iterator[subprocess.Popen[Any
 def finished(
     command: list[Any], *, limit_s: float = RUN_S, **options: Any
 ) -> subprocess.CompletedProcess[Any]:
-    """A process that ran to its end, with its output as text unless `text` is false; it is killed when it takes longer."""
+    """Run a process to its end and return it; it is killed when it takes longer than `limit_s`.
+
+    Its output is text unless `text` is false.
+    """
     options = {"capture_output": True, "text": True, "check": False} | options
     return subprocess.run(command, timeout=limit_s, **options)

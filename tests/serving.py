@@ -1,4 +1,7 @@
-"""The service on a free port, for tests that want real HTTP; and specialists that answer with a phantom's truth."""
+"""The service on a free port, for tests over real HTTP, with specialists that know phantoms.
+
+They answer with a phantom's truth.
+"""
 
 import os
 import shutil
@@ -8,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from app.demo import loopback_socket, serving
-from app.main import create_app
+from app.application import create_app
+from app.cli.demo import loopback_socket, serving
 from app.settings import Settings
 from planner.run import Tools
-from specialists.phantom import Options, Phantom, draw, png_bytes
-from specialists.phantom_tissue import Lesion
+from specialists.phantom.draw import Options, Phantom, draw, png_bytes
+from specialists.phantom.tissue import Lesion
 from tests.builders import a_component, a_detect_result, a_segment_result
 from tests.planner.stand_ins import StandInTools, breast_answers, no_lesion_answers
 
@@ -54,7 +57,7 @@ def service(data_dir: Path, tools: Tools) -> Iterator[str]:
 
 
 def require_chromium() -> str:
-    """The path of Chromium; without it the test is skipped, or fails where the tools are promised."""
+    """Return Chromium's path; without it, skip the test, or fail it where tools are promised."""
     path = shutil.which("chromium") or CHROMIUM
     if Path(path).exists():
         return path

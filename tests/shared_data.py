@@ -1,4 +1,4 @@
-"""The real data that may lie beside the checkout, whole or as far as a shipped specialist knows it."""
+"""The real data that may be beside the checkout, whole or as far as shipped specialists know it."""
 
 import csv
 import json
@@ -23,10 +23,10 @@ def sources_of(entry: SpecialistEntry) -> set[str]:
 
 
 def known_rows(entry: SpecialistEntry) -> Rows:
-    """The rows of a shipped entry's CSV that come from the data sets it was trained on.
+    """Return the rows of a shipped entry's CSV from the data sets it was trained on.
 
-    The data grows: what lies there may hold sources that the weights have never seen. Without one that their record names
-    the test is skipped.
+    The data grows: it may hold sources that the weights have never seen. Without one that their
+    record names the test is skipped.
     """
     named = sources_of(entry)
     rows = rows_of(entry.task_id)

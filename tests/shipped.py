@@ -1,21 +1,21 @@
-"""What ships, for tests that need it: whether the shipped planner fits the shipped backbone and router."""
+"""What ships, for tests: whether the shipped planner fits the shipped backbone and router."""
 
 import json
 from functools import cache
 
 import pytest
 
-from app.planning import SHIPPED
-from planner.card import check_exams, read_card
+from app.worker.loading import SHIPPED
 from planner.errors import ExamsMisfit
 from planner.exam import routed_exams
 from planner.protocols import read_protocols
+from planner.vlm.card import check_exams, read_card
 from specialists.manifest import read_manifest
 
 
 @cache
 def why_the_rules_plan() -> str | None:
-    """Return why the planner that ships is not used with the specialists that ship; None where it is."""
+    """Return why the shipped planner is not used with the shipped specialists; None: it is used."""
     card = read_card(SHIPPED)
     if card is None:
         return "no planner ships"

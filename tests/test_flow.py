@@ -13,13 +13,14 @@ import PIL.Image
 import pytest
 from rich.console import Console
 
-from app import demo, offline
+from app import standalone
+from app.cli import demo
 from app.settings import Settings
 from planner.case import Request
 from reports.model import MaskEvidence, Outcome, Report
 from specialists.manifest import read_manifest
-from specialists.phantom import Options, draw, png_bytes
-from specialists.phantom_tissue import Lesion
+from specialists.phantom.draw import Options, draw, png_bytes
+from specialists.phantom.tissue import Lesion
 from tests.processes import finished, started
 from tests.serving import a_phantom, service, truthful_tools
 
@@ -31,7 +32,7 @@ shipped = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of the commands below: what the first of them compiles is there for the next."""
+    """Return the commands' data folder: what the first of them compiles is there for the next."""
     return tmp_path_factory.mktemp("home")
 
 
@@ -62,7 +63,7 @@ def test_service_and_command_line_say_the_same_with_the_same_hash(tmp_path: Path
     data = png_bytes(phantom)
     with service(tmp_path / "one", truthful_tools(phantom)) as address:
         served = httpx.post(f"{address}/analyze", files={"image": data}, timeout=60)
-    here = offline.analyze(
+    here = standalone.analyze(
         data, Request(), Settings(data_dir=tmp_path / "two"), truthful_tools(phantom)
     )
     served_report = Report.model_validate_json(served.content)
@@ -100,7 +101,7 @@ def test_the_shipped_specialists_report_a_phantom(tmp_path: Path, home: Path, ru
     folder = tmp_path / "out"
     image = tmp_path / "phantom.png"
     image.write_bytes(png_bytes(draw("breast", seed=1, options=Options(lesion=Lesion.BENIGN))))
-    command = [sys.executable, "-c", "from app.cli import main; main()", "analyze", str(image)]
+    command = [sys.executable, "-c", "from app.cli.main import main; main()", "analyze", str(image)]
     ended = finished(
         [*command, "--exam", "breast", "--json", "--out", str(folder)],
         env=os.environ | {"USTRI_DATA_DIR": str(home), "USTRI_RUNTIME": runtime},
@@ -119,7 +120,7 @@ def test_the_demo_command_serves_until_it_is_interrupted(home: Path) -> None:
         sys.executable,
         "-u",
         "-c",
-        "from app.cli import main; main()",
+        "from app.cli.main import main; main()",
         "demo",
         "--port",
         "0",

@@ -1,4 +1,7 @@
-"""Processes that tests start have default signals whatever pytest inherited, and do not outlive their test."""
+"""Processes that tests start have default signals, and do not outlive their test.
+
+This holds whatever signals pytest inherited.
+"""
 
 import signal
 import sys

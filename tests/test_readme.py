@@ -9,9 +9,10 @@ import typer.main
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from app import routes, viewer
-from app.cli import app as command_line
+from app.cli.main import app as command_line
 from app.settings import Settings
+from app.web.pages import api_docs, viewer
+from app.web.routes import analyses, health, specialists
 from planner.exam import unserved
 from planner.protocols import read_protocols
 from reports.model import ExamCode
@@ -102,7 +103,8 @@ def paths(router: APIRouter) -> list[str]:
 
 
 def test_every_address_of_the_readme_is_served() -> None:
-    served = [*paths(routes.router), *paths(viewer.router), "/docs"]
+    routers = (analyses.router, specialists.router, health.router, viewer.router, api_docs.router)
+    served = [path for router in routers for path in paths(router)]
     patterns = [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$") for path in served]
     spoken = re.findall(r"http://127\.0\.0\.1:8000(/[^\s`]*)", README)
     assert len(spoken) > 8

@@ -1,4 +1,7 @@
-"""The weights that ship do what the README says of them: on phantoms, foreign images, and real ones where they are."""
+"""The shipped weights do what the README says, on phantoms, foreign images and real ones.
+
+The real ones are used where they are present.
+"""
 
 import json
 from collections.abc import Callable
@@ -11,14 +14,14 @@ from PIL import Image as PILImage
 from PIL import ImageDraw
 from sklearn.datasets import load_sample_image
 
-from reports.geometry import box_iou
+from reports.measure.geometry import box_iou
 from specialists.engine import Engine
 from specialists.errors import Declined
 from specialists.image import image_of
 from specialists.load import load_engine
 from specialists.manifest import PACKAGE_WEIGHTS, read_manifest
-from specialists.phantom import Options, draw
-from specialists.phantom_tissue import Lesion
+from specialists.phantom.draw import Options, draw
+from specialists.phantom.tissue import Lesion
 from specialists.result import ClassifyResult, DetectResult, SegmentResult
 from tests.shared_data import data_of, known_rows, needs_data
 
@@ -140,8 +143,8 @@ def test_the_stated_lesion_dice_is_found_again_on_real_val_images(
     tmp_path: Path, part: int
 ) -> None:
     """Of a quarter of the images the figure spreads twice as far as its interval says."""
-    from specialists.training.evaluate import score_task
-    from specialists.training.predict import answering, predict_folder
+    from specialists.training.evaluation.evaluate import score_task
+    from specialists.training.evaluation.predict import answering, predict_folder
 
     entry = read_manifest().specialist("breast_lesion")
     rows = [row for row in known_rows(entry) if row["split"] == "val"][::part]

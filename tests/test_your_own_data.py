@@ -1,4 +1,4 @@
-"""docs/your-own-data.md is true: its tables are read, its commands are understood, its numbers are the code's."""
+"""docs/your-own-data.md is true: tables parse, commands exist, and numbers are the code's."""
 
 import csv
 import io
@@ -10,11 +10,11 @@ import pytest
 import typer.main
 from PIL import Image as PILImage
 
-from app.cli import app as command_line
+from app.cli.main import app as command_line
 from specialists.manifest import Kind, read_manifest
-from specialists.training.own import FEW, LEAST, STEPS
-from specialists.training.problems import SHOWN
-from specialists.training.strict import read_task
+from specialists.training.data.problems import SHOWN
+from specialists.training.data.strict import read_task
+from specialists.training.new_task import FEW, LEAST, STEPS
 from tests.test_readme import spoken_commands
 
 TEXT = (Path(__file__).parent.parent / "docs" / "your-own-data.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Outside tools that check what we write: absent ones skip a test, or fail it where they are promised."""
+"""External tools that check USTri's files; absent ones skip a test, or fail it if promised."""
 
 import importlib
 import os
@@ -14,7 +14,7 @@ PRIVATE_SCHEME_WARNING = (
     "Warning - Unrecognized defined term <99USTRI> for value 1 of attribute "
     "<Coding Scheme Designator>"
 )
-"""The one complaint of dciodvfy about an SR that is not a fault: it does not know our code scheme."""
+"""The one warning of dciodvfy about an SR that is no fault: it does not know the private scheme."""
 
 
 def missing(reason: str) -> NoReturn:

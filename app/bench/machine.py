@@ -1,4 +1,4 @@
-"""The machine that figures belong to: its processor, memory, system, packages, and the source that ran."""
+"""The machine that figures belong to: processor, memory, system, packages and source."""
 
 import os
 import platform
@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.bench.figures import Machine, Memory
+from app.bench.results import Machine, Memory
 
 PACKAGES = ("ustri", "torch", "openvino", "numpy", "fastapi", "uvicorn", "sqlalchemy", "pillow")
 
 
 def this_machine() -> Machine:
-    """This machine, now."""
+    """Describe this machine as it is now."""
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Machine(
         date=datetime.now(UTC).date().isoformat(),
@@ -29,7 +29,7 @@ def this_machine() -> Machine:
 
 
 def memory_of(pid: int) -> Memory:
-    """What that process holds now, and held at most.
+    """Return the memory that a process holds now, and held at most.
 
     Raises:
         OSError: there is no such process.
@@ -46,7 +46,7 @@ def memory_of(pid: int) -> Memory:
 
 
 def processor_s(pid: int) -> float:
-    """Processor time that this process and its ended children have taken.
+    """Return the processor time that a process and its ended children have taken.
 
     Raises:
         OSError: there is no such process.

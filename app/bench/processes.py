@@ -1,4 +1,4 @@
-"""The processes that a bench starts and drives: services on free ports, their logs, and clients of them."""
+"""The processes that a bench starts and drives: services on free ports, their logs and clients."""
 
 import itertools
 import os
@@ -20,12 +20,12 @@ import httpx
 
 from app.errors import NotReady
 
-SERVE = ("-c", "from app.cli import main; main()", "serve")
-WORK = ("-c", "from app.cli import main; main()", "worker")
-"""`ustri serve` and `ustri worker`, of the source that runs here and under the Python that runs it."""
+SERVE = ("-c", "from app.cli.main import main; main()", "serve")
+WORK = ("-c", "from app.cli.main import main; main()", "worker")
+"""Python arguments of `ustri serve` and `ustri worker`, from the source that runs here."""
 
 START_S = 300.0
-"""Longest that a process may take to be ready: it may compile all networks."""
+"""Seconds that a process may take to become ready: it may compile all networks."""
 
 STOP_S = 40.0
 ANSWER_S = 600.0
@@ -34,17 +34,17 @@ LOOK_S = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What is started: words for Python, and USTRI_ settings beside those that all processes get."""
+    """What is started: arguments of Python, and USTRI_ settings beside those of all processes."""
 
     words: tuple[str, ...]
     settings: Mapping[str, str]
     core: int | None = None
-    """The one core that it may use."""
+    """The one core that the process may use; None: any."""
 
 
 @dataclass(kw_only=True)
 class Started:
-    """A running process and where it answers."""
+    """A running process, the address where it answers, and the time until it was ready."""
 
     pid: int
     address: str
@@ -52,7 +52,7 @@ class Started:
 
 
 class Fleet:
-    """Processes by name; all of them end with it."""
+    """Processes by name, all of which are stopped on leaving the context."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self._folder = folder
@@ -70,11 +70,11 @@ class Fleet:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The running processes."""
+        """The process ids of the running processes, by name."""
         return {name: process.pid for name, process in self._processes.items()}
 
     def start(self, name: str, command: Command) -> float:
-        """When it was started, by the monotonic clock; it is ready some time later."""
+        """Start a process and return the monotonic time of its start; it becomes ready later."""
         source = str(Path(__file__).parents[2])
         path = os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         kept = {key: value for key, value in os.environ.items() if not key.startswith("USTRI_")}
@@ -87,7 +87,9 @@ class Fleet:
         return started
 
     def serve(self, name: str, command: Command, *, ready: str = "/readyz") -> Started:
-        """That service once it answers `ready`; `{port}` in its words is a free port.
+        """Start a service and return once it answers on the path `ready`.
+
+        `{port}` in the arguments of the command stands for a free port.
 
         Raises:
             NotReady: it ended, or did not answer in time; the message holds the end of its log.
@@ -110,10 +112,13 @@ class Fleet:
 
     @contextmanager
     def paused(self, *names: str, held: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """While inside, those processes stand still, and not where they hold what others wait for.
+        """Suspend those processes while inside, at a moment when `held` is false.
+
+        `held` says whether they hold a lock that others wait for; until they do not, they are
+        resumed for a moment and suspended again.
 
         Raises:
-            NotReady: whenever they were stopped they held it.
+            NotReady: for `START_S` they held it whenever they were suspended.
         """
         until = time.monotonic() + START_S
         try:
@@ -133,12 +138,12 @@ class Fleet:
             os.kill(self.pids[name], number)
 
     def log_of(self, name: str) -> str:
-        """The last lines that it wrote."""
+        """Return the last lines of the log of that process."""
         text = (self._folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
         return " ".join(text.split("\n")[-12:])[-1200:]
 
     def stop(self, name: str) -> None:
-        """Nothing; it drained and ended, or was killed."""
+        """End the process: let it drain, and kill it where it takes too long."""
         process = self._processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
@@ -150,7 +155,7 @@ class Fleet:
 
 @contextmanager
 def _bound_to(core: int | None) -> Iterator[None]:
-    """While inside, processes that this thread starts may use that core only."""
+    """Restrict processes that this thread starts while inside to one core; None: to no core."""
     before = os.sched_getaffinity(0)
     try:
         if core is not None:
@@ -161,7 +166,7 @@ def _bound_to(core: int | None) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """Return a port of this machine that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         number: int = listener.getsockname()[1]
@@ -169,9 +174,9 @@ def free_port() -> int:
 
 
 class Clients:
-    """As many clients of one service as are wanted, each of which sends its next image when it has an answer.
+    """Clients of one service, each of which sends its next image when it has an answer.
 
-    A service of several addresses is sent an image at each in turn.
+    Where the service has several addresses, images go to them in turn.
     """
 
     def __init__(self, address: str, form: Mapping[str, str], *further: str) -> None:
@@ -179,18 +184,18 @@ class Clients:
         self._form = dict(form)
         self._addresses = itertools.cycle([address, *further])
         self.refused = 0
-        """How often the service asked to be asked again later."""
+        """How often the service asked for another attempt later."""
 
     def per_s(self, images: Sequence[bytes], clients: int, lead: int = 0) -> float:
-        """Images answered a second.
+        """Send the images and return how many were answered a second.
 
         Args:
             images: PNG files, each of which is sent once.
-            clients: how many wait for an answer at any time.
-            lead: answers before the clock starts, where a beginning is not to count.
+            clients: how many requests wait for an answer at any time.
+            lead: answers before the clock starts, where the beginning is not to count.
 
         Raises:
-            NotReady: an answer was neither a report nor a request for patience.
+            NotReady: an answer was neither a report nor a request to try again later.
         """
         left = iter(images)
         lock = threading.Lock()
@@ -211,7 +216,7 @@ class Clients:
         return (len(answered) - lead) / (answered[-1] - begun)
 
     def open(self, limits: httpx.Limits | None = None) -> httpx.Client:
-        """Connections to the service, by itself to its first address."""
+        """Open an HTTP client with the first address of the service as its base address."""
         return httpx.Client(
             base_url=self.address,
             trust_env=False,
@@ -220,10 +225,10 @@ class Clients:
         )
 
     def send(self, client: httpx.Client, png: bytes) -> httpx.Response:
-        """The answer to that image.
+        """Send an image, again for as long as the service asks for a retry; return the answer.
 
         Raises:
-            NotReady: it was neither a report nor a request for patience.
+            NotReady: an answer was neither a report nor a request to try again later.
         """
         while True:
             where = f"{next(self._addresses)}/analyze"

@@ -1,6 +1,7 @@
-"""Specialists that answer at once with what real ones answered: so what the service itself can carry is measured.
+"""Specialists that replay recorded answers at once, to measure what the service itself carries.
 
-Run as `python -m app.bench.replay RECORDS`, a worker whose settings come from the environment; used by `ustri bench`.
+Run as `python -m app.bench.replay RECORDS`: a worker whose settings come from the environment. It
+is used by `ustri bench`.
 """
 
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from app.settings import Settings
-from app.working import work
+from app.worker.process import work
 from planner.case import Record
 from reports.model import Box
 from specialists.errors import Declined, Unavailable
@@ -22,7 +23,7 @@ _RECORDS = TypeAdapter(tuple[Record, ...])
 
 
 def write_records(records: Sequence[Record], path: Path) -> None:
-    """Writes the steps of an analysis there.
+    """Write the steps of an analysis to that file, as JSON.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,11 +45,11 @@ class Replay:
         }
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
-        """What that specialist answered.
+        """Return what that specialist answered in the recording.
 
         Raises:
             Declined: it declined.
-            Unavailable: it was not asked.
+            Unavailable: the recording holds no answer of it.
         """
         if specialist_id in self._declined:
             raise Declined(self._declined[specialist_id])
@@ -57,12 +58,12 @@ class Replay:
         return self._answers[specialist_id]
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
-        """As `run`, for each image."""
+        """Return the recorded answer for each image, as `run` does."""
         return tuple(self.run(specialist_id, image) for image in images)
 
 
 def main() -> None:
-    """Work until SIGTERM."""
+    """Run a worker with the recorded answers until SIGTERM."""
     settings = Settings()
     records = _RECORDS.validate_json(Path(sys.argv[1]).read_bytes())
     work(settings, Replay(read_manifest(settings.specialists_dir), records))

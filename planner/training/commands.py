@@ -13,26 +13,26 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
-from planner.backbones import Backbones
-from planner.card import CARD, UNCALIBRATED, PlannerCard
 from planner.exam import routed_exams
-from planner.llava import LlavaChooser
-from planner.load import Placement, load_planner
-from planner.prompt import render_prefix, render_state
 from planner.protocols import Protocols, read_protocols
 from planner.rules import Rules
-from planner.training.evaluation import Evaluation, Panel, calibrated, evaluate
-from planner.training.examples import Example, School
-from planner.training.judge import Sizes
-from planner.training.learn import Composer, LearnConfig, fold_statistics, standardised, train
-from planner.training.network import VOCABULARY, build_network, learn_tokenizer, tower_of
-from planner.training.pictures import Kind
-from planner.training.reading import FOLDER as READING
-from planner.training.reading import Library, ReadConfig, learn_to_read
-from planner.training.requests import Asker, read_grammar
-from planner.training.scenes import Stage
-from planner.training.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
-from planner.training.vectors import (
+from planner.training.data.examples import Example, School
+from planner.training.data.images import Kind
+from planner.training.data.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
+from planner.training.evaluation.agents import Sizes
+from planner.training.evaluation.evaluation import Evaluation, Panel, calibrated, evaluate
+from planner.training.evaluation.scenarios import Stage
+from planner.training.learning.decisions import (
+    Composer,
+    LearnConfig,
+    fold_statistics,
+    standardised,
+    train,
+)
+from planner.training.learning.network import VOCABULARY, build_network, learn_tokenizer, tower_of
+from planner.training.learning.pretraining import FOLDER as READING
+from planner.training.learning.pretraining import Library, ReadConfig, learn_to_read
+from planner.training.learning.word_vectors import (
     fold_vectors,
     give_vectors,
     read_vectors,
@@ -40,6 +40,12 @@ from planner.training.vectors import (
     saved_table,
     words_in,
 )
+from planner.training.requests.grammar import Asker, read_grammar
+from planner.vlm.card import CARD, UNCALIBRATED, PlannerCard
+from planner.vlm.features import Backbones
+from planner.vlm.load import Placement, load_planner
+from planner.vlm.policy import LlavaPolicy
+from planner.vlm.prompt import render_prefix, render_state
 from reports.model import ExamCode
 from specialists.backbones.transunet import Features
 from specialists.checkpoints import half, save_tensors, sha256_of
@@ -48,14 +54,14 @@ from specialists.image import Image, image_of
 from specialists.load import load_engine
 from specialists.manifest import Manifest, read_manifest
 from specialists.model import level_widths
-from specialists.training.finish import git_commit
+from specialists.training.install import git_commit
 from specialists.training.state import STATE
 
 SHIPPED = Path(__file__).parents[1] / "weights"
-"""The planner that ships with the package."""
+"""The folder of the planner that ships with the package."""
 LICENCE = (
-    "Research use. It was trained on answers and features of a backbone that was trained on all data sets named in "
-    "the manifest, and cannot be separated from any of them."
+    "Research use. It was trained on answers and features of a backbone that was trained on "
+    "all data sets named in the manifest, and cannot be separated from any of them."
 )
 TIMED_PASSES = 12
 TOKENIZER = "tokenizer.json"
@@ -63,22 +69,28 @@ TOKENIZER = "tokenizer.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig:
-    """A whole training of the small planner; everything follows from it, the data and the specialists."""
+    """The configuration of a whole training of the small planner.
+
+    With the data and the specialists it determines the result.
+    """
 
     read: ReadConfig = field(default_factory=ReadConfig)
     learn: LearnConfig = field(default_factory=LearnConfig)
     extent: Extent = field(default_factory=Extent)
     episodes: int = 12_000
     words: Path | None = None
-    """Word vectors that a new planner reads with; none leaves it with the words of taught requests."""
+    """Word vectors for a new planner; without them it knows only the words of training requests."""
     judged: float = 1.0
-    """Share of the usual number of scenes that it is judged on."""
+    """Share of the usual number of scenes that the planner is evaluated on."""
     jobs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """What training and judging rest on: data, specialists, protocols and the grammar of requests."""
+    """What training and evaluation rest on.
+
+    It holds the models of the survey, the manifest, the protocols and the grammar of requests.
+    """
 
     eyes: Eyes
     manifest: Manifest
@@ -87,18 +99,18 @@ class Ground:
 
     @property
     def routed(self) -> tuple[ExamCode, ...]:
-        """The exams that the router tells apart."""
+        """The exams that the router distinguishes."""
         return routed_exams(self.manifest, self.protocols.router.specialist)
 
     @property
     def taught(self) -> tuple[ExamCode, ...]:
-        """Those of them that the grammar of requests has words for."""
+        """Those of the router's exams that the grammar of requests has words for."""
         return tuple(exam for exam in self.routed if exam in self.asker.grammar.exams)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Language:
-    """How text becomes tokens, and the (V, D) vectors of those that are words, where it has any."""
+    """The tokenizer, and the (V, D) vectors of its tokens that are words, if there are any."""
 
     tokenizer: Tokenizer
     vectors: Tensor | None
@@ -107,7 +119,9 @@ class Language:
 def train_planner(
     data: Path, out: Path, config: PlannerConfig, *, resume: bool, user_dir: Path | None = None
 ) -> tuple[PlannerCard, Evaluation]:
-    """The card and figures of the small planner, trained on train and judged on val; all of it is written to `out`.
+    """Train the small planner on train, evaluate it on val, and return its card and figures.
+
+    Everything is written to `out`.
 
     Raises:
         TrainingError: the data cannot be used, or there is nothing to resume.
@@ -154,7 +168,10 @@ def train_planner(
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """The planner to judge, where surveys are kept, and one of the same training from another seed."""
+    """The planner to evaluate, and the folder in which surveys are kept.
+
+    `other` is a planner of the same training from another seed, if there is one.
+    """
 
     folder: Path
     kept: Path
@@ -162,7 +179,7 @@ class Judged:
 
 
 def not_taught(user_dir: Path | None = None) -> tuple[ExamCode, ...]:
-    """The exams that the router tells apart and no training teaches, since no request for them is worded.
+    """Return the router's exams that no training covers, since no request for them is worded.
 
     Raises:
         TrainingError: the router is not installed.
@@ -174,11 +191,12 @@ def not_taught(user_dir: Path | None = None) -> tuple[ExamCode, ...]:
 def evaluate_planner(
     data: Path, judged: Judged, config: PlannerConfig, user_dir: Path | None = None
 ) -> Evaluation:
-    """The figures of that planner on the val split of `data`.
+    """Return the figures of that planner on the val split of `data`.
 
     Raises:
-        TrainingError: the data cannot be used, or the planner does not see through the backbone.
-        WeightsError: weights are missing or altered.
+        TrainingError: the data cannot be used, or the router is not installed.
+        WeightsError: weights are missing or altered, or the planner was trained on another
+            backbone.
     """
     for folder in filter(None, (judged.folder, judged.other)):
         if not (folder / CARD).is_file():
@@ -192,7 +210,7 @@ def evaluate_planner(
 
 
 def write_card(folder: Path, card: PlannerCard) -> None:
-    """Writes `planner.toml`."""
+    """Write the card to `planner.toml`."""
     stated = card.model_dump(mode="json", exclude_none=True)
     (folder / CARD).write_text(tomlkit.dumps(stated), encoding="utf-8")
 
@@ -221,9 +239,10 @@ def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerCo
 def _school(
     ground: Ground, seen: Survey, config: PlannerConfig, known: Language | None
 ) -> tuple[Language, LlavaForConditionalGeneration, Composer, list[Example]]:
-    """What a training needs: the same language, network and examples for the same seed.
+    """Return what a training needs: the same language, network and examples for the same seed.
 
-    A language that is known is kept, for what was learnt of its tokens would mean nothing with another.
+    A known language is kept, because what was learnt of its tokens would be meaningless with
+    another.
     """
     seed = config.learn.seed
     school = School(
@@ -246,7 +265,10 @@ def _school(
 
 
 def _new_language(ground: Ground, examples: list[Example], config: PlannerConfig) -> Language:
-    """A tokenizer of these prompts, and of whole words where there are vectors of them."""
+    """Return a tokenizer trained on these prompts, with the vectors of its whole words.
+
+    It has whole words as tokens only if there are vectors of them.
+    """
     rng = np.random.default_rng([config.learn.seed, 2])
     prompts = (
         text
@@ -265,7 +287,7 @@ def _new_language(ground: Ground, examples: list[Example], config: PlannerConfig
 
 
 def _known(out: Path) -> Language | None:
-    """The language of the training in that folder; none where it has not begun."""
+    """Return the language of the training in that folder; None if the training has not begun."""
     path = out / TOKENIZER
     if not path.is_file():
         return None
@@ -279,7 +301,10 @@ def _keep(out: Path, language: Language) -> None:
 
 
 def _panel(ground: Ground, unseen: Survey, folder: Path, card: PlannerCard | None) -> Panel:
-    """The planner in the folder beside its blind twin, on the stage of the unseen images; a given card is written first."""
+    """Return the planner in the folder and its blind twin, on the stage of the unseen images.
+
+    If a card is given, it is written first.
+    """
     if card is not None:
         write_card(folder, card)
     planner = _load(folder, SurveyedBackbone(ground, unseen))
@@ -296,14 +321,14 @@ def _panel(ground: Ground, unseen: Survey, folder: Path, card: PlannerCard | Non
     )
 
 
-def _load(folder: Path, backbones: Backbones) -> LlavaChooser:
+def _load(folder: Path, backbones: Backbones) -> LlavaPolicy:
     return load_planner(folder, Placement(device="cpu"), backbones)
 
 
 class SurveyedBackbone:
-    """The cells of surveyed pictures given as the backbone's levels, so that no picture is encoded again.
+    """A stand-in for the backbone that returns surveyed cells: no image is encoded again.
 
-    With `blind` every picture has the mean cells of all real ones.
+    With `blind`, every image has the mean cells of all real images.
     """
 
     def __init__(self, ground: Ground, surveyed: Survey, *, blind: bool = False) -> None:
@@ -314,18 +339,21 @@ class SurveyedBackbone:
         self._mean = surveyed.features[real].float().mean(0) if blind else None
 
     def backbone_sha256(self, model_id: str) -> str | None:
-        """The content of the backbone that the survey looked with."""
+        """Return the SHA-256 of the backbone that the survey used; None for another model."""
         tower = self._ground.eyes.tower
         return tower.backbone_sha256 if model_id == tower.model else None
 
     def features(self, image: Image, model_id: str) -> Features:
-        """The image's levels, as coarse as the planner's grid."""
+        """Return the image's levels, as coarse as the planner's grid."""
         if self._mean is not None:
             return self._levels(self._mean)
         return self._levels(self._features[self._places[image.key]].float())
 
     def _levels(self, cells: Tensor) -> Features:
-        """(g², C) cells as levels (1, C, g, g), which pooling to the same grid leaves as they are."""
+        """Return (g², C) cells as levels, (1, C, g, g).
+
+        Pooling to the same grid leaves these levels unchanged.
+        """
         tower = self._ground.eyes.tower
         widths = level_widths(self._ground.manifest.models[tower.model])
         grid = cells.T.reshape(1, -1, tower.grid, tower.grid)
@@ -334,7 +362,7 @@ class SurveyedBackbone:
 
 
 def _backbone_ms(ground: Ground, unseen: Survey) -> float:
-    """The median time of one pass of the backbone on this machine."""
+    """Return the median time in ms of one pass of the backbone on this machine."""
     engine = load_engine(ground.manifest, "cpu")
     model = engine.manifest.models[ground.eyes.tower.model]
     times = []
@@ -347,7 +375,7 @@ def _backbone_ms(ground: Ground, unseen: Survey) -> float:
 
 
 def _write_run(data: Path, out: Path, config: PlannerConfig, evaluation: Evaluation) -> None:
-    """Writes what was run, on what, and how it came out, beside the weights."""
+    """Write command, configuration, data hashes and evaluation beside the weights."""
     said = {
         "command": f"ustri train planner --data {data.name} --out {out.name}",
         "config": asdict(config) | {"words": None if config.words is None else config.words.name},

@@ -1,0 +1,1 @@
+"""Encoders: a convolutional trunk, and a vision transformer on it."""

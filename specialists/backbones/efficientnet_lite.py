@@ -40,14 +40,14 @@ SCALES = {
     "efficientnet_lite1": (1.0, 1.1),
     "efficientnet_lite2": (1.1, 1.2),
 }
-"""Multiplier of the widths and of the repeats, by variant."""
+"""Multipliers of the widths and of the repeats, by variant."""
 
 
 class FixedNormConv(nn.Module):
     """Convolution and the affine part of a batch norm whose statistics stay those of ImageNet.
 
-    While it is trained, `scale` multiplies the weights, so that a step changes what the norm would have
-    given it; `fold` takes it into the weights for good.
+    During training, `scale` multiplies the weights, so that a training step has the same effect as
+    with the norm; `fold` merges it into the weights for good.
     """
 
     scale: nn.Parameter | None
@@ -71,27 +71,33 @@ class FixedNormConv(nn.Module):
         nn.init.normal_(self.weight, 0.0, math.sqrt(2.0 / fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width_in, H, W) to (B, width_out, H / stride, W / stride), padded as TensorFlow pads."""
+        """Map (B, width_in, H, W) to (B, width_out, H / stride, W / stride).
+
+        The padding is that of TensorFlow.
+        """
         weight = (
             self.weight if self.scale is None else self.weight * self.scale[:, None, None, None]
         )
         pad = self.kernel // 2
         if self.stride == 1:
             return F.conv2d(x, weight, self.bias, 1, pad, groups=self.groups)
-        # "same" of an even side at stride 2: one row less above than below
+        # TensorFlow pads an even side at stride 2 by one row less above than below.
         x = F.pad(x, (pad - 1, pad, pad - 1, pad))
         return F.conv2d(x, weight, self.bias, self.stride, 0, groups=self.groups)
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Take the scale into the weights."""
+        """Merge the scale into the weights."""
         if self.scale is not None:
             self.weight.mul_(self.scale[:, None, None, None])
             self.scale = None
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise convolution and linear projection, beside a shortcut where sizes allow."""
+    """Expansion, depthwise convolution and linear projection.
+
+    A shortcut is added where the sizes allow it.
+    """
 
     def __init__(self, width_in: int, stage: Stage, stride: int, *, scaled: bool) -> None:
         super().__init__()
@@ -104,7 +110,7 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and width_in == stage.width
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width_in, H, W) to (B, width, H / stride, W / stride)."""
+        """Map (B, width_in, H, W) to (B, width, H / stride, W / stride)."""
         wide = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
         out: Tensor = self.project(F.relu6(self.depthwise(wide), inplace=True))
         return x + out if self.shortcut else out
@@ -132,7 +138,10 @@ class EfficientNetLite(Trunk):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps by level of (B, 1, H, W) normalised grey; H and W are multiples of 32."""
+        """Compute the maps by level of (B, 1, H, W) normalised grey.
+
+        H and W are multiples of 32.
+        """
         x = F.relu6(self.first(x), inplace=True)
         found = {}
         for level, stage in zip(self.levels, self.stages, strict=True):
@@ -142,7 +151,7 @@ class EfficientNetLite(Trunk):
         return found
 
     def freeze(self, level: str) -> None:
-        """Let no training change what that level's map follows from.
+        """Exclude that level and everything before it from training.
 
         Raises:
             TrainingError: it has no such level.
@@ -153,14 +162,20 @@ class EfficientNetLite(Trunk):
             part.requires_grad_(False)
 
     def fold(self) -> None:
-        """Take every norm's scale into the weights before it: what is exported and shipped."""
+        """Merge the scale of every norm into the weights before it.
+
+        This is the form that is exported and shipped.
+        """
         for module in self.modules():
             if isinstance(module, FixedNormConv):
                 module.fold()
 
 
 def stages_of(variant: str) -> list[Stage]:
-    """Return the stages of that variant, widths and repeats scaled; the first and last keep their repeats."""
+    """Return the stages of that variant, with widths and repeats scaled.
+
+    The first and the last stage keep their repeats.
+    """
     width, depth = SCALES[variant]
     last = len(STAGES) - 1
     return [
@@ -173,6 +188,6 @@ def stages_of(variant: str) -> list[Stage]:
 
 
 def _rounded(width: float) -> int:
-    """Return the nearest multiple of eight that takes away at most a tenth."""
+    """Return the nearest multiple of eight that is at most a tenth smaller."""
     near = max(8, int(width + 4) // 8 * 8)
     return near + 8 if near < 0.9 * width else near

@@ -1,4 +1,7 @@
-"""TransUNet-style hybrid encoder: a convolutional trunk and a ViT on its last level (USTri, section 2.5)."""
+"""TransUNet-style hybrid encoder: a convolutional trunk and a ViT on its last level.
+
+See the USTri paper (arXiv:2604.16914), section 2.5.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -18,17 +21,20 @@ Features = dict[str, Tensor]
 
 
 def averaged(mask: Tensor, like: Tensor) -> Tensor:
-    """(B, 1, H, W) float32: the mask's mean in each cell of the (B, C, H, W) features `like`."""
-    height, width = (int(side) for side in like.shape[-2:])  # numbers, also while a graph is traced
+    """Average a mask over each cell of the (B, C, H, W) features `like`.
+
+    The result is (B, 1, H, W) float32.
+    """
+    height, width = (int(side) for side in like.shape[-2:])  # plain ints even while tracing
     rows, columns = (int(side) for side in mask.shape[-2:])
     if rows % height or columns % width:
         return F.adaptive_avg_pool2d(mask.float(), (height, width))
-    # the same cells, all of one size: an operation that runtimes know better
+    # The cells are the same, all of one size; inference runtimes optimise this operation better.
     return F.avg_pool2d(mask.float(), (rows // height, columns // width))
 
 
 class ConvNorm(nn.Sequential):
-    """3×3 or 1×1 convolution, batch norm and, unless told otherwise, SiLU."""
+    """3×3 or 1×1 convolution, batch norm and, by default, SiLU."""
 
     def __init__(
         self, width_in: int, width_out: int, kernel: int = 3, stride: int = 1, act: bool = True
@@ -54,7 +60,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width_in, H, W) to (B, width_out, H / stride, W / stride)."""
+        """Map (B, width_in, H, W) to (B, width_out, H / stride, W / stride)."""
         out: Tensor = F.silu(self.conv2(self.conv1(x)) + self.shortcut(x))
         return out
 
@@ -69,7 +75,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
+        """Map (B, N, C) to (B, N, C)."""
         B, N, C = x.shape
         # (B, N, 3C) -> (3, B, heads, N, C / heads)
         q, k, v = self.qkv(x).view(B, N, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
@@ -94,14 +100,17 @@ class ViTLayer(nn.Module):
             nn.init.zeros_(cast(nn.Linear, last).bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
+        """Map (B, N, C) to (B, N, C)."""
         x = x + self.attention(self.norm1(x))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
 def position_code(height: int, width: int, channels: int) -> Tensor:
-    """(1, height * width, channels) float32 2-D sine-cosine code, so that any input size works."""
+    """Return a (1, height * width, channels) float32 2-D sine-cosine position code.
+
+    It is computed rather than learned, so that any input size works.
+    """
     frequency = torch.exp(
         torch.arange(channels // 4) * (-torch.log(torch.tensor(1e4)) / (channels // 4))
     )
@@ -118,7 +127,10 @@ def position_code(height: int, width: int, channels: int) -> Tensor:
 
 
 class ResidualTrunk(Trunk):
-    """Residual stages from random weights; `widths` are those of strides 2, 4, 8 and so on."""
+    """Residual stages that start from random weights.
+
+    `widths` are those of strides 2, 4, 8 and so on.
+    """
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
         super().__init__()
@@ -131,7 +143,10 @@ class ResidualTrunk(Trunk):
             self.stages.append(_stage(width_in, width_out, blocks))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps by level of (B, 1, H, W) normalised grey; H and W are multiples of the last stride."""
+        """Compute the maps by level of (B, 1, H, W) normalised grey.
+
+        H and W are multiples of the last stride.
+        """
         found = {}
         for name, stage in zip(self.strides, self.stages, strict=True):
             x = found[name] = stage(x)
@@ -139,10 +154,13 @@ class ResidualTrunk(Trunk):
 
 
 class TransUNet(nn.Module):
-    """A trunk whose last level goes through a ViT of `width`, and is the level `vit` from then on."""
+    """A trunk whose last level goes through a ViT of `width`.
+
+    The ViT's output takes the place of that level under the name `vit`.
+    """
 
     strides: Mapping[str, int]
-    """Of each level, finest first."""
+    """Stride of each level, finest first."""
     widths: Mapping[str, int]
 
     def __init__(
@@ -159,7 +177,10 @@ class TransUNet(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Features:
-        """Feature maps by level of (B, 1, H, W) normalised grey; H and W are multiples of the last stride."""
+        """Compute the feature maps by level of (B, 1, H, W) normalised grey.
+
+        H and W are multiples of the last stride.
+        """
         levels = self.trunk(x)
         deepest = self.embed(levels.pop(self.deepest))
         B, C, H, W = deepest.shape
@@ -172,7 +193,10 @@ class TransUNet(nn.Module):
 
     @staticmethod
     def named_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors of a checkpoint of before there were trunks, whose levels were modules, by today's names."""
+        """Rename a checkpoint's tensors to the current module names.
+
+        Checkpoints without a `trunk` have one module per level instead.
+        """
         found = {}
         for name, tensor in tensors.items():
             level, _, rest = name.partition(".")

@@ -1,4 +1,4 @@
-"""What a convolutional trunk offers to the ViT and to the decoders on it."""
+"""The interface of a convolutional trunk towards the ViT and the decoders."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ class Trunk(nn.Module):
     """A pyramid of feature maps from one image."""
 
     strides: Mapping[str, int]
-    """Of each level, finest first."""
+    """Stride of each level, finest first."""
     widths: Mapping[str, int]
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Maps by level, finest first, of (B, 1, H, W) normalised grey."""
+        """Compute the maps by level, finest first, of (B, 1, H, W) normalised grey."""
 
     def freeze(self, level: str) -> None:
-        """Let no training change what that level's map follows from.
+        """Exclude that level and everything before it from training.
 
         Raises:
             TrainingError: it has no such level, or norms whose statistics follow the batches.
@@ -30,4 +30,4 @@ class Trunk(nn.Module):
         )
 
     def fold(self) -> None:
-        """Bring the weights into the form that ships; most trunks are trained in it."""
+        """Bring the weights into the form that ships; most trunks are trained in that form."""

@@ -1,0 +1,1 @@
+"""Layers that answer: detect, segment, classify, regress."""

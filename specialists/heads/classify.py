@@ -9,7 +9,10 @@ from specialists.backbones.transunet import ConvNorm, averaged
 
 
 class Adapter(nn.Module):
-    """Residual bottleneck that recalibrates one level for one dataset (ustri.txt, 2.5)."""
+    """Residual bottleneck that recalibrates one level for one dataset.
+
+    See the USTri paper (arXiv:2604.16914), section 2.5.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -18,13 +21,16 @@ class Adapter(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
+        """Map (B, C, H, W) to the same shape."""
         out: Tensor = x + self.body(x)
         return out
 
 
 class ClassifyHead(nn.Module):
-    """Class logits from `levels`, each averaged over the field and over the region of interest."""
+    """Class logits from `levels`.
+
+    Each level is averaged over the field and over the region of interest.
+    """
 
     def __init__(
         self,
@@ -48,12 +54,13 @@ class ClassifyHead(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor], field: Tensor, roi: Tensor) -> Tensor:
-        """(B, classes) logits.
+        """Return (B, classes) logits.
 
         Args:
             features: backbone levels.
             field: (B, 1, H, W) in [0, 1], 1 where the letterbox holds image.
-            roi: (B, 1, H, W) in [0, 1], 1 inside the region of interest; equal to `field` without one.
+            roi: (B, 1, H, W) in [0, 1], 1 inside the region of interest; equal to `field` without
+                one.
         """
         pooled = []
         for level in self.levels:
@@ -77,6 +84,6 @@ def _average(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _peak(x: Tensor, weight: Tensor) -> Tensor:
-    # where the region covers less than one cell its best-covered cell still counts
+    # If the region covers less than one cell, the cell that it covers best still counts.
     inside = weight >= weight.amax((2, 3), keepdim=True).clamp(1e-4, 0.5)
     return x.masked_fill(~inside, torch.finfo(x.dtype).min).amax((2, 3))

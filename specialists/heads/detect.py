@@ -1,4 +1,4 @@
-"""Detection head: one box and whether the structure is there at all."""
+"""Detection head: one box, and whether the structure is there at all."""
 
 from typing import cast
 
@@ -12,8 +12,9 @@ from specialists.backbones.transunet import ConvNorm
 class DetectHead(nn.Module):
     """Every cell proposes a box; an attention map over the cells weighs the proposals into one.
 
-    The paper pools globally before it regresses, which forgets where the evidence was; weighing
-    local proposals keeps it, and the same map gives the presence score something to look at.
+    The USTri paper (arXiv:2604.16914) pools globally before it regresses, which loses where the
+    evidence was. Weighing local proposals keeps it, and the same map weighs the features that the
+    presence score reads.
     """
 
     def __init__(self, width: int) -> None:
@@ -25,12 +26,15 @@ class DetectHead(nn.Module):
         nn.init.constant_(cast(Tensor, self.sides.bias), -1.0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Box (B, 4) x_min, y_min, x_max, y_max in [0, 1]; presence logit (B,); attention (B, H*W)."""
+        """Return box, presence logit (B,) and attention logits (B, H*W).
+
+        The box is (B, 4): x_min, y_min, x_max, y_max in [0, 1].
+        """
         B, _, H, W = x.shape
         x = self.refine(x)
         logits = self.attention(x).flatten(2).float()  # (B, 1, H*W)
         weights = logits.softmax(2)
-        # distances of a cell's centre to the sides, as shares of the map
+        # distances from a cell's centre to the sides, as shares of the map
         left, top, right, bottom = F.softplus(self.sides(x).float()).flatten(2).unbind(1)
         centre_x = ((torch.arange(W, device=x.device) + 0.5) / W).repeat(H)
         centre_y = ((torch.arange(H, device=x.device) + 0.5) / H).repeat_interleave(W)

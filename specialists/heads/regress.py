@@ -1,4 +1,4 @@
-"""Landmark head: one heatmap per landmark, decoded below the pixel."""
+"""Landmark head: one heatmap per landmark, decoded with sub-pixel accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,18 @@ HEATMAP_SIGMA = 2.0
 
 
 SUPPRESSED = 4 * HEATMAP_SIGMA
-"""Within this many heatmap pixels of one end of a line its other end is not looked for."""
+"""Radius around one end of a line in which its other end is not searched.
+
+It is in heatmap pixels.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ends:
-    """Two landmarks that are the ends of one line, told apart only by which lies first along an axis.
+    """Two landmarks that are the ends of one line, distinguished only by their order along an axis.
 
-    No continuous rule names the ends of a line that may lie at any angle, so both heatmaps learn both ends,
-    and their order is restored from the decoded points.
+    No continuous rule names the ends of a line that may lie at any angle, so both heatmaps learn
+    both ends, and their order is restored from the decoded points.
     """
 
     first: int
@@ -31,7 +34,7 @@ class Ends:
 
 
 class RegressHead(nn.Module):
-    """(B, C, H, W) decoded features to (B, landmarks, H, W) heatmaps."""
+    """Heatmaps (B, landmarks, H, W) from (B, C, H, W) decoded features."""
 
     def __init__(self, width: int, landmarks: int) -> None:
         super().__init__()
@@ -39,13 +42,16 @@ class RegressHead(nn.Module):
         self.out = nn.Conv2d(width, landmarks, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, landmarks, H, W) heatmaps; a target peak is 1."""
+        """Return (B, landmarks, H, W) heatmaps; a target peak is 1."""
         heatmaps: Tensor = self.out(self.refine(x))
         return heatmaps
 
 
 def target_heatmaps(points: Tensor, height: int, width: int) -> Tensor:
-    """(B, L, height, width) Gaussians of peak 1 at (B, L, 2) points (x, y) in heatmap pixels."""
+    """Return (B, L, height, width) Gaussians of peak 1 at the given points.
+
+    The points are (B, L, 2), (x, y) in heatmap pixels.
+    """
     y = torch.arange(height, device=points.device) + 0.5
     x = torch.arange(width, device=points.device) + 0.5
     distance = (x - points[..., 0:1])[..., None, :] ** 2 + (y - points[..., 1:2])[..., :, None] ** 2
@@ -53,7 +59,7 @@ def target_heatmaps(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def shared_targets(heatmaps: Tensor, ends: Sequence[Ends]) -> Tensor:
-    """(B, L, H, W) target heatmaps in which both landmarks of a line show both of its ends."""
+    """Return (B, L, H, W) targets in which both landmarks of a line show both of its ends."""
     shared = heatmaps.clone()
     for line in ends:
         both = torch.maximum(heatmaps[:, line.first], heatmaps[:, line.second])
@@ -64,12 +70,14 @@ def shared_targets(heatmaps: Tensor, ends: Sequence[Ends]) -> Tensor:
 def decode_heatmaps(
     heatmaps: Tensor, ends: Sequence[Ends] = (), radius: int = 3
 ) -> tuple[Tensor, Tensor]:
-    """Points (B, L, 2) in heatmap pixels and peak scores (B, L); the ends of a line in their order.
+    """Return points (B, L, 2) in heatmap pixels and peak scores (B, L).
+
+    The ends of each line are in their order.
 
     Args:
         heatmaps: (B, L, H, W).
         ends: the lines among the landmarks.
-        radius: heatmap pixels around a peak that place it.
+        radius: distance from a peak, in heatmap pixels, up to which values determine its position.
     """
     points, peaks = _peaks(_parted(heatmaps, ends), radius)
     for line in ends:
@@ -81,7 +89,11 @@ def decode_heatmaps(
 
 
 def _parted(heatmaps: Tensor, ends: Sequence[Ends]) -> Tensor:
-    """The heatmaps with the highest peak of a line in its first one, and without it in its second."""
+    """Return the heatmaps with one end of each line per landmark.
+
+    The first landmark's heatmap has the highest peak of the line, the second one's has that peak
+    removed.
+    """
     parted = heatmaps.clone()
     _, _, H, W = heatmaps.shape
     y = torch.arange(H, device=heatmaps.device)[:, None]
@@ -96,11 +108,11 @@ def _parted(heatmaps: Tensor, ends: Sequence[Ends]) -> Tensor:
 
 
 def _peaks(heatmaps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """Points (B, L, 2) in heatmap pixels and peak scores (B, L).
+    """Return points (B, L, 2) in heatmap pixels and peak scores (B, L).
 
-    The logarithm of a target is a parabola of known width: what remains of it within `radius` of the
-    peak is a plane whose slope is the offset of the point. Unlike a centre of mass, that is exact
-    between pixels and next to the border.
+    The logarithm of a target is a parabola of known width. What remains of it within `radius` of
+    the peak is a plane whose slope is the offset of the point. Unlike a centre of mass, this is
+    exact between pixels and next to the border.
     """
     B, L, H, W = heatmaps.shape
     peak, index = heatmaps.flatten(2).max(2)
@@ -108,7 +120,7 @@ def _peaks(heatmaps: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     share = (heatmaps / peak.clamp_min(1e-6)[..., None, None]).clamp_min(0)
     y = (torch.arange(H, device=share.device) - row[..., None])[..., :, None].expand_as(share)
     x = (torch.arange(W, device=share.device) - column[..., None])[..., None, :].expand_as(share)
-    # noise weighs on a logarithm by the inverse of its value
+    # Noise in a logarithm is proportional to the inverse of the value.
     weight = share.square() * ((x.abs() <= radius) & (y.abs() <= radius))
     plane = share.clamp_min(1e-6).log() + (x.square() + y.square()) / (2 * HEATMAP_SIGMA**2)
     terms = torch.stack([torch.ones_like(share), x, y], dim=-1)  # (B, L, H, W, 3)

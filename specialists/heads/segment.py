@@ -4,13 +4,13 @@ from torch import Tensor, nn
 
 
 class SegmentHead(nn.Module):
-    """(B, C, H, W) decoded features to (B, classes, H, W) logits."""
+    """Logits (B, classes, H, W) from (B, C, H, W) decoded features."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.out = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, classes, H, W) logits at the decoder's stride."""
+        """Return (B, classes, H, W) logits at the decoder's stride."""
         logits: Tensor = self.out(x)
         return logits

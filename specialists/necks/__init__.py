@@ -1,0 +1,1 @@
+"""Decoders between the backbone and a head."""

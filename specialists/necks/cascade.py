@@ -1,4 +1,7 @@
-"""Cascaded decoder: from the ViT map up the strides, adding each encoder level on the way (ustri.txt, 2.5)."""
+"""Cascaded decoder: from the ViT map up the strides, adding each encoder level on the way.
+
+See the USTri paper (arXiv:2604.16914), section 2.5.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import cast
@@ -10,10 +13,11 @@ from specialists.backbones.transunet import ConvNorm, averaged
 
 
 class Cascade(nn.Module):
-    """Decoder down to the last of `levels`; `widths` are its own, one per level after the first.
+    """Decoder from the first to the last of `levels`.
 
-    With `roi` every level also reads where the region of interest lies; those weights start at zero,
-    so that a decoder trained without regions is the same decoder until it has learned to use them.
+    `widths` are those of the decoder, one per level after the first. With `roi` every level also
+    reads where the region of interest lies. Those weights start at zero, so that a decoder trained
+    without regions gives the same output until it has learned to use them.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Cascade(nn.Module):
         self.width = widths[-1]
 
     def forward(self, features: Mapping[str, Tensor], roi: Tensor | None = None) -> Tensor:
-        """(B, widths[-1], H, W) at the stride of the last level.
+        """Return (B, widths[-1], H, W) features at the stride of the last level.
 
         Args:
             features: backbone levels.

@@ -1,0 +1,1 @@
+"""Train, calibrate, evaluate and install specialists."""

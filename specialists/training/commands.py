@@ -1,4 +1,4 @@
-"""What the training commands of `ustri` do."""
+"""Implementations of the training commands of `ustri`."""
 
 import hashlib
 import shlex
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from specialists.admission.novelty import tensors_of
 from specialists.checkpoints import half, save_tensors
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine, load_specialist
@@ -18,34 +19,33 @@ from specialists.manifest import (
     Threshold,
     read_manifest,
 )
-from specialists.novelty import tensors_of
 from specialists.training import generalist
+from specialists.training.augmentation.synthetic import LABELLED, SHARE, phantom_samples
+from specialists.training.calibration.novelty import fit_for, own_limit
+from specialists.training.calibration.quality import fit_quality
 from specialists.training.configs import read_generalist_config
-from specialists.training.finish import Run, install, recalibrated_card, write_card
+from specialists.training.data.pack import Pack, build_pack
+from specialists.training.data.strict import read_task
+from specialists.training.data.tables import Sample, read_samples
+from specialists.training.evaluation.predict import Augmented, Tools, answering
 from specialists.training.generalist import Generalist, GeneralistConfig
-from specialists.training.left_out import read_all
-from specialists.training.novelty import fit_for, own_limit
-from specialists.training.own import Declared, new_task
-from specialists.training.pack import Pack, build_pack
+from specialists.training.install import Run, install, recalibrated_card, write_card
+from specialists.training.new_task import Declared, new_task
 from specialists.training.precision import began_with
-from specialists.training.predict import Augmented, Tools, answering
-from specialists.training.quality import fit_quality
 from specialists.training.registry import ship as ship_entries
 from specialists.training.registry import write_entries
-from specialists.training.sources import seen_of
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
-from specialists.training.strict import read_task
-from specialists.training.synthetic import LABELLED, SHARE, phantom_samples
-from specialists.training.tables import Sample, read_samples
+from specialists.training.transfer.left_out import read_all
+from specialists.training.transfer.sources import seen_of
 
 BACKBONE = "usgen"
 FOREIGN_VIEWS = GeometryPolicy(hflip=True, vflip=False, rotate_deg=15.0, x_scale=1.6)
-"""How far the views of the novelty statistics are moved: as far as the router's."""
+"""How far the views for the novelty statistics are moved: as far as the router's."""
 PACK_PX = 320
-"""Side at which training images are kept while statistics are fitted to them."""
+"""Side length in pixels at which training images are kept while statistics are fitted to them."""
 
 LONGEST_NAME = 100
-"""Letters of a state folder's name; a file system takes no more than 255."""
+"""Longest name of a state folder, in characters; a file system takes no more than 255."""
 
 
 def train_generalist(
@@ -56,13 +56,14 @@ def train_generalist(
     *,
     resume: bool,
 ) -> Path:
-    """The manifest of a Stage I run over every task whose CSV lies in `data`; weights lie beside it.
+    """Run Stage I over every task whose CSV lies in `data` and return the path of its manifest.
 
-    No image of the sources `unseen` is used, as `dataset=busi`, so that specialists can be judged on them.
+    The weights are written beside the manifest. No image of the sources in `unseen` (such as
+    `dataset=busi`) is used, so that specialists can be evaluated on them.
 
     Raises:
-        TrainingError: data or configuration cannot be used, there is nothing to resume, or `data` holds no image of a
-            source that is to be left out.
+        TrainingError: data or configuration cannot be used, there is nothing to resume, or `data`
+            holds no image of a source that is to be left out.
     """
     out.mkdir(parents=True, exist_ok=True)
     settings = read_generalist_config(config)
@@ -85,7 +86,7 @@ def train_generalist(
 
 
 def as_ran(config: GeneralistConfig | SpecialistConfig, folder: Path) -> dict[str, object]:
-    """Return the configuration with the precision in which the training in that folder ran."""
+    """Return the configuration with the precision that the training in that folder ran in."""
     ran = {"device": config.compute.device, "precision": began_with(folder)}
     return {**asdict(config), "compute": ran}
 
@@ -93,7 +94,7 @@ def as_ran(config: GeneralistConfig | SpecialistConfig, folder: Path) -> dict[st
 def install_backbone(
     model: ModelEntry, net: Generalist, train: Pack, val: Pack, out: Path
 ) -> ModelEntry:
-    """The entry of a trained backbone, its weights, decoders and novelty statistics written to `out`."""
+    """Write weights, decoders and novelty statistics of a backbone; return its entry."""
     weights, decoders = (f"{model.id}.{part}safetensors" for part in ("", "decoders."))
     trained = model.model_copy(
         update={
@@ -110,10 +111,10 @@ def install_backbone(
 
 
 def train_novelty(data: Path, out: Path) -> ModelEntry:
-    """The backbone's entry with novelty statistics and quality limits fitted anew, written to `out`; nothing is trained.
+    """Fit the backbone's novelty statistics and quality limits anew and return its entry.
 
-    The backbone is the one in `out` where a Stage I run left one there, else the installed one, whose
-    weights then stay where they are.
+    Nothing is trained; the results are written to `out`. The backbone is the one that a Stage I run
+    left in `out`, or else the installed one, whose weights then stay where they are.
 
     Raises:
         TrainingError: the data cannot be used.
@@ -137,7 +138,7 @@ def train_novelty(data: Path, out: Path) -> ModelEntry:
 
 
 def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEntry:
-    """The entry of an installed backbone with novelty statistics, written to `out`, and quality limits."""
+    """Fit novelty statistics, written to `out`, and quality limits; return the entry."""
     frozen = load_backbone(model)  # as it will be served: from half precision
     fitted, limits, exams = fit_for(frozen, model, train, val, FOREIGN_VIEWS)
     name = f"{model.id}.novelty.safetensors"
@@ -153,14 +154,14 @@ def with_checks(model: ModelEntry, train: Pack, val: Pack, out: Path) -> ModelEn
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Specialists that can be trained: every row of their CSVs was looked at."""
+    """Specialists that can be trained: every row of their CSVs has been validated."""
 
     manifest: Manifest
     entries: list[SpecialistEntry]
     notes: tuple[str, ...]
-    """What to tell the user before the training."""
+    """Messages to show to the user before the training."""
     steps: int | None
-    """How many suit a new task; null where the configuration says."""
+    """Number of steps that suits a new task; None where the configuration decides."""
     declared: Declared
 
     @property
@@ -170,14 +171,14 @@ class Prepared:
 
 
 def prepare(ids: list[str], data: Path, out: Path, declared: Declared) -> Prepared:
-    """The entries of those ids, from the manifests, or of one new task from its CSV.
+    """Return the entries of those ids from the manifests, or that of one new task from its CSV.
 
     Raises:
-        TrainingError: a CSV cannot be used, several ids are asked for of which one is new, or something is
-            declared of a task whose entry is shipped.
+        TrainingError: a CSV cannot be used, several ids are given of which one is new, or options
+            that declare a new task are given for a task whose entry is shipped.
     """
     manifest = read_manifest(out)
-    ids = sorted(set(ids))  # in any order the same training
+    ids = sorted(set(ids))  # the order of the ids does not change the training
     shipped = read_manifest().specialists
     if len(ids) == 1 and ids[0] not in shipped:
         return _prepare_new(ids[0], data, manifest, declared)
@@ -208,38 +209,32 @@ def _prepare_new(task_id: str, data: Path, manifest: Manifest, declared: Declare
 
 
 def _check_listed(entry: SpecialistEntry, data: Path) -> None:
-    """That every row is in order, and of the task that the manifest lists.
+    """Check that every row is valid and belongs to the task that the manifest lists.
 
     Raises:
-        TrainingError: a row cannot be used, or it is another task of that name.
+        TrainingError: a row cannot be used, or the CSV is of another task of that name.
     """
     classes = len(entry.landmarks or entry.labels)
     task = read_task(data, entry.task_id, (entry.kind, classes))
     if task.kind is not entry.kind or task.classes != classes:
         raise TrainingError(
-            f"{entry.task_id}.csv is a {task.kind} task of num_classes {task.classes}, but {entry.id!r} is a "
+            f"{entry.task_id}.csv is a {task.kind} task of num_classes {task.classes}, "
+            f"but {entry.id!r} is a "
             f"shipped {entry.kind} task of {classes}. Give a task of your own another name."
         )
-
-
-def train_specialist(
-    ids: list[str], data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
-) -> list[SpecialistEntry]:
-    """The entries of specialists trained on the frozen backbone; `prepare` and `train_prepared` in one."""
-    return train_prepared(prepare(ids, data, out, Declared()), data, out, config, resume=resume)
 
 
 def train_prepared(
     prepared: Prepared, data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
 ) -> list[SpecialistEntry]:
-    """The entries of specialists trained on the frozen backbone, calibrated, and written to `out`.
+    """Train and calibrate specialists on the frozen backbone and write them to `out`.
 
-    The backbone is the one in `out` where a Stage I run left one there, else the installed one. The state
+    The backbone is the one that a Stage I run left in `out`, or else the installed one. The state
     of the training lies in `out` until the specialists are installed.
 
     Raises:
-        TrainingError: the data cannot be used, the ids have different backbones, or there is nothing to
-            resume.
+        TrainingError: the data cannot be used, the ids have different backbones, or there is
+            nothing to resume.
     """
     manifest, entries = prepared.manifest, prepared.entries
     ids = [entry.id for entry in entries]
@@ -272,13 +267,15 @@ def train_prepared(
 def calibrate_specialists(
     ids: list[str], data: Path, out: Path, user_dir: Path | None, *, left_out: Sequence[Path] = ()
 ) -> list[SpecialistEntry]:
-    """The entries of trained specialists, calibrated anew on `val` and written to `out` with their weights.
+    """Calibrate trained specialists anew on `val` and write them with their weights to `out`.
 
-    Where `left_out` names folders of trials of sources left out, they keep to those sources too. They are those that a training left in `out`, else the installed ones; not a bit of their weights changes.
+    The specialists are those that a training left in `out`, or else the installed ones; not a bit
+    of their weights changes. Where `left_out` names folders of left-out trials, the calibration
+    also holds on the sources left out there.
 
     Raises:
-        TrainingError: an id is in no manifest or has no weights, the ids have different backbones, or the data
-            cannot be used.
+        TrainingError: an id is in no manifest or has no weights, the ids have different backbones,
+            or the data cannot be used.
         WeightsError: weights are missing or altered.
     """
     manifest = read_manifest(out if (out / "manifest.toml").exists() else user_dir)
@@ -324,14 +321,17 @@ def calibrate_specialists(
 def with_threshold(
     entry: SpecialistEntry, name: str, threshold: Threshold | None
 ) -> SpecialistEntry:
-    """The entry with one more threshold; as it is where that is null."""
+    """Return the entry with one more threshold, or unchanged where that is None."""
     if threshold is None:
         return entry
     return entry.model_copy(update={"thresholds": {**entry.thresholds, name: threshold}})
 
 
 def state_folder(out: Path, ids: list[str]) -> Path:
-    """Where the Stage II run of those specialists keeps its state; a hash stands for many names."""
+    """Return the folder in which the Stage II run of those specialists keeps its state.
+
+    A hash replaces the ids where their names are too long together.
+    """
     name = "+".join(sorted(set(ids)))
     if len(name) > LONGEST_NAME:
         name = hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -339,16 +339,16 @@ def state_folder(out: Path, ids: list[str]) -> Path:
 
 
 def ship(ids: list[str], source: Path) -> list[Path]:
-    """The files copied into the package from the folder of a training, the manifest updated.
+    """Copy trained weights into the package, update its manifest and return the copied files.
 
     Raises:
-        TrainingError: one of the ids was not trained there.
+        TrainingError: one of the ids was not trained in `source`.
     """
     return ship_entries(source, ids)
 
 
 def predictor(user_dir: Path | None, *, tta: bool) -> Tools:
-    """Who answers for prediction files: every installed specialist, which never declines.
+    """Return the engine for prediction files: every installed specialist, none of which declines.
 
     Raises:
         WeightsError: weights are missing or altered.
@@ -358,7 +358,7 @@ def predictor(user_dir: Path | None, *, tta: bool) -> Tools:
 
 
 def tasks_in(data: Path, entries: list[SpecialistEntry]) -> list[SpecialistEntry]:
-    """The entries, challenge tasks apart, whose CSV lies under `data/csv_files`."""
+    """Return the entries, except challenge tasks, whose CSV lies under `data/csv_files`."""
     return [
         entry
         for entry in entries
@@ -381,7 +381,10 @@ def _with_phantoms(
     out: Path,
     config: SpecialistConfig,
 ) -> Pack:
-    """The training pack with its capped share of drawn images, for the tasks that they have labels of."""
+    """Return the training pack with its capped share of phantom images.
+
+    They are added only for tasks that the phantoms have labels for.
+    """
     if not LABELLED & {entry.id for entry in entries}:
         return pack
     drawn = phantom_samples(out / "phantoms", int(SHARE * len(samples)))

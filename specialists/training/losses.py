@@ -1,4 +1,7 @@
-"""The paper's losses (ustri.txt, 2.6), each per sample so that a missing label weighs nothing."""
+"""Losses per sample, so that a missing label weighs nothing.
+
+They follow the USTri paper (arXiv:2604.16914), section 2.6.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from torch.nn import functional as F
 from specialists.heads.regress import HEATMAP_SIGMA, Ends, shared_targets, target_heatmaps
 
 L1_WEIGHT = 2.0
-"""The paper's alpha, between the IoU and the L1 term of a box."""
+"""The USTri paper's alpha, between the IoU and the L1 term of a box."""
 
 _dice = DiceLoss(
     softmax=True, to_onehot_y=True, include_background=False, batch=True, smooth_nr=1, smooth_dr=1
@@ -19,10 +22,10 @@ _dice = DiceLoss(
 
 
 def segment_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Multi-class Dice over the batch plus cross-entropy.
+    """Return the multi-class Dice loss over the batch plus cross-entropy.
 
     Args:
-        logits: (n, classes, h, w); compared at the target's size.
+        logits: (n, classes, h, w); resized to the target's size for the comparison.
         target: (n, S, S) int64.
     """
     logits = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
@@ -31,12 +34,14 @@ def segment_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def classify_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy of (n, classes) logits, slightly smoothed."""
+    """Return the cross-entropy of (n, classes) logits, with slight label smoothing."""
     return F.cross_entropy(logits.float(), target, weight=weight, label_smoothing=0.05)
 
 
 def regress_loss(heatmaps: Tensor, points: Tensor, ends: Sequence[Ends] = ()) -> Tensor:
-    """Squared error of heatmaps, in units of one target peak; missing landmarks are masked out.
+    """Return the squared error of heatmaps, in units of one target peak.
+
+    Missing landmarks are masked out.
 
     Args:
         heatmaps: (n, L, h, w).
@@ -58,14 +63,16 @@ def regress_loss(heatmaps: Tensor, points: Tensor, ends: Sequence[Ends] = ()) ->
 def detect_loss(
     box: Tensor, presence: Tensor, attention: Tensor, target: Tensor, absence_known: bool
 ) -> Tensor:
-    """1 - IoU + L1 of boxes that are there, attention towards them, and presence where it is known.
+    """Return the loss of boxes, of the attention towards them, and of presence where it is known.
+
+    The loss of boxes is 1 - IoU plus L1, over the images in which the structure is present.
 
     Args:
         box: (n, 4) predicted, in [0, 1].
         presence: (n,) logits.
         attention: (n, cells) logits.
-        target: (n, 4); NaN where nothing is there.
-        absence_known: whether a missing box means that nothing is there.
+        target: (n, 4); NaN where the structure is absent or unlabelled.
+        absence_known: whether a missing box means that the structure is absent.
     """
     there = torch.isfinite(target).all(1)
     loss = box.sum() * 0
@@ -80,7 +87,7 @@ def detect_loss(
 
 
 def box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(n,) intersection over union of paired boxes (x_min, y_min, x_max, y_max)."""
+    """Return (n,) intersection over union of paired boxes (x_min, y_min, x_max, y_max)."""
     size = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp_min(0)
     overlap = size.prod(1)
     area_a = (a[:, 2:] - a[:, :2]).clamp_min(0).prod(1)
@@ -89,7 +96,7 @@ def box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _attention_loss(attention: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy of the attention against the cells near the box's centre."""
+    """Return the cross-entropy of the attention against the cells near the box's centre."""
     side = math.isqrt(attention.shape[1])
     centre = (torch.arange(side, device=attention.device) + 0.5) / side
     mid, half = (truth[:, :2] + truth[:, 2:]) / 2, (truth[:, 2:] - truth[:, :2]) / 2

@@ -1,4 +1,4 @@
-"""Raw outputs of nets on unaugmented images, as the engine would see them: what calibration reads."""
+"""Raw outputs of nets on unaugmented images, as in the engine: the input of calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,22 +11,27 @@ from specialists.decode import attention_inside
 from specialists.engine import box_mask
 from specialists.manifest import Kind, Manifest, Roi, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet
-from specialists.training.augment import Batch, identity_affine, make_batch, random_affine
-from specialists.training.pack import Pack
+from specialists.training.augmentation.augment import (
+    Batch,
+    identity_affine,
+    make_batch,
+    random_affine,
+)
+from specialists.training.data.pack import Pack
 
 CHUNK = 16
 
 
 @dataclass(kw_only=True)
 class Outputs:
-    """What one net gave over a pack, in pack order, with the labels."""
+    """The outputs of one net over a pack, in pack order, with the labels."""
 
     samples: list[int] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     """Per image: (classes, h, w) logits, (classes,) logits, (L, h, w) heatmaps or () presence."""
     labels: list[Tensor] = field(default_factory=list)
     boxes: list[Tensor] = field(default_factory=list)
-    """(4,) predicted boxes in [0, 1], of a detector."""
+    """Predicted boxes (4,) in [0, 1], of a detector."""
     attention: list[float] = field(default_factory=list)
 
 
@@ -40,15 +45,16 @@ def outputs_of(
     *,
     moved: bool = False,
 ) -> dict[str, Outputs]:
-    """Outputs by specialist over the pack.
+    """Return the outputs over the pack, by specialist.
 
     Args:
-        manifest: of the nets.
+        manifest: lists the nets.
         nets: by specialist id.
         backbone: frozen.
         pack: images at the network's size.
         regions: (4,) region in [0, 1] by sample index, for specialists that read one.
-        moved: whether aspect, crop and padding are randomised (seeded), as the router is judged.
+        moved: whether aspect, crop and padding are randomised (seeded), as for the router's
+            evaluation.
     """
     found = {name: Outputs() for name in nets}
     model = manifest.models[manifest.specialists[next(iter(nets))].model]

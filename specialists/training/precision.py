@@ -1,7 +1,8 @@
-"""Where a training computes and in which precision: asked once, when it begins, and told in its first line.
+"""The device and the precision of a training, chosen once at its start and printed first.
 
-bf16 without arithmetic for it is ten times slower than fp32, and with it not always faster (depthwise convolutions are
-not), so that a processor is asked what it has and then timed on a step of the very network.
+On a CPU without bf16 arithmetic, bf16 is ten times slower than fp32; with it, bf16 is still not
+always faster (depthwise convolutions are not). So the CPU's features are checked first, and then a
+step of the very network is timed.
 """
 
 import json
@@ -19,15 +20,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 FILE = "precision.json"
-"""Beside a training's state: the precision that it began with, which its resumption keeps."""
+"""File beside a training's state with the precision it began with, which a resumption keeps."""
 GAIN = 0.95
-"""bf16 is taken where a step takes at most this share of its time in fp32: for less it is not worth its rounding."""
+"""Largest share of a step's fp32 time at which bf16 is chosen.
+
+A smaller gain is not worth its rounding.
+"""
 TRIALS = 2
 TRIAL_IMAGES = 4
 
 
 class Precision(StrEnum):
-    """Of the passes; weights, losses and the optimiser are fp32 in any."""
+    """Precision of the passes; weights, losses and the optimiser are always fp32."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -36,7 +40,7 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What whoever trains asks for."""
+    """Device and precision as the user requests them."""
 
     precision: Precision = Precision.AUTO
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -44,7 +48,7 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """A device, the precision of passes on it, and why that."""
+    """A device, the precision of passes on it, and the reason for both."""
 
     device: torch.device
     precision: Precision
@@ -58,7 +62,10 @@ class Compute:
 
     @property
     def pinned(self) -> bool:
-        """Whether batches are put into pinned memory, from where a device reads them while others are computed."""
+        """Whether batches are put into pinned memory.
+
+        From there the device reads them while it computes on others.
+        """
         return self.device.type == "cuda"
 
     def __str__(self) -> str:
@@ -66,15 +73,18 @@ class Compute:
 
 
 Step = Callable[[], Tensor]
-"""Passes and loss of one step of what will be trained, on a copy of it."""
+"""Passes and loss of one step of the network that will be trained, on a copy of it."""
 
 
 def choose(asked: Asked, trial: Callable[[], Step]) -> Compute:
-    """Return the device and precision asked for; `auto` is a card where there is one, and what suits the device.
+    """Return the requested device and precision.
+
+    `auto` is a GPU where there is one, and the precision that suits the device.
 
     Args:
-        asked: of whoever trains.
-        trial: makes the step that is timed, where bf16 is possible on a processor and must be shown to be faster.
+        asked: the user's request.
+        trial: makes the step that is timed, where a CPU can compute in bf16 and must be shown to be
+            faster with it.
     """
     if _on_card(asked):
         return _of_card(asked.precision)
@@ -82,7 +92,7 @@ def choose(asked: Asked, trial: Callable[[], Step]) -> Compute:
         return _on_cpu(asked.precision, "it was asked for")
     if not native_bf16():
         return _on_cpu(Precision.FP32, "this processor has no bf16 arithmetic of its own")
-    with torch.random.fork_rng(devices=[]):  # what follows draws as it would have
+    with torch.random.fork_rng(devices=[]):  # later draws are as without the trial
         fp32_s, bf16_s = _timed(trial())
     faster = bf16_s <= GAIN * fp32_s
     took = f"{bf16_s:.2f} s of one core in bf16 and {fp32_s:.2f} s in fp32"
@@ -92,9 +102,10 @@ def choose(asked: Asked, trial: Callable[[], Step]) -> Compute:
 
 
 def begin(asked: Asked, trial: Callable[[], Step], folder: Path | None, *, resume: bool) -> Compute:
-    """Return what `choose` does, or as the training in `folder` began where it is resumed, and tell it.
+    """Choose device and precision, or resume those of `folder`; record, print and return them.
 
-    One that began in bf16 goes on in fp32 where there is no arithmetic for bf16.
+    A resumed training keeps the precision with which it began in `folder`. One that began in bf16
+    goes on in fp32 where there is no arithmetic for bf16.
     """
     before = None if folder is None or not resume else began_with(folder)
     if before is not None and asked.precision is Precision.AUTO:
@@ -114,7 +125,7 @@ def begin(asked: Asked, trial: Callable[[], Step], folder: Path | None, *, resum
 
 
 def began_with(folder: Path) -> Precision | None:
-    """Return the precision of the training whose state lies in `folder`; None where it is not noted."""
+    """Return the precision of the training whose state lies in `folder`; None if not recorded."""
     path = folder / FILE
     if not path.exists():
         return None
@@ -122,17 +133,18 @@ def began_with(folder: Path) -> Precision | None:
 
 
 def native_bf16() -> bool:
-    """Return whether torch has kernels for this processor's own bf16 arithmetic (AVX-512 BF16 or AMX).
+    """Return whether torch has kernels for this CPU's own bf16 arithmetic (AVX-512 BF16 or AMX).
 
-    `mkldnn` claims bf16 on every AVX-512 processor and computes it in fp32 by pieces.
+    `mkldnn` claims bf16 on every AVX-512 CPU and computes it in fp32 piecewise.
     """
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":  # or less is allowed than there is
+    # torch may be limited to less than the CPU has
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def trial_loss(outputs: list[Tensor]) -> Tensor:
-    """Return a number that every output has a part in."""
+    """Return a number that depends on every output."""
     return torch.stack([output.float().square().mean() for output in outputs]).sum()
 
 
@@ -161,7 +173,10 @@ def _on_cpu(precision: Precision, why: str) -> Compute:
 
 
 def _timed(step: Step) -> tuple[float, float]:
-    """Return the seconds of a step in fp32 and in bf16: of one thread's own time, which no neighbour adds to."""
+    """Return the seconds of a step in fp32 and in bf16, in one thread's CPU time.
+
+    Other processes on the machine do not add to that time.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Writes what a training found into a manifest, leaving every other line of the file as it was."""
+"""Writing the results of a training into a manifest, every other line of the file unchanged."""
 
 import shutil
 from pathlib import Path
@@ -32,14 +32,14 @@ TRAINED = (
     "intervals",
     "not_installed",
 )
-"""What a training decides; the rest of an entry is written by hand."""
+"""Keys that a training decides; the rest of an entry is written by hand."""
 
 
 def write_entries(path: Path, models: list[ModelEntry], specialists: list[SpecialistEntry]) -> None:
-    """Adds the entries to the manifest at `path`, or replaces those with their ids.
+    """Add the entries to the manifest at `path`, or replace those with their ids.
 
-    Of an entry that is there, only what training decides is replaced; a task of the user's own is replaced
-    whole, for its CSV and command decide the rest of it too.
+    Of an entry that exists, only what training decides is replaced; a task of the user's own is
+    replaced whole, since its CSV and command decide the rest of it too.
     """
     listed = read_manifest()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -62,13 +62,14 @@ def write_entries(path: Path, models: list[ModelEntry], specialists: list[Specia
 
 
 def ship(source: Path, ids: list[str]) -> list[Path]:
-    """The weights files that were copied from a training's folder into the package, with their entries.
+    """Copy weights from a training's folder into the package and return the copied files.
 
-    Of a specialist that does not hold with sources left out, the reason and its figures are shipped instead.
+    The entries are written to the package's manifest. For a specialist that fails on sources left
+    out, the reason and its figures are shipped instead of weights.
 
     Raises:
-        TrainingError: the folder's manifest lacks one of the ids, it is not installed there, or it was not judged with
-            sources left out as its entry asks for.
+        TrainingError: the folder's manifest lacks one of the ids, it is not installed there, or it
+            was not evaluated with sources left out as its entry requires.
     """
     manifest = read_manifest(source)
     models: dict[str, ModelEntry] = {}
@@ -84,7 +85,8 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
             raise TrainingError(f"{specialist_id} was not trained on the backbone in {source}.")
         if entry.holds_without is not None and not entry.transfer:
             raise TrainingError(
-                f"{specialist_id} ships only if it holds with sources left out: run `ustri evaluate transfer "
+                f"{specialist_id} ships only if it holds with sources left out: "
+                f"run `ustri evaluate transfer "
                 f"{specialist_id} --by {entry.holds_without} --run {source} --write` first."
             )
         specialists.append(entry)
@@ -123,7 +125,7 @@ def _write(tables: AoT, entry: ModelEntry | SpecialistEntry, *, whole: bool) -> 
 
 
 def _item(value: object) -> object:
-    """The value as TOML: lists of tables one per line, tables inline."""
+    """Return the value as TOML: lists of tables one per line, tables inline."""
     if isinstance(value, list):
         array = tomlkit.array()
         array.extend(_item(part) for part in value)

@@ -1,4 +1,7 @@
-"""Stage II: heads of single data sets on the frozen backbone (ustri.txt, 2.3), several in one pass."""
+"""Stage II: training of single-task heads on the frozen backbone, several in one pass.
+
+See the USTri paper (arXiv:2604.16914), section 2.3.
+"""
 
 import copy
 import json
@@ -27,10 +30,13 @@ from specialists.manifest import (
     read_manifest,
 )
 from specialists.model import Frozen, Output, SpecialistNet, build_backbone
-from specialists.training.augment import Batch
-from specialists.training.batches import Phase, Rotation, Turn, Turns, loader
+from specialists.training.augmentation.augment import Batch
+from specialists.training.augmentation.batches import Phase, Rotation, Turn, Turns, loader
+from specialists.training.augmentation.regions import training_regions
+from specialists.training.augmentation.synthetic import DATASET, SHARE
+from specialists.training.data.pack import Pack
+from specialists.training.data.tables import Sample
 from specialists.training.generalist import task_loss
-from specialists.training.pack import Pack
 from specialists.training.precision import (
     TRIAL_IMAGES,
     Asked,
@@ -40,18 +46,15 @@ from specialists.training.precision import (
     choose,
     trial_loss,
 )
-from specialists.training.regions import training_regions
 from specialists.training.state import STATE, Average, load_state, save_state
-from specialists.training.synthetic import DATASET, SHARE
-from specialists.training.tables import Sample
 
 BEGUN = "begun.json"
-"""Beside a training's state: what it began with, which its resumption must share."""
+"""File beside a training's state: its settings, which a resumption must share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpecialistConfig:
-    """Everything that a Stage II run follows from, its data and code apart."""
+    """Everything that determines a Stage II run, apart from its data and code."""
 
     seed: int = 0
     pack_px: int = 320
@@ -70,9 +73,9 @@ class Start:
     """Where a Stage II run starts, and the folder in which it keeps its state."""
 
     decoders: Path | None = None
-    """Stage I's decoders by kind; null starts from random ones."""
+    """Stage I's decoders by kind; None starts from random weights."""
     folder: Path | None = None
-    """Null keeps no state."""
+    """None keeps no state."""
     resume: bool = False
 
 
@@ -84,10 +87,12 @@ def train_heads(
     config: SpecialistConfig,
     start: Start,
 ) -> dict[str, SpecialistNet]:
-    """Trained nets by id; each has its own loss and weights, only the backbone pass is shared.
+    """Train specialists and return their nets by id.
+
+    Each has its own loss and weights; only the backbone pass is shared.
 
     Args:
-        manifest: of the models, and of the detectors that regions come from.
+        manifest: lists the models, and the detectors that regions come from.
         entries: specialists of one model.
         backbone: frozen; its bytes do not change.
         pack: training samples.
@@ -95,7 +100,7 @@ def train_heads(
         start: new, or from the state that an interrupted run left.
 
     Raises:
-        TrainingError: there is nothing to resume, or it was begun with something else.
+        TrainingError: there is nothing to resume, or the run was begun with other settings.
     """
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
@@ -114,7 +119,7 @@ def train_heads(
     saved = time.monotonic()
     progress = tqdm(batches, desc="stage II", initial=first, total=config.steps, unit="step")
     for step, batch in enumerate(progress, start=first):
-        torch.manual_seed(config.seed + step)  # dropout too is the same after a resumption
+        torch.manual_seed(config.seed + step)  # the same dropout after a resumption too
         total = _step_loss(stage, batch, config.seed + step)
         if total.requires_grad:  # else no image of the batch carries a label
             _descend(total, everything, optimizer, _rate(config, step))
@@ -146,7 +151,7 @@ def trial(nets: Mapping[str, SpecialistNet], backbone: Frozen, side_px: int) -> 
 
 @cache
 def suited() -> Compute:
-    """Return where and how heads on the shipped backbone would be trained here."""
+    """Return the device and precision with which heads on the shipped backbone would train here."""
     manifest = read_manifest()
     entry = next(e for e in manifest.specialists.values() if e.kind is Kind.SEGMENT)
     model = manifest.models[entry.model]
@@ -166,7 +171,7 @@ def _stage(
     config: SpecialistConfig,
     start: Start,
 ) -> "_Stage":
-    """Return new nets and what they are trained with, all on the device that computes."""
+    """Return new nets and what they are trained with, all on the computing device."""
     model = manifest.models[entries[0].model]
     nets = _new_nets(entries, model, backbone, start)
     detectors = _installed_detectors(manifest, entries, backbone)
@@ -188,10 +193,11 @@ def _new_nets(
 
 
 def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:
-    """Writes what the run begins with, or checks a resumed one against it."""
+    """Write the settings that the run begins with, or check a resumed run against them."""
     if start.folder is None:
         return
-    free = ("threads", "save_every_s", "compute")  # which `begin` keeps
+    # a resumption may change the first two; `begin` keeps the third
+    free = ("threads", "save_every_s", "compute")
     given = {name: value for name, value in asdict(config).items() if name not in free}
     given["backbone"] = model.sha256
     path = start.folder / BEGUN
@@ -203,7 +209,8 @@ def _begin(start: Start, config: SpecialistConfig, model: ModelEntry) -> None:
         begun = json.loads(path.read_text(encoding="utf-8"))
         if other := [name for name, value in given.items() if begun.get(name) != value]:
             raise TrainingError(
-                f"The training in {start.folder} was begun with another value of {', '.join(other)}."
+                f"The training in {start.folder} was begun with another value "
+                f"of {', '.join(other)}."
             )
 
 
@@ -226,7 +233,7 @@ class _Stage:
     entries: list[SpecialistEntry]
     nets: Mapping[str, SpecialistNet]
     detectors: Mapping[str, SpecialistNet]
-    """Installed ones that regions come from and that are not trained here."""
+    """Installed detectors that regions come from and that are not trained here."""
     backbone: Frozen
     compute: Compute
 
@@ -276,7 +283,7 @@ def _step_loss(stage: _Stage, batch: Batch, seed: int) -> Tensor:
 
 
 def _boxes(entry: SpecialistEntry, output: Output, rows: Tensor) -> dict[int, Tensor]:
-    """(4,) box by row of the batch; NaN where the detector more likely than not sees nothing."""
+    """Return a box (4,) by row of the batch; NaN where presence is less likely than absence."""
     box, presence, _ = output
     found = box.detach().float().clamp(0, 1)
     if entry.absence_known:
@@ -331,7 +338,7 @@ def _batches(
 
 
 def _by_exam(entries: list[SpecialistEntry]) -> list[list[SpecialistEntry]]:
-    """The entries of each exam; what is of none, or of several as the router is, stands alone."""
+    """Return the entries by exam; one of no exam, or of several like the router, stands alone."""
     groups: dict[str, list[SpecialistEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.exams[0] if len(entry.exams) == 1 else entry.id, []).append(entry)
@@ -339,17 +346,17 @@ def _by_exam(entries: list[SpecialistEntry]) -> list[list[SpecialistEntry]]:
 
 
 def _shares(samples: Sequence[Sample]) -> dict[str, float]:
-    """A share by data set, by the square root of its size, so that no small one starves."""
+    """Return a share by data set, by the square root of its size, so that no small one starves."""
     counts = Counter(sample.dataset for sample in samples)
     shares = {name: math.sqrt(count) for name, count in counts.items()}
-    if DATASET in shares:  # drawn images keep to their share of what is drawn from the pack
+    if DATASET in shares:  # phantom images keep to their share of all images drawn from the pack
         others = sum(share for name, share in shares.items() if name != DATASET)
         shares[DATASET] = others * SHARE / (1 - SHARE)
     return shares
 
 
 def _start_from(net: SpecialistNet, kind: Kind, decoders: Mapping[str, Tensor]) -> None:
-    """Copies Stage I's decoder of that kind; the region's weights, which it lacks, stay at zero."""
+    """Copy Stage I's decoder of that kind; weights for the region, which it lacks, stay at zero."""
     if net.neck is None:
         return
     prefix = f"{kind}."

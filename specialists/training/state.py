@@ -1,4 +1,7 @@
-"""A training's state on disk: weights, moving average, optimiser and step, resumable after a kill."""
+"""A training's state on disk: weights, moving average, optimiser and step.
+
+A training that was killed can be resumed from it.
+"""
 
 from pathlib import Path
 
@@ -21,7 +24,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """Moves the average towards the module; quicker in the first steps."""
+        """Move the average towards the module; faster in the first steps."""
         decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
@@ -33,20 +36,21 @@ class Average:
 def save_state(
     folder: Path, step: int, module: nn.Module, average: Average, optimizer: Optimizer
 ) -> None:
-    """Writes everything that `load_state` needs; an older state is replaced whole."""
+    """Write everything that `load_state` needs; an older state is replaced as a whole."""
     tensors: dict[str, Tensor] = {f"module.{k}": v for k, v in module.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.tensors.items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
-    tensors["step"] = torch.tensor(step)  # in the same file: a kill cannot part it from the rest
+    # in the same file, so that a kill cannot separate it from the rest
+    tensors["step"] = torch.tensor(step)
     save_tensors(folder / STATE, tensors, {})
 
 
 def load_state(folder: Path, module: nn.Module, average: Average, optimizer: Optimizer) -> int:
-    """The step at which the saved training stood, after filling its parts.
+    """Restore module, average and optimiser; return the step at which they were saved.
 
     Raises:
-        TrainingError: there is no state in that folder, or it names no step.
+        TrainingError: there is no state in that folder, or it holds no step.
     """
     if not (folder / STATE).exists():
         raise TrainingError(f"There is no training to resume in {folder}.")

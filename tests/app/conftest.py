@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from fastapi import FastAPI
 
-from app.main import create_app
+from app.application import create_app
 from app.settings import Settings
 from tests.app.stacks import Postgres, Redis, a_postgres, a_redis
 from tests.app.stand_in import StandInTools

@@ -1,4 +1,4 @@
-"""A deployment of real processes with stand-in specialists, which tests send images to, strike, and check."""
+"""A deployment of real processes with stand-in specialists, for tests to use, kill and check."""
 
 import os
 import signal
@@ -76,16 +76,16 @@ class Deployment:
         return process
 
     def start_web(self, **environment: str) -> None:
-        """Nothing, once the web process answers; it has no specialists."""
+        """Start a web process without specialists, and wait until it answers."""
         self.start("web", "web", USTRI_WORKER_THREADS="0", **environment)
         until(self.answers, "The web process does not answer.")
 
     def kill(self, name: str) -> None:
-        """Nothing; that process is gone as by a power cut."""
+        """Kill the process at once, as a power cut would."""
         end(self.processes[name])
 
     def check_running(self) -> None:
-        """Nothing; no process has ended by a fault of its own, for then waiting is in vain."""
+        """Raise if a process ended by a fault of its own, since waiting for it would be in vain."""
         for name, process in self.processes.items():
             if process.poll() not in (None, 0, -signal.SIGKILL):
                 log = (self.folder / f"{name}.log").read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ class Deployment:
             return False
 
     def send(self, key: str, png: bytes | None = None, limit_s: float = LIMIT_S) -> str:
-        """Where the analysis of that key is, asked for as a patient client would: again after each failure."""
+        """Send an image until it is accepted, like a patient client, and return its path."""
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
             try:
@@ -128,7 +128,7 @@ class Deployment:
         return str(response.json()["state"]) if response.status_code == 200 else ""
 
     def wait_for_ends(self, *paths: str) -> None:
-        """Nothing, once each of those analyses is done or given up."""
+        """Wait until each of the analyses is done or has failed."""
         for here in paths:
             until(
                 lambda here=here: self.state(here) in ("done", "failed"),  # type: ignore[misc]
@@ -146,7 +146,10 @@ class Deployment:
             engine.dispose()
 
     def check(self, analyses: int, again_max: int) -> None:
-        """Nothing; each analysis has one report and each step once, and at most so many were run again."""
+        """Check that each analysis has one report and each step once.
+
+        At most `again_max` steps were run again.
+        """
         assert self.rows("SELECT state, count(*) FROM jobs GROUP BY state") == [("done", analyses)]
         assert self.rows("SELECT count(*), count(DISTINCT analysis_id) FROM reports") == [
             (analyses, analyses)
@@ -162,7 +165,7 @@ class Deployment:
         self.check_no_orphans()
 
     def check_no_orphans(self) -> None:
-        """Nothing; every stored picture has its row, and no question is left."""
+        """Check that every stored image has its row, and that no inference request is left."""
         assert self.rows("SELECT count(*) FROM asks") == [(0,)]
         keys = {str(key) for (key,) in self.rows("SELECT key FROM images")}
         if self.database_url.startswith("sqlite"):
@@ -172,7 +175,7 @@ class Deployment:
             assert {str(key) for (key,) in self.rows("SELECT key FROM pictures")} == keys
 
     def close(self) -> None:
-        """Nothing; every process is gone."""
+        """End every process."""
         self.client.close()
         for process in self.processes.values():
             end(process)
@@ -186,7 +189,7 @@ def deployed(
     delay_s: float = 0.1,
     key: str | None = None,
 ) -> Iterator[Deployment]:
-    """A deployment of which nothing runs yet, and a client with that key; all that was started is gone at the end."""
+    """Yield a deployment of which nothing runs yet, with a client; end what was started."""
     deployment = Deployment(folder, environment or {}, delay_s, key)
     try:
         yield deployment

@@ -1,4 +1,4 @@
-"""DICOM ultrasound files for tests, made by pydicom or byte by byte; and the real ones, where they are."""
+"""DICOM ultrasound files for tests, made by pydicom or byte by byte, and real ones if present."""
 
 import io
 import json
@@ -40,7 +40,7 @@ SECRETS = {
     "DeviceSerialNumber": "SN-55512",
     "ImageComments": "said by Jane Roe",
 }
-"""Identifying attributes (PS3.15 table E.1-1), each with a value that is found nowhere by chance."""
+"""Identifying attributes (PS3.15 table E.1-1), each with a value that nothing holds by chance."""
 
 UIDS = {
     "StudyInstanceUID": "1.2.3.4711.1",

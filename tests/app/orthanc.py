@@ -1,4 +1,4 @@
-"""A real Orthanc with its DICOMweb plugin, on a free port and with its files in a temporary folder."""
+"""A real Orthanc with its DICOMweb plugin, on a free port, with its files in a temporary folder."""
 
 import json
 import socket
@@ -70,7 +70,10 @@ class Orthanc:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Nothing; it is gone at once. Told to end, it takes 2.4 s; what it answered for is in its files either way."""
+        """Kill it at once; ending it takes 2.4 s.
+
+        What it has acknowledged is in its files either way.
+        """
         if self.process is not None:
             end(self.process)
             self.process = None

@@ -1,4 +1,7 @@
-"""Runs a command over a PostgreSQL and a Redis of its own: `python -m tests.app.stacked COMMAND … DATABASE … REDIS`."""
+"""Run a command with its own PostgreSQL and Redis.
+
+`python -m tests.app.stacked COMMAND … DATABASE … REDIS`
+"""
 
 import sys
 
@@ -7,7 +10,10 @@ from tests.processes import started
 
 
 def main() -> int:
-    """The command's exit status; its words DATABASE and REDIS became the addresses of the two servers."""
+    """Run the command and return its exit status.
+
+    Its words DATABASE and REDIS become the addresses of the two servers.
+    """
     with a_postgres() as postgres, a_redis() as redis:
         addresses = {"DATABASE": postgres.new_database(), "REDIS": redis.url}
         with started([addresses.get(word, word) for word in sys.argv[1:]]) as process:

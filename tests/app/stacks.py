@@ -1,4 +1,4 @@
-"""What the service can run over: SQLite alone, or a real PostgreSQL and a real Redis that the tests start."""
+"""The stacks of the service: SQLite alone, or a real PostgreSQL and Redis that the tests start."""
 
 import importlib.util
 import os
@@ -32,7 +32,11 @@ def package_folder(name: str) -> Path:
 
 
 def until(condition: Callable[[], bool], what: str, limit_s: float = START_S) -> None:
-    """Nothing, once that holds."""
+    """Wait until the condition holds.
+
+    Raises:
+        TimeoutError: it did not hold within `limit_s`.
+    """
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:
@@ -72,11 +76,11 @@ class Postgres:
             raise
 
     def stop(self) -> None:
-        """Nothing; every connection is broken off, as in a restart."""
+        """Stop the server and break off every connection, as in a restart."""
         self._end(signal.SIGINT)
 
     def abandon(self) -> None:
-        """Nothing; it is gone, and so is what it had not written to its files."""
+        """Kill the server; what it had not written to its files is lost."""
         self._end(signal.SIGQUIT)
 
     def _end(self, how: signal.Signals) -> None:

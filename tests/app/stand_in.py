@@ -1,4 +1,4 @@
-"""Specialists that answer from a table: at once, slowly, or when a gate opens; and a server that runs them."""
+"""Specialists that answer from a table, at once, slowly or at a gate, and a server for them."""
 
 import sys
 import threading
@@ -101,7 +101,7 @@ def main() -> None:
     """Serve stand-ins that take their time: `stand_in.py DATA_DIR PORT DELAY_S`."""
     import uvicorn
 
-    from app.main import create_app
+    from app.application import create_app
     from app.settings import Settings
 
     data_dir, port, delay_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])

@@ -1,4 +1,7 @@
-"""One process of a deployment, with stand-in specialists: `web`, `work` or `both`, settings from the environment."""
+"""One process of a deployment with stand-in specialists: `web`, `work` or `both`.
+
+Its settings are from the environment.
+"""
 
 import os
 import resource
@@ -28,10 +31,11 @@ class Mortal(StandInTools):
 
 def main() -> None:
     """Run that process until it is stopped: `stand_in_process.py ROLE DELAY_S DIARY`."""
-    from app.logs import set_up_logs
-    from app.main import create_app, listening, serve
+    from app.application import create_app
+    from app.observability.logs import set_up_logs
     from app.settings import Settings
-    from app.working import work
+    from app.web.server import listening, serve
+    from app.worker.process import work
 
     role, delay_s, diary = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3])
     if limit_bytes := os.environ.get("FILE_LIMIT_BYTES"):

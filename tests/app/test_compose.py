@@ -1,4 +1,4 @@
-"""The compose file and the Dockerfile, which cannot be started here: read, and held to what they promise."""
+"""The compose file and the Dockerfile, which cannot be started here, hold what they promise."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.settings import Settings
-from reports.leaving import ACCEPTED_BY
+from reports.release import ACCEPTED_BY
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

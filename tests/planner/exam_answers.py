@@ -1,4 +1,7 @@
-"""What the specialists of the four exams besides breast might answer: one believable image each, open to changes."""
+"""Believable answers of the specialists of the four exams besides breast, open to changes.
+
+There is one image of each exam.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,7 @@
-"""What the specialists of thyroid, heart, ovary and lung might answer: one believable image each, open to changes."""
+"""Believable answers of the specialists of thyroid, heart, ovary and lung, open to changes.
+
+There is one image of each exam.
+"""
 
 from collections.abc import Callable
 

@@ -8,11 +8,11 @@ import torch
 from PIL import Image as PILImage
 
 from planner.protocols import read_protocols
-from planner.tower import UsgenTowerConfig
-from planner.training.pictures import Kind
-from planner.training.requests import Asker, read_grammar
-from planner.training.scenes import Stage
-from planner.training.survey import Survey, Surveyed, Wanted
+from planner.training.data.images import Kind
+from planner.training.data.survey import Survey, Surveyed, Wanted
+from planner.training.evaluation.scenarios import Stage
+from planner.training.requests.grammar import Asker, read_grammar
+from planner.vlm.vision_tower import UsgenTowerConfig
 from reports.model import ExamCode
 from specialists.image import image_of
 from specialists.result import Result
@@ -40,7 +40,10 @@ def an_asker() -> Asker:
 def a_survey(
     folder: Path, split: str = "val", exams: tuple[ExamCode, ...] = (ExamCode.BREAST,)
 ) -> Survey:
-    """Three real pictures and a view of each exam, and two foreign ones; each exam has its own features."""
+    """Return a survey of three real images per exam with a view of each, and two foreign images.
+
+    Each exam has its own features.
+    """
     rows: list[Surveyed] = []
     features = []
     for place, exam in enumerate((*exams, None)):
@@ -90,7 +93,7 @@ def a_generator(seed: int = 0) -> np.random.Generator:
 
 
 def word_vectors(folder: Path, words: dict[str, list[float]]) -> Path:
-    """Word vectors as the npm package writes them: of each word a vector, its length and its place."""
+    """Write word vectors as the npm package does: each word's vector, its length and its place."""
     held = {
         "dimensions": 3,
         "words": list(words),

@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from planner.case import Case, Record, Request
-from planner.conclude import Identity, conclude
+from planner.conclusion.report import Identity, conclude
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import run
-from reports.formulas import MEASUREMENTS
-from reports.measure import RATIO
-from reports.measure_head import CEPHALIC_INDEX
-from reports.measure_muscle import (
+from reports.measure.formulas import MEASUREMENTS
+from reports.measure.head import CEPHALIC_INDEX
+from reports.measure.muscle import (
     DEEP_INCLINATION,
     FASCICLE_ANGLE,
     SUPERFICIAL_INCLINATION,
     THICKNESS,
 )
-from reports.measure_progression import AOP
+from reports.measure.numbers import RATIO
+from reports.measure.progression import AOP
 from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
 from specialists.errors import Declined
 from specialists.image import Image
@@ -73,7 +73,10 @@ def an_interval(measurement: str, **changes: Any) -> MeasuredInterval:
 
 
 def all_intervals() -> dict[str, tuple[MeasuredInterval, ...]]:
-    """An interval of every measurement, by the specialist that it is asked of; none of the thickness, as shipped."""
+    """Return an interval of every measurement, by the specialist that it is requested of.
+
+    As shipped, there is none of the thickness.
+    """
     found = {
         entry.id: tuple(
             an_interval(name) for slot in entry.provides for name in MEASUREMENTS.get(slot, ())
@@ -92,7 +95,10 @@ def a_manifest(
     learnt_from: DataSource = LEARNT_FROM,
     routed: Iterable[ExamCode] = ExamCode,
 ) -> Manifest:
-    """The shipped manifest with exactly these specialists installed, the router's thresholds and exams, and these intervals."""
+    """Return the shipped manifest with exactly these specialists installed.
+
+    It has the router's thresholds and exams, and these intervals.
+    """
     shipped, names = read_manifest(), set(installed)
     chosen = (
         {"accept": ACCEPT, "contradiction": CONTRADICTION} if thresholds is None else thresholds
@@ -146,7 +152,7 @@ def breast_answers(**changes: Answer) -> dict[str, Answer]:
 
 
 def no_lesion_answers(**changes: Answer) -> dict[str, Answer]:
-    """Nothing in a breast image, and all agree."""
+    """Return the answers for a breast image without a lesion, on which all agree."""
     normal = a_classify_result(
         specialist="breast_3cls",
         sha256=a_sha256("breast_3cls"),

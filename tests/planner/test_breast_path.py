@@ -3,7 +3,7 @@
 import pytest
 
 from planner.case import Request
-from planner.conclude import conclude
+from planner.conclusion.report import conclude
 from reports.model import (
     CheckOutcome,
     ChosenBy,
@@ -95,8 +95,9 @@ def test_the_models_name_the_backbone_once_and_every_specialist_that_ran() -> No
 def test_the_report_names_the_weights_that_are_for_research_only_and_why() -> None:
     said = report_of().provenance.research_only
     assert said == (
-        "the weights of usgen, exam_cls, breast_lesion_det, breast_lesion, breast_2cls and breast_3cls may be used for "
-        "research only, since the licence of what they or their backbone learnt from was not read at the source (a set)"
+        "the weights of usgen, exam_cls, breast_lesion_det, breast_lesion, breast_2cls and "
+        "breast_3cls may be used for research only, since the licence of what they or their "
+        "backbone learnt from was not read at the source (a set)"
     )
     free = LEARNT_FROM.model_copy(update={"licence_verified": True})
     case = run_case(StandInTools(manifest=a_manifest(learnt_from=free)))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from planner.conclude import conclude
-from reports.formulas import MEASUREMENTS
-from reports.interval import why_no_interval
-from reports.measure_muscle import THICKNESS
+from planner.conclusion.report import conclude
+from reports.measure.formulas import MEASUREMENTS
+from reports.measure.intervals import why_no_interval
+from reports.measure.muscle import THICKNESS
 from reports.model import ExamCode, Report
 from specialists.manifest import Manifest, MeasuredInterval, Threshold, Transfer
 from tests.builders import a_classify_result
@@ -62,8 +62,8 @@ def test_a_measurement_of_too_few_groups_has_no_interval_and_the_limitations_say
     assert "come from 1 group of patients" in (item.reason or "")
     said = [line for line in report.limitations if "1 group of patients" in line]
     assert said == [
-        "Intervals: none is given for muscle thickness, because its validation images come from 1 group of "
-        "patients; at least 9 are needed."
+        "Intervals: none is given for muscle thickness, because its validation images come from "
+        "1 group of patients; at least 9 are needed."
     ]
 
 

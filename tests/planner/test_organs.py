@@ -1,14 +1,14 @@
-"""Thyroid, heart, ovary and lung: how they are worded, refused by name, run in part, and told by an older router."""
+"""Thyroid, heart, ovary and lung: their wording, refusals, partial runs, and an older router."""
 
 import pytest
 
 from planner.case import Request
-from planner.conclude import conclude
+from planner.conclusion.report import conclude
 from planner.exam import routed_exams, unserved
 from planner.protocols import read_protocols
 from planner.run import run
+from reports.forms.text import to_text
 from reports.model import Check, CheckOutcome, ExamCode, FindingState, Outcome, Report
-from reports.text import to_text
 from specialists.manifest import Manifest, read_manifest
 from specialists.result import ClassifyResult
 from tests.builders import an_exam_result, an_image
@@ -25,7 +25,7 @@ from tests.planner.stand_ins import (
     routed_to,
     run_case,
 )
-from tests.planner.test_seeing import Wishes
+from tests.planner.vlm.test_vision_tower import Wishes
 
 OLD_ROUTER = tuple(ExamCode)[:5]
 """The exams that the first router tells apart."""
@@ -69,7 +69,8 @@ def test_a_nodules_score_is_one_for_suspicion_and_never_a_category() -> None:
     report = organ_report(ExamCode.THYROID)
     said = next(item for item in report.findings if item.label == "suspicion of the nodule")
     assert said.statement.startswith(
-        "Suspicion of the nodule: classifier score for high suspicion (TI-RADS 4b to 5 in its training data) 0.73"
+        "Suspicion of the nodule: classifier score for high suspicion "
+        "(TI-RADS 4b to 5 in its training data) 0.73"
     )
     assert (said.score, said.label_set) == (0.73, ("high suspicion",))
     labels = read_manifest().specialist("thyroid_tirads_2cls").labels

@@ -1,4 +1,4 @@
-"""The eight exams besides breast from request to report: found, missing, declined and contradictory."""
+"""The eight exams besides breast from request to report: found, missing, declined, conflicting."""
 
 import pytest
 
@@ -186,7 +186,7 @@ def test_a_later_step_runs_when_an_earlier_one_is_not_installed() -> None:
     assert "head_symphysis_multi" in (measurement(report, "head–symphysis distance").reason or "")
 
 
-# ------------------------------------------------------------------------------------------------ fetal head
+# --------------------------------------------------------------------------------------- fetal head
 
 
 def test_a_structure_of_the_head_without_a_box_is_not_assessed_rather_than_absent() -> None:
@@ -257,7 +257,7 @@ def test_a_cavum_outside_of_the_brain_is_flagged() -> None:
     assert check(report, "containment: cavum").outcome is CheckOutcome.FLAG
 
 
-# ----------------------------------------------------------------------------------------------- intrapartum
+# -------------------------------------------------------------------------------------- intrapartum
 
 
 def test_the_angle_of_progression_states_its_context_and_orientation_and_no_verdict() -> None:
@@ -326,7 +326,7 @@ def test_no_symphysis_is_not_assessed() -> None:
     assert "no pubic symphysis" in (measurement(report, "head–symphysis distance").reason or "")
 
 
-# ----------------------------------------------------------------------------------------------------- nerve
+# -------------------------------------------------------------------------------------------- nerve
 
 
 def test_a_nerve_without_a_vessel_has_an_area_and_no_distance() -> None:
@@ -358,7 +358,7 @@ def test_two_nerves_are_told_apart_in_their_statements() -> None:
     ]
 
 
-# ---------------------------------------------------------------------------------------------------- muscle
+# ------------------------------------------------------------------------------------------- muscle
 
 
 def test_one_aponeurosis_leaves_angles_out_and_thickness_in() -> None:

@@ -1,9 +1,12 @@
-"""Images and requests that no protocol answers: refused, with the exam where it is known, and what it would need."""
+"""Images and requests that no protocol serves are refused, with the exam and what it would need.
+
+The exam is named where it is known.
+"""
 
 import pytest
 
 from planner.case import Request
-from planner.conclude import conclude
+from planner.conclusion.report import conclude
 from planner.errors import ThresholdMissing
 from reports.model import (
     CheckOutcome,

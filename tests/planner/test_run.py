@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.case import STOP, Case, Record, Request, fold, update
-from planner.choose import Action, Choice
-from planner.conclude import conclude
+from planner.conclusion.report import conclude
 from planner.errors import ActionIllegal, ResultMisfit
-from planner.legal import plan_for
+from planner.plan import plan_for
+from planner.policy import Action, Choice
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import run

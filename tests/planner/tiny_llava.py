@@ -19,8 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from planner.prompt import LABELS
-from planner.tower import UsgenTowerConfig, cells
+from planner.vlm.prompt import LABELS
+from planner.vlm.vision_tower import UsgenTowerConfig, cells
 from reports.model import ExamCode
 from specialists.backbones.transunet import Features
 from specialists.image import Image
@@ -125,7 +125,7 @@ def write_converted(folder: Path) -> Path:
 
 
 def write_original(folder: Path, changes: dict[str, Tensor | None] | None = None) -> Path:
-    """The same network in the layout of the original; a None among `changes` leaves the tensor out."""
+    """Write the same network in the original's layout; a None among `changes` omits the tensor."""
     write_pieces(folder)
     config = a_med_config(len(PIECES))
     tensors = {
@@ -160,9 +160,9 @@ def write_original(folder: Path, changes: dict[str, Tensor | None] | None = None
         "tokenizer_padding_side": "right",
     }
     for key in (
-        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-        "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "sliding_window",
-        "bos_token_id", "eos_token_id", "tie_word_embeddings",
+        "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+        "num_attention_heads", "num_key_value_heads", "hidden_act", "max_position_embeddings",
+        "rms_norm_eps", "sliding_window", "bos_token_id", "eos_token_id", "tie_word_embeddings",
     ):  # fmt: skip
         stated[key] = getattr(text, key)
     (folder / "config.json").write_text(json.dumps(stated))
@@ -189,7 +189,8 @@ def _vocabulary() -> list[str]:
     merged += [f"▁{letter}" for letter in LABELS]
     printable = [chr(code) for code in range(33, 127)]
     return [
-        "<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *merged, "▁", *printable,
+        "<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)),
+        *merged, "▁", *printable,
     ]  # fmt: skip
 
 

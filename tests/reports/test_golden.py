@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from reports.content import content_sha256, to_json
-from reports.html import to_html
-from reports.interval import LARGEST_ONLY, Calibrated, Form, Interval, NoInterval
-from reports.measure import AREA, LONG_AXIS, RATIO, SHORT_AXIS, assemble, lesion_numbers
+from reports.canonical import content_sha256, to_json
+from reports.forms.html import to_html
+from reports.forms.text import to_text
+from reports.measure.intervals import LARGEST_ONLY, Calibrated, Form, Interval, NoInterval
+from reports.measure.numbers import AREA, LONG_AXIS, RATIO, SHORT_AXIS, assemble, lesion_numbers
 from reports.model import (
     BoxEvidence,
     Check,
@@ -26,7 +27,6 @@ from reports.model import (
     ScoresEvidence,
     Spacing,
 )
-from reports.text import to_text
 from reports.wording import word
 from tests.builders import LESION_BOX, a_finding, a_report, an_ellipse, an_image_info
 

@@ -1,4 +1,4 @@
-"""One report of each exam besides breast, planned, concluded and worded by our own code, byte for byte.
+"""One report of each exam besides breast, planned, concluded and worded by USTri, byte for byte.
 
 After a wanted change, write them anew and read the diff:
     USTRI_WRITE_GOLDEN=1 .venv/bin/pytest tests/reports/test_golden_exams.py
@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from planner.case import Record, Request
-from planner.conclude import conclude
-from reports.content import to_json
-from reports.html import to_html
+from planner.conclusion.report import conclude
+from reports.canonical import to_json
+from reports.forms.html import to_html
+from reports.forms.text import to_text
 from reports.model import ExamCode, Outcome, PlannerRef, Report
-from reports.text import to_text
 from tests.builders import a_sha256
 from tests.planner.exam_answers import (
     ANSWERS,
@@ -59,7 +59,7 @@ CHANGES: dict[ExamCode, dict[str, Answer]] = {
 
 @cache
 def the_report(exam: ExamCode) -> Report:
-    """The exam's report, with what changes from run to run or with the protocols' bytes held still."""
+    """Return the exam's report, with fixed values for what changes by run or by protocol bytes."""
     tools = StandInTools(
         answers=CHANGES[exam] if exam in CHANGES else ANSWERS[exam](),
         manifest=a_manifest(TOOLS[exam], intervals=all_intervals()),

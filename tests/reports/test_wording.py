@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.errors import EvidenceMissing, ReasonMissing
-from reports.html import to_html
+from reports.forms.html import to_html
+from reports.forms.text import to_text
 from reports.model import (
     CheckOutcome,
     Colour,
@@ -20,7 +21,6 @@ from reports.model import (
     ScoresEvidence,
     Spacing,
 )
-from reports.text import to_text
 from reports.wording import (
     NOT_FOR_CLINICAL_USE,
     TRAINING_CLASSES,
@@ -198,7 +198,8 @@ def test_a_ratio_is_printed_with_its_definition() -> None:
 def test_the_impression_sums_up_lesion_size_and_score() -> None:
     assert a_worded_report().impression == (
         "Lesion found: long axis 160 px, short axis 100 px.",
-        "Classification: classifier score for malignant 0.18 (benign 0.82); not a probability of disease.",
+        "Classification: classifier score for malignant 0.18 (benign 0.82); "
+        "not a probability of disease.",
     )
 
 

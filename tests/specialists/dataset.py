@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PILImage
 
-from specialists.phantom import Options, Phantom, draw
-from specialists.phantom_tissue import Lesion
+from specialists.phantom.draw import Options, Phantom, draw
+from specialists.phantom.tissue import Lesion
 
 BREAST = 12
 BIRTH = 6
@@ -19,7 +19,10 @@ Row = dict[str, object]
 
 
 def write_dataset(root: Path) -> Path:
-    """The folder, with 12 breast and 6 intrapartum images in groups of two, with every label in both splits."""
+    """Write 12 breast and 6 intrapartum images in groups of two, and return the folder.
+
+    Both splits have every label.
+    """
     tables: dict[str, list[Row]] = {}
     for index in range(BREAST):
         height_px, width_px = SIZES_PX[index % 3]

@@ -1,4 +1,4 @@
-"""A folder in the FMC-UIA layout with drawn heads of known size: filled ellipses in two data sets."""
+"""A folder in the FMC-UIA layout with drawn heads of known size: ellipses in two data sets."""
 
 import json
 import math
@@ -18,7 +18,7 @@ HEIGHT_PX, WIDTH_PX = 120, 160
 def ellipse_mask(
     long: float, short: float, deg: float, centre: tuple[float, float] = (80.0, 60.0)
 ) -> npt.NDArray[np.uint8]:
-    """(H, W) 1 inside the ellipse of these semi-axes in px, its long axis turned by so many degrees."""
+    """Return (H, W), 1 inside an ellipse of these semi-axes in px, long axis turned by `deg`."""
     y, x = np.mgrid[:HEIGHT_PX, :WIDTH_PX] + 0.5
     turn = math.radians(deg)
     dx, dy = x - centre[0], y - centre[1]
@@ -51,7 +51,7 @@ def head(index: int) -> tuple[float, float, float]:
 
 
 def write_heads(root: Path) -> Path:
-    """`fetal_head` and `fetal_head_axes`: two data sets of ten heads, of 0.5 and 1.25 mm per pixel."""
+    """Write `fetal_head` and `fetal_head_axes`: ten heads each at 0.5 and 1.25 mm per pixel."""
     masks: list[Row] = []
     axes: list[Row] = []
     for index in range(HEADS):

@@ -1,4 +1,4 @@
-"""A tiny model and specialists of every kind on it, with random weights, in memory or installed in a folder."""
+"""A tiny model and specialists of every kind on it, with random weights, in memory or on disk."""
 
 from pathlib import Path
 from typing import cast
@@ -9,7 +9,10 @@ from specialists.checkpoints import half, save_tensors
 from specialists.load import load_backbone
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, Threshold, read_manifest
 from specialists.model import SpecialistNet, build_backbone
+from specialists.training.commands import prepare, train_prepared
+from specialists.training.new_task import Declared
 from specialists.training.precision import Asked, Precision
+from specialists.training.specialist import SpecialistConfig
 
 MODEL = "tiny"
 INPUT_PX = 64
@@ -56,7 +59,7 @@ def a_model(directory: Path, **changes: object) -> ModelEntry:
 
 
 def an_entry(specialist_id: str, directory: Path, **changes: object) -> SpecialistEntry:
-    """The shipped entry's task on the tiny model, untrained whether it is shipped with weights or not."""
+    """Return the shipped entry's task on the tiny model, untrained even if it ships weights."""
     values: dict[str, object] = {
         "model": MODEL,
         "directory": directory,
@@ -80,7 +83,10 @@ def a_manifest(directory: Path, ids: tuple[str, ...] = tuple(KINDS.values())) ->
 
 
 def installed(directory: Path, ids: tuple[str, ...] = tuple(KINDS.values())) -> Manifest:
-    """The manifest of specialists whose random weights lie in `directory`; thresholds let everything pass."""
+    """Return the manifest of specialists whose random weights lie in `directory`.
+
+    Their thresholds let everything pass.
+    """
     torch.manual_seed(0)
     bare = a_model(directory)
     digest = save_tensors(directory / "tiny.safetensors", half(build_backbone(bare)), {})
@@ -106,3 +112,10 @@ def installed(directory: Path, ids: tuple[str, ...] = tuple(KINDS.values())) -> 
             }
         )
     return Manifest(models={MODEL: model}, specialists=entries)
+
+
+def train_specialist(
+    ids: list[str], data: Path, out: Path, config: SpecialistConfig, *, resume: bool = False
+) -> list[SpecialistEntry]:
+    """Train specialists on the frozen backbone: `prepare` and `train_prepared` in one."""
+    return train_prepared(prepare(ids, data, out, Declared()), data, out, config, resume=resume)

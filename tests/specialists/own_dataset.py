@@ -1,4 +1,4 @@
-"""Four tasks that no manifest lists, one of each kind, on drawn images; as a user would bring them."""
+"""Four tasks that no manifest lists, one of each kind, on drawn images, as a user brings them."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PILImage
 
-from specialists.phantom import Options, Phantom, draw
-from specialists.phantom_tissue import Lesion
+from specialists.phantom.draw import Options, Phantom, draw
+from specialists.phantom.tissue import Lesion
 from tests.specialists.dataset import Row, write_csv
 
 IMAGES = 36

@@ -1,4 +1,4 @@
-"""The engine answers in image pixels, runs the backbone once per image, and refuses what does not fit."""
+"""The engine answers in image pixels, runs the backbone once per image, and refuses misfits."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from reports.model import Box
+from specialists.admission.limits import Place
 from specialists.engine import Engine, box_mask, network_input
 from specialists.errors import Declined, Rejected, Unavailable
-from specialists.features import Encoded, FeatureCache, FeatureKey
-from specialists.gate import Place
 from specialists.image import Image, image_of
 from specialists.letterbox import letterbox
 from specialists.load import load_engine
 from specialists.manifest import Manifest, Roi
-from specialists.phantom import draw
+from specialists.phantom.draw import draw
+from specialists.runtime.feature_cache import Encoded, FeatureCache, FeatureKey
 from tests.specialists.nets import INPUT_PX, KINDS, MODEL
 
 ANSWERS = {

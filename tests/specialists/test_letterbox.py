@@ -85,8 +85,8 @@ def test_a_drawn_edge_lands_where_the_map_says(
     if nearest:  # as many pixels as have their centres in the lit part
         assert abs((lit > 0).sum() - expected) <= 1
         return
-    # A network pixel may be wider than the lit part and never as bright as it, so that the light in it counts, beside
-    # that of an image that is lit everywhere.
+    # A network pixel may be wider than the lit part and is then never as bright as it. So the sum
+    # of the light counts, relative to an image that is lit everywhere.
     whole = resize(np.full_like(pixels, 200), box)[32].astype(float)
     found = lit.sum() / whole.sum() * (x_max - x_min)
     assert found == pytest.approx(expected, abs=0.1 if box.scale < 1 else 0.5 + 1e-9)

@@ -1,4 +1,4 @@
-"""What weights may be used for follows from the licences of the data that they and their backbone learnt from."""
+"""The licences of the data behind weights and their backbone decide what they may be used for."""
 
 from pathlib import Path
 
@@ -70,8 +70,8 @@ def test_a_licence_that_is_not_known_to_allow_more_binds_even_where_it_was_read(
 def test_a_specialist_is_bound_by_what_its_backbone_learnt_from() -> None:
     manifest = a_manifest(a_source("a", verified=False), a_source("b"))
     assert research_only(parts(manifest), manifest) == (
-        "the weights of tiny and breast_2cls may be used for research only, since the licence of what they or their "
-        "backbone learnt from was not read at the source (a)"
+        "the weights of tiny and breast_2cls may be used for research only, since "
+        "the licence of what they or their backbone learnt from was not read at the source (a)"
     )
     assert research_only_of(parts(manifest)[1], manifest) == research_only(
         parts(manifest), manifest

@@ -8,16 +8,16 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from reports.geometry import area, box_of, long_and_short_axis, rasterize
+from reports.measure.geometry import area, box_of, long_and_short_axis, rasterize
 from reports.model import Ring
 from specialists.decode import decode, margins
 from specialists.heads.regress import target_heatmaps
 from specialists.letterbox import Letterbox, letterbox, resize
 from specialists.manifest import SpecialistEntry, read_manifest
-from specialists.phantom import Options, Phantom, draw
-from specialists.phantom_field import FieldShape
-from specialists.phantom_tissue import Lesion
-from specialists.phantom_truth import Structure
+from specialists.phantom.draw import Options, Phantom, draw
+from specialists.phantom.field import FieldShape
+from specialists.phantom.tissue import Lesion
+from specialists.phantom.truth import Structure
 from specialists.result import DetectResult, RegressResult, SegmentResult
 from tests.specialists.nets import threshold
 
@@ -74,7 +74,10 @@ def inside_by(polygon: Ring, box: Letterbox, side: int) -> Array:
 def mask_logits(
     phantom: Phantom, labels: tuple[str, ...], box: Letterbox, side: int
 ) -> torch.Tensor:
-    """Perfect logits: at the network's size of the covered share, at a head's stride of the distance."""
+    """Return perfect logits.
+
+    At the network's size they follow the covered share, at a head's stride the distance.
+    """
     maps = []
     for label in labels:
         if side == box.input_px:

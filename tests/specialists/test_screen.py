@@ -8,7 +8,7 @@ from specialists.errors import Declined, Rejected
 from specialists.image import Image, image_of
 from specialists.load import load_engine
 from specialists.manifest import read_manifest
-from specialists.phantom import draw
+from specialists.phantom.draw import draw
 from specialists.result import ClassifyResult
 
 

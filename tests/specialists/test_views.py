@@ -1,4 +1,7 @@
-"""Test-time augmentation sees an image in the ways that its task allows, and brings every answer back to its place."""
+"""Test-time augmentation shows the network an image in the ways that its task allows.
+
+Every answer is moved back to its place in the image.
+"""
 
 from collections.abc import Sequence
 
@@ -9,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from reports.geometry import area, box_of
+from reports.measure.geometry import area, box_of
 from specialists.backbones.transunet import Features
 from specialists.decode import decode, probabilities
 from specialists.engine import Engine
-from specialists.features import FeatureCache
 from specialists.heads.regress import target_heatmaps
 from specialists.image import Image, image_of
 from specialists.letterbox import letterbox
 from specialists.load import load_engine
 from specialists.manifest import GeometryPolicy, Manifest, SpecialistEntry, read_manifest
 from specialists.model import Output
-from specialists.phantom import draw
+from specialists.phantom.draw import draw
 from specialists.result import DetectResult, RegressResult, SegmentResult
+from specialists.runtime.feature_cache import FeatureCache
 from specialists.views import PLAIN, ZOOMS, View, merged, views_of
 from tests.specialists.nets import INPUT_PX, KINDS, MODEL, threshold
 
@@ -34,8 +37,8 @@ Points = npt.NDArray[np.float64]
 class Seen:
     """A runner whose levels are the pixels themselves, and whose answers are read off them.
 
-    The structure is what is brighter than one half. So the stand-in answers about a mirrored image as
-    about the image, mirrored; what it was shown is kept.
+    The structure is what is brighter than one half. The answer for a mirrored image is thus the
+    mirrored answer for the image. The runner keeps what it was shown.
     """
 
     name = "seen"

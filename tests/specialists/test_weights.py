@@ -1,4 +1,4 @@
-"""Weights are loaded whole and unaltered, on the backbone that they were trained on, or not at all."""
+"""Weights are loaded whole, unaltered and on the backbone they were trained on, or not at all."""
 
 from collections.abc import Callable
 from pathlib import Path

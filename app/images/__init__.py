@@ -1,0 +1,1 @@
+"""Conversion of uploads into pixels for specialists: still images, DICOM, multi-frame files."""

@@ -1,0 +1,1 @@
+"""DICOM reading in a separate process, with limits on time and memory."""

@@ -1,0 +1,239 @@
+"""Analysed part of a DICOM frame and its pixel size, from the regions that the file states.
+
+Public viewers take the first region's spacing for the whole frame, or one axis for both; this
+module does neither. Sections are of DICOM PS3.3.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from app.images.dicom.messages import Header, RawRegion
+from reports.model import Box, PixelAspect, Region, Spacing
+
+REGIONS_SOURCE = "SequenceOfUltrasoundRegions"
+SPACING_SOURCE = "PixelSpacing"
+
+CM = 3
+"""PhysicalUnitsXDirection and PhysicalUnitsYDirection: the only code of a length (C.8.5.5.1.15)."""
+
+NO_UNIT = 0
+TWO_D = 1
+"""RegionSpatialFormat of a 2D image (C.8.5.5.1.1)."""
+
+TISSUE, COLOUR_FLOW = 1, 2
+"""RegionDataType (C.8.5.5.1.2)."""
+
+PIXEL_MIN_MM, PIXEL_MAX_MM = 0.002, 2.0
+"""Plausible pixel sizes; others are taken for mistakes.
+
+The lower bound lies below a third of the finest wavelength in use (50 MHz); a pixel above the upper
+bound would hide a pea.
+"""
+
+ASPECT_MIN, ASPECT_MAX = 0.1, 10.0
+"""Plausible height over width of a pixel; beyond this range, PixelAspectRatio is a mistake."""
+
+OVERRUN_MAX_PX = 1
+"""How far a region may reach beyond the frame.
+
+Devices count a region's last column from 0 or from 1; a larger overrun means that other pixels were
+calibrated.
+"""
+
+_FORMATS = {2: "M-mode", 3: "spectral", 4: "a waveform", 5: "graphics"}
+_DATA = {COLOUR_FLOW: "colour flow", 3: "PW spectral Doppler", 4: "CW spectral Doppler"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """The analysed part of a frame.
+
+    `spacing_reason` states why it has no spacing in mm, `refusal` why it is not analysed.
+    """
+
+    regions: tuple[Region, ...]
+    spacing_mm: Spacing | None
+    spacing_source: str | None
+    spacing_reason: str | None
+    pixel_aspect: PixelAspect
+    aspect_ratio: float | None
+    """A pixel's height over its width, if PixelAspectRatio states it and nothing contradicts it."""
+    kept: npt.NDArray[np.bool_] | None
+    """(H, W): the pixels that are kept; None when the file states no region, and all are kept."""
+    colour: bool
+    """Whether a colour flow region lies over analysed tissue."""
+    refusal: str | None
+
+
+def calibrate(header: Header) -> Calibrated:
+    """Determine which part of a frame is analysed, and its spacing in mm where it is proven."""
+    if not header.regions:
+        return _whole_frame(header)
+    tissue = [region for region in header.regions if _is_tissue(region)]
+    boxes = {index: _box(region, header) for index, region in enumerate(tissue)}
+    shown = [(tissue[index], box) for index, box in boxes.items() if box is not None]
+    if not shown:
+        return _nothing_to_analyse(header)
+    overrun = next((text for text in (_overrun(r, header) for r in header.regions) if text), None)
+    regions: list[Region] = []
+    reasons: list[str] = []
+    for raw, box in shown:
+        spacing, reason = (None, overrun) if overrun else _spacing(raw)
+        regions.append(Region(box=box, spacing_mm=spacing))
+        if reason and reason not in reasons:
+            reasons.append(reason)
+    kept = _kept(header, [box for _, box in shown])
+    if not kept.any():
+        return _nothing_to_analyse(header)
+    spacings = {region.spacing_mm for region in regions}
+    one = spacings.pop() if len(spacings) == 1 else None
+    known = any(region.spacing_mm is not None for region in regions)
+    all_known = all(region.spacing_mm is not None for region in regions)
+    ratio = None if overrun else _ratio(header)
+    return Calibrated(
+        regions=tuple(regions),
+        spacing_mm=one,
+        spacing_source=REGIONS_SOURCE if known else None,
+        spacing_reason="; ".join(reasons) or None,
+        pixel_aspect=_aspect(all_known or ratio is not None),
+        aspect_ratio=ratio,
+        kept=kept,
+        colour=_colour_over(header, kept),
+        refusal=None,
+    )
+
+
+def _whole_frame(header: Header) -> Calibrated:
+    spacing: Spacing | None = None
+    reason: str | None = "the DICOM file states no calibrated region"
+    if header.pixel_spacing is not None:
+        between_rows, between_columns = header.pixel_spacing  # In this order (10.7.1.3).
+        spacing, reason = _checked(between_columns, between_rows, SPACING_SOURCE)
+    ratio = _ratio(header)
+    return Calibrated(
+        regions=(),
+        spacing_mm=spacing,
+        spacing_source=SPACING_SOURCE if spacing is not None else None,
+        spacing_reason=reason,
+        pixel_aspect=_aspect(spacing is not None or ratio is not None),
+        aspect_ratio=ratio,
+        kept=None,
+        colour=False,
+        refusal=None,
+    )
+
+
+def _ratio(header: Header) -> float | None:
+    """Return PixelAspectRatio as height over width; None if it is absent or implausible.
+
+    The attribute states the vertical size first (C.7.6.3.1.7).
+    """
+    if header.pixel_aspect is None or min(header.pixel_aspect) <= 0:
+        return None
+    ratio = header.pixel_aspect[0] / header.pixel_aspect[1]
+    return ratio if ASPECT_MIN <= ratio <= ASPECT_MAX else None
+
+
+def _aspect(known: bool) -> PixelAspect:
+    return PixelAspect.KNOWN if known else PixelAspect.ASSUMED_SQUARE
+
+
+def _nothing_to_analyse(header: Header) -> Calibrated:
+    kinds = sorted({_kind(region) for region in header.regions})
+    return Calibrated(
+        regions=(),
+        spacing_mm=None,
+        spacing_source=None,
+        spacing_reason="no region of the frame shows 2D tissue",
+        pixel_aspect=PixelAspect.ASSUMED_SQUARE,
+        aspect_ratio=None,
+        kept=_inside(header, [_box(region, header) for region in header.regions]),
+        colour=False,
+        refusal=(
+            "No region of the image shows 2D tissue with spatial units; "
+            f"what it shows is {', '.join(kinds)}. "
+            "Only 2D grey-scale tissue is analysed."
+        ),
+    )
+
+
+def _is_tissue(region: RawRegion) -> bool:
+    """Return whether the region shows 2D tissue with a length on both axes.
+
+    A unit that is not stated does not exclude the region; one other than cm does.
+    """
+    units = {region.unit_x, region.unit_y} - {None, NO_UNIT, CM}
+    return region.spatial_format == TWO_D and region.data_type == TISSUE and not units
+
+
+def _kind(region: RawRegion) -> str:
+    named = _FORMATS.get(region.spatial_format or 0) or _DATA.get(region.data_type or 0)
+    if named is None and region.spatial_format == TWO_D and region.data_type == TISSUE:
+        return "tissue outside the frame or without lengths as units"
+    return named or "of another kind"
+
+
+def _spacing(region: RawRegion) -> tuple[Spacing | None, str | None]:
+    """Return the region's mm per pixel, or the reason why there is none."""
+    if region.unit_x != CM or region.unit_y != CM:
+        return None, "the region of the image states no unit of length for both axes"
+    if region.delta_x is None or region.delta_y is None:
+        return None, "the region of the image states no size of a pixel"
+    # The sign of a delta is the direction of its axis; only its magnitude is a size.
+    return _checked(10.0 * abs(region.delta_x), 10.0 * abs(region.delta_y), REGIONS_SOURCE)
+
+
+def _checked(x_mm: float, y_mm: float, source: str) -> tuple[Spacing | None, str | None]:
+    if all(PIXEL_MIN_MM <= side_mm <= PIXEL_MAX_MM for side_mm in (x_mm, y_mm)):
+        return Spacing(x=x_mm, y=y_mm), None
+    return None, (
+        f"{source} states pixels of {x_mm:.4g} × {y_mm:.4g} mm, which no ultrasound image has"
+    )
+
+
+def _overrun(region: RawRegion, header: Header) -> str | None:
+    """Return why no calibration of this frame can be trusted, if the region exceeds the frame."""
+    over = max(region.x1 + 1 - header.width_px, region.y1 + 1 - header.height_px)
+    if over <= OVERRUN_MAX_PX:
+        return None
+    return (
+        f"a calibrated region overruns the image by {over} pixels, so that the image was resized "
+        "or cropped after its calibration, which no longer holds"
+    )
+
+
+def _box(region: RawRegion, header: Header) -> Box | None:
+    """Return the region clipped to the frame; both stated corners are inside it (C.8.5.5.1.14)."""
+    x_min, y_min = min(region.x0, header.width_px), min(region.y0, header.height_px)
+    x_max = min(region.x1 + 1, header.width_px)
+    y_max = min(region.y1 + 1, header.height_px)
+    return (x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None
+
+
+def _kept(header: Header, tissue: list[Box]) -> npt.NDArray[np.bool_]:
+    """Return the mask of tissue without the other regions shown over it.
+
+    Colour flow regions stay in; `_colour_over` judges them.
+    """
+    other = [
+        _box(region, header)
+        for region in header.regions
+        if not _is_tissue(region) and region.data_type != COLOUR_FLOW
+    ]
+    return _inside(header, list(tissue)) & ~_inside(header, other)
+
+
+def _colour_over(header: Header, kept: npt.NDArray[np.bool_]) -> bool:
+    flow = [_box(region, header) for region in header.regions if region.data_type == COLOUR_FLOW]
+    return bool((_inside(header, flow) & kept).any())
+
+
+def _inside(header: Header, boxes: list[Box] | list[Box | None]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros((header.height_px, header.width_px), dtype=np.bool_)
+    for box in boxes:
+        if box is not None:
+            x_min, y_min, x_max, y_max = (int(side) for side in box)
+            mask[y_min:y_max, x_min:x_max] = True
+    return mask

@@ -1,0 +1,88 @@
+"""Patient and study attributes of a DICOM file.
+
+Runs in the reader process, and only in a deployment that keeps the link to the original.
+"""
+
+import io
+import re
+
+from pydicom import config
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.valuerep import PersonName, validate_value
+
+from app.images.dicom.messages import Original
+from app.images.dicom.structure import read_meta, scan
+
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_WORDS = {
+    "patient_id": "PatientID",
+    "issuer_of_patient_id": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "patient_birth_date": "PatientBirthDate",
+    "patient_sex": "PatientSex",
+    "study_id": "StudyID",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "accession_number": "AccessionNumber",
+    "referring_physician_name": "ReferringPhysicianName",
+}
+_NAMES_A_PATIENT = ("patient_id", "issuer_of_patient_id")
+"""Without an exact copy of these, the report would be filed under another patient."""
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+
+def original(data: bytes) -> Original | None:
+    """Return what a report needs to be filed beside this instance; None if the file lacks it.
+
+    It is also None where values are not valid and cannot be repeated.
+
+    Raises:
+        ImageRejected: the file is not structured as DICOM requires.
+    """
+    scanned = scan(data, read_meta(data))
+    keywords = ("SpecificCharacterSet", *_UIDS, *_WORDS.values())
+    tags: list[BaseTag | int] = [tag_for_keyword(keyword) or 0 for keyword in keywords]
+    file = io.BytesIO(scanned.data)
+    file.seek(scanned.start)
+    dataset = read_dataset(
+        file,
+        is_implicit_VR=scanned.implicit,
+        is_little_endian=scanned.little,
+        specific_tags=tags,
+    )
+    uids = [_valid(dataset, keyword) for keyword in _UIDS]
+    if not all(uid and len(uid) <= 64 and _UID.fullmatch(uid) for uid in uids):
+        return None
+    words = {name: _valid(dataset, keyword) for name, keyword in _WORDS.items()}
+    if any(words[name] is None for name in _NAMES_A_PATIENT):
+        return None
+    study_uid, series_uid, instance_uid = (uid or "" for uid in uids)
+    return Original(
+        study_uid=study_uid,
+        series_uid=series_uid,
+        instance_uid=instance_uid,
+        **{name: text or "" for name, text in words.items()},
+    )
+
+
+def _valid(dataset: Dataset, keyword: str) -> str | None:
+    """Return an element's text.
+
+    It is empty where the element is absent, and None where it may not be written as it stands.
+    """
+    value = dataset.get(keyword)
+    if value is None:
+        return ""
+    if not isinstance(value, str | PersonName):
+        return None
+    text = str(value).strip(" \0")
+    vr = dictionary_VR(keyword)
+    try:
+        validate_value(vr, text, config.RAISE)
+    except ValueError:
+        return None
+    return text

@@ -1,0 +1,159 @@
+"""Decoding of a PixelData frame to 8-bit grey or RGB; runs in the reader process."""
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+
+from app.errors import ImageUnreadable, ImageUnsupported
+from app.images.dicom.structure import EXPLICIT_BIG
+
+Pixels = npt.NDArray[np.uint8]
+
+_BAND_ROWS = 256
+"""Colours are converted in bands, so that no whole frame is ever held in floating point."""
+
+_READ = {
+    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
+    *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
+}
+_NOT_READ = {"HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420"}
+_CHANNELS = ("Red", "Green", "Blue")
+
+
+def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
+    """Return one frame, (H, W) or (H, W, 3), and add each conversion to `notes`.
+
+    Raises:
+        ImageUnsupported: its photometric interpretation or depth is not one that is read.
+        ImageUnreadable: the decoded size differs from the header.
+    """
+    _check_form(dataset)
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    stored, meta = decoder.as_array(dataset, index=frame, raw=True)
+    photometric = str(meta["photometric_interpretation"])
+    size = (int(dataset.Rows), int(dataset.Columns))
+    if stored.shape != (size if dataset.SamplesPerPixel == 1 else (*size, 3)):
+        raise ImageUnreadable("The compressed image has another size than its header states.")
+    if stored.ndim == 3:
+        return _colours(stored, dataset, photometric, notes)
+    if photometric == "PALETTE COLOR":
+        notes.append("palette converted to its colours")
+        return _looked_up(stored, dataset)
+    grey = _eight_bits(stored, dataset, notes)
+    if photometric == "MONOCHROME1":
+        notes.append("MONOCHROME1 inverted, so that bright is echogenic")
+        grey = 255 - grey
+    if dataset.get("WindowCenter") is not None:
+        notes.append("the window that the file proposes for display is not applied")
+    return grey
+
+
+def native_bytes(dataset: Dataset) -> int:
+    """Return the number of bytes of one uncompressed frame.
+
+    Raises:
+        ImageUnsupported: its photometric interpretation or depth is not one that is read.
+    """
+    _check_form(dataset)
+    samples = int(dataset.SamplesPerPixel)
+    pixels = int(dataset.Rows) * int(dataset.Columns)
+    if dataset.PhotometricInterpretation == "YBR_FULL_422":
+        samples = 2
+    return pixels * samples * int(dataset.BitsAllocated) // 8
+
+
+def _check_form(dataset: Dataset) -> None:
+    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
+    if photometric not in _READ:
+        known = f" {photometric}" if photometric in _NOT_READ else ""
+        raise ImageUnsupported(
+            f"The photometric interpretation{known} is not read; send MONOCHROME, PALETTE COLOR, "
+            "RGB or YBR_FULL."
+        )
+    samples = 3 if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") else 1
+    if dataset.get("SamplesPerPixel") != samples:
+        raise ImageUnreadable("SamplesPerPixel does not fit the photometric interpretation.")
+    if dataset.get("BitsAllocated") not in (8, 16):
+        raise ImageUnsupported("The pixels are not of 8 or 16 bits; send them so.")
+    if samples == 3 and dataset.get("BitsAllocated") != 8:
+        raise ImageUnsupported("Colours of more than 8 bits per channel are not read; send 8.")
+    if not 1 <= (dataset.get("BitsStored") or 0) <= dataset.BitsAllocated:
+        raise ImageUnreadable("BitsStored does not fit BitsAllocated.")
+
+
+def _colours(
+    stored: npt.NDArray[np.generic], dataset: Dataset, kind: str, notes: list[str]
+) -> Pixels:
+    pixels = np.ascontiguousarray(stored, dtype=np.uint8)
+    if str(dataset.PhotometricInterpretation) != "RGB":
+        notes.append(f"{dataset.PhotometricInterpretation} converted to RGB")
+    if not kind.startswith("YBR_FULL"):
+        return pixels  # A JPEG 2000 decoder converts YBR_RCT and YBR_ICT itself.
+    for row in range(0, len(pixels), _BAND_ROWS):
+        band = np.ascontiguousarray(pixels[row : row + _BAND_ROWS])
+        # JPEG's full-range YCbCr is DICOM's YBR_FULL (PS3.3 C.7.6.3.1.2).
+        picture = PIL.Image.frombytes("YCbCr", (band.shape[1], band.shape[0]), band.tobytes())
+        pixels[row : row + _BAND_ROWS] = np.asarray(picture.convert("RGB"))
+    return pixels
+
+
+def _eight_bits(stored: npt.NDArray[np.generic], dataset: Dataset, notes: list[str]) -> Pixels:
+    """Scale stored grey values linearly over the range that BitsStored gives them."""
+    bits = int(dataset.BitsStored)
+    signed = dataset.get("PixelRepresentation") == 1
+    if bits == 8 and not signed:
+        return np.ascontiguousarray(stored, dtype=np.uint8)
+    lowest = -(1 << (bits - 1)) if signed else 0
+    top = (1 << bits) - 1
+    levels = np.arange(top + 1, dtype=np.float32) * np.float32(255.0 / top)
+    notes.append(f"{bits}-bit grey scaled linearly, {lowest} to {lowest + top} becoming 0 to 255")
+    table = np.rint(levels).astype(np.uint8)
+    index = np.clip(stored.astype(np.int32) - lowest, 0, top)
+    return np.ascontiguousarray(table[index])
+
+
+def _looked_up(stored: npt.NDArray[np.generic], dataset: Dataset) -> Pixels:
+    """Apply the palette (PS3.3 C.7.6.3.1.5 and .6); return grey if its three tables are equal."""
+    entries, first, _ = (int(value) for value in dataset.RedPaletteColorLookupTableDescriptor)
+    entries = entries or 2**16
+    table = _table(dataset, entries, first)
+    index = np.clip(stored.astype(np.int32) - first, 0, entries - 1)
+    if (table == table[:, :1]).all():
+        return np.ascontiguousarray(table[:, 0][index])
+    return np.ascontiguousarray(table[index])
+
+
+def _table(dataset: Dataset, entries: int, first: int) -> Pixels:
+    """Return the (entries, 3) palette in 8 bits.
+
+    Raises:
+        ImageUnreadable: a table is missing, or not as long as it states.
+    """
+    words: list[npt.NDArray[np.uint16]] = []
+    big = dataset.file_meta.TransferSyntaxUID == EXPLICIT_BIG
+    if "RedPaletteColorLookupTableData" not in dataset:
+        expanded = apply_color_lut(np.arange(first, first + entries, dtype=np.int64), dataset)
+        words = [expanded[:, channel].astype(np.uint16) for channel in range(3)]
+    else:
+        for colour in _CHANNELS:
+            data = dataset.get(f"{colour}PaletteColorLookupTableData") or b""
+            if len(data) >= 2 * entries:
+                kind = ">u2" if big else "<u2"
+                words.append(np.frombuffer(data, dtype=kind, count=entries).astype(np.uint16))
+            elif len(data) >= entries:
+                packed = np.frombuffer(data, dtype=np.uint8)
+                if big:  # Two entries share a word, whose bytes this syntax swaps.
+                    packed = packed[: len(packed) // 2 * 2].reshape(-1, 2)[:, ::-1].reshape(-1)
+                words.append(packed[:entries].astype(np.uint16))
+            else:
+                raise ImageUnreadable("The palette is missing or shorter than it states.")
+    table = np.stack(words, axis=1)
+    if len(table) != entries:
+        raise ImageUnreadable("The palette is missing or shorter than it states.")
+    # Some devices write 8-bit values into 16-bit entries, whatever the descriptor says.
+    if table.max() > 255:
+        table = np.right_shift(table, np.uint16(8))
+    return table.astype(np.uint8)

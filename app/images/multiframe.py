@@ -1,0 +1,100 @@
+"""Selection of frames to store from a multi-frame DICOM file of which no frame is chosen yet.
+
+Time and memory are bounded.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import takewhile
+
+from app.images.dicom.messages import Header
+from app.images.dicom.reader import READ_S, Frame, is_dicom, read_dicom
+from app.images.dicom.uids import UidMap
+from app.images.ingest import Ingested, Picture, from_dicom, ingest, sha256_of
+
+FRAMES_MAX = 512
+"""Most frames stored of one file; of a longer file, every second, third, … frame is stored."""
+
+PIXELS_MAX = 256 * 2**20
+"""Most pixels of these frames together: 340 frames of 1024 × 768.
+
+Of larger frames, fewer are read, so that the work is bounded too.
+"""
+
+KEPT_MAX_BYTES = 192 * 2**20
+"""Most bytes of these frames together, compressed: 450 grey frames of 1024 × 768."""
+
+READING_S = 8.0
+"""Time limit for reading all frames; those that are read by then lie evenly in the file."""
+
+LATER_S = 1.9
+"""Time limit for each frame after the first; opening the file makes the first one slower."""
+
+_ENCODERS = 2
+_WAITING_MAX = 4
+"""Most decoded frames that wait to be masked and compressed; this bounds their memory."""
+
+
+def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) -> Ingested:
+    """Decode uploaded bytes; of a multi-frame file, the first frame with those to choose from.
+
+    Raises:
+        ImageUnsupported, ImageTooLarge, ImageUnreadable, NotReady: as for
+            `app.images.ingest.ingest`.
+    """
+    if not is_dicom(data):
+        return ingest(data, limit_pixels)
+    until = time.monotonic() + READING_S
+    sha256, uids = sha256_of(data), uids or UidMap.forgotten()
+    first = read_dicom(data, limit_pixels, within_s=READ_S)
+    shown = from_dicom(sha256, first, uids)
+    if first.header.frames == 1:
+        return shown
+    places = _places(first.header)
+    later = (
+        read_dicom(data, limit_pixels, place, LATER_S)
+        for place in takewhile(lambda _: time.monotonic() < until, places)
+    )
+    frames = [shown.picture, *_pictures(sha256, later, uids)]
+    frames.sort(key=lambda picture: picture.info.frame or 0)
+    info = shown.image.info.model_copy(update={"frame": None})
+    return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
+
+
+def coarse_to_fine(count: int) -> Iterator[int]:
+    """Yield 0 to `count` - 1, each once; wherever it stops, the numbers so far lie evenly."""
+    step = 1 << max(0, count - 1).bit_length()
+    yield 0
+    while step > 1:
+        step //= 2
+        yield from range(step, count, 2 * step)
+
+
+def _places(header: Header) -> Iterator[int]:
+    """Return the frames to read after the first, in reading order, for as long as time allows."""
+    frame_px = header.height_px * header.width_px
+    every = max(-(-header.frames // FRAMES_MAX), -(-header.frames * frame_px // PIXELS_MAX))
+    return (place * every for place in coarse_to_fine(-(-header.frames // every)) if place)
+
+
+def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Picture]:
+    """Yield each frame as it is stored, until `KEPT_MAX_BYTES` is used up.
+
+    Frames are compressed while the next ones are read.
+    """
+    waiting: deque[Future[Ingested]] = deque()
+    room_bytes = KEPT_MAX_BYTES
+    with ThreadPoolExecutor(_ENCODERS, "frames") as pool:
+        for frame in frames:
+            waiting.append(pool.submit(from_dicom, sha256, frame, uids))
+            if len(waiting) < _WAITING_MAX:
+                continue
+            picture = waiting.popleft().result().picture
+            room_bytes -= len(picture.png)
+            yield picture
+            if room_bytes < 0:
+                break
+        yield from (future.result().picture for future in waiting)

@@ -1,0 +1,1 @@
+"""Job queue, leases, inference requests and publish/subscribe over the database and Redis."""

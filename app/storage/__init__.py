@@ -1,0 +1,1 @@
+"""Storage of analyses, images and reports: the database, its tables and the image files."""

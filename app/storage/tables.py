@@ -1,0 +1,238 @@
+"""Tables of the store, created by the migrations in `app/storage/migrations`.
+
+`app.storage`, `app.jobs` and `app.pacs` read and write them. Times are in UTC: ISO 8601 text where
+a person reads them, seconds since the epoch where they are compared.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class JobState(StrEnum):
+    """State of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class PushState(StrEnum):
+    """State of an instance in the outbox."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Base(DeclarativeBase):
+    """Declarative base of every table."""
+
+
+class ImageRow(Base):
+    """One stored image; uploads with the same pixels share it.
+
+    The PNG itself is stored by `app.storage.image_blobs`.
+    """
+
+    __tablename__ = "images"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[str] = mapped_column(String(32))
+
+
+class PictureRow(Base):
+    """The PNG of an image, in a database that several machines use; with SQLite it is a file."""
+
+    __tablename__ = "pictures"
+
+    key: Mapped[str] = mapped_column(ForeignKey("images.key", ondelete="CASCADE"), primary_key=True)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class KeyRow(Base):
+    """A key that all machines must share, in a database that several of them use."""
+
+    __tablename__ = "keys"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AskRow(Base):
+    """One inference request to one specialist, on its way to a worker and back.
+
+    The row is erased once the request is answered, abandoned or overdue. `reply` is an
+    `app.jobs.inference_requests.Reply` as JSON, null until a worker has answered.
+    """
+
+    __tablename__ = "asks"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    specialist: Mapped[str] = mapped_column(String(64))
+    image_info: Mapped[str] = mapped_column(Text)
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+    roi: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    lease_expires_at: Mapped[float | None] = mapped_column(Float)
+    deadline_at: Mapped[float] = mapped_column(Float)
+    created_at: Mapped[float] = mapped_column(Float, index=True)
+    reply: Mapped[str | None] = mapped_column(Text)
+    request_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class AnalysisRow(Base):
+    """One image and one request; `image_info` is an `ImageInfo` as JSON."""
+
+    __tablename__ = "analyses"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.key"), index=True)
+    image_info: Mapped[str] = mapped_column(Text)
+    exam: Mapped[str | None] = mapped_column(String(32))
+    question_given: Mapped[bool]
+    frame: Mapped[int | None] = mapped_column(Integer)
+    external_id: Mapped[str | None] = mapped_column(String(64))
+    idempotency_sha256: Mapped[str | None] = mapped_column(String(64), unique=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[str] = mapped_column(String(32), index=True)
+
+
+class FrameRow(Base):
+    """One frame of a multi-frame file, stored so that one can be chosen.
+
+    `scores` are the router's, null before the frame is screened.
+    """
+
+    __tablename__ = "frames"
+
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"), primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    image_key: Mapped[str] = mapped_column(ForeignKey("images.key"))
+    image_info: Mapped[str] = mapped_column(Text)
+    scores: Mapped[str | None] = mapped_column(Text)
+
+
+class JobRow(Base):
+    """The work on one version of a report.
+
+    `fencing_token` grows with every claim, and only the holder of the newest one may write.
+    `queued_at` and `request_id` state when and by which HTTP request the job was created; null in
+    rows that are older than these columns.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("analysis_id", "version"),
+        Index("ix_jobs_state_id", "state", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"))
+    version: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))
+    question: Mapped[str | None] = mapped_column(Text)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires_at: Mapped[float | None] = mapped_column(Float)
+    heartbeat_at: Mapped[float | None] = mapped_column(Float)
+    fencing_token: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    deadline_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[str | None] = mapped_column(String(32))
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    queued_at: Mapped[float | None] = mapped_column(Float)
+
+
+class RecordRow(Base):
+    """One step of a case; `record` is a `planner.case.Record` as JSON."""
+
+    __tablename__ = "records"
+
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    record: Mapped[str] = mapped_column(Text)
+
+
+class ReportRow(Base):
+    """One version of a report; `body` is its JSON form, served unchanged."""
+
+    __tablename__ = "reports"
+    __table_args__ = (UniqueConstraint("analysis_id", "version"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id"))
+    version: Mapped[int] = mapped_column(Integer)
+    outcome: Mapped[str] = mapped_column(String(16))
+    content_sha256: Mapped[str] = mapped_column(String(64))
+    body: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(String(32))
+
+
+class WorkerRow(Base):
+    """A worker that is or was alive; readiness depends on the age of its heartbeat."""
+
+    __tablename__ = "workers"
+
+    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
+    heartbeat_at: Mapped[float] = mapped_column(Float)
+
+
+class LinkRow(Base):
+    """The encrypted link from an analysis to the original DICOM instance.
+
+    Links are stored only where the deployment asks for them.
+    """
+
+    __tablename__ = "links"
+
+    analysis_id: Mapped[str] = mapped_column(
+        ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True
+    )
+    key_id: Mapped[str] = mapped_column(String(16))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[str] = mapped_column(String(32))
+
+
+class OutboxRow(Base):
+    """One DICOM instance to send to a DICOMweb server; it is built from the report when it is sent.
+
+    `linked` is true if the instance refers to the original. No column identifies a patient: the UID
+    is generated by this service, and `problem` is a sentence of this service.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("destination", "sop_instance_uid"),
+        Index("ix_outbox_state_due_at", "state", "due_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    analysis_id: Mapped[str] = mapped_column(ForeignKey("analyses.id", ondelete="CASCADE"))
+    version: Mapped[int] = mapped_column(Integer)
+    form: Mapped[str] = mapped_column(String(8))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    destination: Mapped[str] = mapped_column(String(500))
+    linked: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    due_at: Mapped[float] = mapped_column(Float)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires_at: Mapped[float | None] = mapped_column(Float)
+    problem: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[str] = mapped_column(String(32))
+    sent_at: Mapped[str | None] = mapped_column(String(32))

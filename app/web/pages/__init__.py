@@ -1,0 +1,1 @@
+"""HTML pages: worklist, report viewer, model cards, log-in and HTTP reference."""

@@ -1,0 +1,160 @@
+"""Routes of analyses: submit an image, follow or cancel it, get the report in any form."""
+
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import JSONResponse, Response
+from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+
+from app.errors import AnalysisFailed, AnalysisStopped, NotFound
+from app.jobs.queue import CANCELLED, EXPIRED, cancel
+from app.storage.analysis import Analysis
+from app.storage.tables import JobState
+from app.web import progress
+from app.web.dependencies import Services, services
+from app.web.negotiation import negotiated, report_response
+from app.web.openapi import ANALYSIS_BODY, PROBLEMS
+from app.web.problems import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
+from app.web.progress import Standing, path_of, standing
+from app.web.uploads import accept
+from reports.forms.evidence_png import draw
+from reports.forms.render import MEDIA, ReportForm
+from reports.model import Report
+
+router = APIRouter(responses=PROBLEMS)
+Served = Annotated[Services, Depends(services)]
+_FORMS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media: {} for media in MEDIA.values()}}
+}
+
+
+@router.post(
+    "/analyze",
+    response_model=Report,
+    responses={202: {"model": Standing, "description": "Accepted; Location says where it stands"}},
+    openapi_extra=ANALYSIS_BODY,
+)
+async def analyze(
+    request: Request,
+    served: Served,
+    prefer: Annotated[str, Header()] = "",
+    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+) -> Response:
+    """Analyse one image and return its report.
+
+    With `Prefer: respond-async`, or if the analysis takes too long, the response is 202 with the
+    address of the analysis.
+    """
+    form = negotiated(accept_header)
+    accepted = await accept(request)
+    respond_async = "respond-async" in (part.strip().lower() for part in prefer.split(","))
+    if not respond_async:
+        analysis = await progress.wait_for_end(
+            served.store, served.publisher, accepted.analysis_id, served.settings.wait_s
+        )
+        if analysis.ended:
+            return await run_in_threadpool(_report, served, analysis, form)
+    here = await run_in_threadpool(standing, served.store, accepted.analysis_id)
+    headers = {"Location": path_of(here.id), "Retry-After": "1"}
+    if respond_async:
+        headers["Preference-Applied"] = "respond-async"
+    return JSONResponse(here.model_dump(mode="json"), ACCEPTED, headers)
+
+
+@router.get("/analyses/{analysis_id}")
+def show(analysis_id: str, served: Served) -> Standing:
+    """Return the state of the analysis."""
+    return standing(served.store, analysis_id)
+
+
+@router.post("/analyses/{analysis_id}/cancel")
+def stop(analysis_id: str, served: Served) -> Standing:
+    """Cancel the analysis: no further step of it is begun, and it gets no report."""
+    cancel(served.store, analysis_id)
+    served.publisher.publish(analysis_id, ended=True)
+    return standing(served.store, analysis_id)
+
+
+@router.get(
+    "/analyses/{analysis_id}/events",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
+async def follow(
+    analysis_id: str,
+    served: Served,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Stream the steps of the analysis as server-sent events, from after Last-Event-ID to `done`.
+
+    The response is 204 if Last-Event-ID is that of the end.
+    """
+    analysis = await run_in_threadpool(served.store.analysis, analysis_id)
+    seen = progress.after(analysis, last_event_id)
+    if seen is None:
+        return Response(status_code=NO_CONTENT)
+    closing = anyio.Event()
+    return EventSourceResponse(
+        progress.events(served.store, served.publisher, analysis_id, seen, closing),
+        shutdown_event=closing,
+        shutdown_grace_period=progress.CLOSE_S,
+    )
+
+
+@router.get("/analyses/{analysis_id}/report", response_model=Report, responses=_FORMS)
+def show_report(
+    analysis_id: str,
+    served: Served,
+    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+) -> Response:
+    """Return the newest report of the analysis in the form that Accept prefers."""
+    return _report(served, served.store.analysis(analysis_id), negotiated(accept_header))
+
+
+@router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report, responses=_FORMS)
+def show_report_form(analysis_id: str, suffix: str, served: Served) -> Response:
+    """Return the newest report of the analysis in the form that the suffix names.
+
+    The suffixes are json, html, txt, pdf, dcm (SR), seg.dcm, image.dcm and fhir.json. The SR and
+    the SEG refer to the image in image.dcm.
+    """
+    try:
+        form = ReportForm(suffix)
+    except ValueError:
+        raise NotFound(
+            f"There is no form .{suffix[:20]} of a report; there are {', '.join(ReportForm)}."
+        ) from None
+    return _report(served, served.store.analysis(analysis_id), form)
+
+
+@router.get(
+    "/analyses/{analysis_id}/evidence/{evidence_id}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
+def show_evidence(analysis_id: str, evidence_id: str, served: Served) -> Response:
+    """Return the crop, mask, points or scores behind one statement, as a PNG."""
+    analysis = served.store.analysis(analysis_id)
+    report = served.store.report(analysis_id)
+    items = () if report is None else report.evidence
+    for item in items:
+        if item.id == evidence_id:
+            png = draw(item, served.store.png(analysis.image_key))
+            return Response(png, media_type="image/png")
+    raise NotFound(f"The analysis has no evidence {evidence_id[:20]!r}.")
+
+
+def _report(served: Services, analysis: Analysis, form: ReportForm) -> Response:
+    response = report_response(served.store, analysis.id, form)
+    if response is not None:
+        return response
+    if analysis.state is JobState.FAILED:
+        if analysis.problem in (CANCELLED, EXPIRED):
+            raise AnalysisStopped(analysis.problem)
+        raise AnalysisFailed(analysis.problem or "The analysis was given up.")
+    raise NotFound(
+        f"There is no report yet: the analysis is {analysis.state}. Ask again in "
+        f"{RETRY_AFTER_S} s, or follow {path_of(analysis.id)}/events."
+    )

@@ -1,0 +1,37 @@
+"""Health routes: whether the process is alive and whether it is ready to work."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from app.errors import NotReady
+from app.web.dependencies import Services, services
+from app.web.openapi import PROBLEMS
+
+router = APIRouter(responses=PROBLEMS)
+Served = Annotated[Services, Depends(services)]
+
+
+@router.get("/healthz")
+def alive() -> dict[str, str]:
+    """Confirm that the process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def ready(served: Served) -> dict[str, str]:
+    """Confirm that the store is reachable and a worker, its weights loaded, is alive.
+
+    A worker is alive if it sent a heartbeat recently.
+    """
+    since = time.time() - max(served.settings.lease_s, 1.0)
+    if not served.store.workers_alive(since):
+        raise NotReady("No worker gave a heartbeat of late; analyses wait until one does.")
+    return {
+        "status": "ready",
+        "store": "reached",
+        "worker": "alive",
+        "weights": "loaded",
+        "doorbell": served.doorbell.state,
+    }

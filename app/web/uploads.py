@@ -1,0 +1,250 @@
+"""Parsing of multipart requests into an image and parameters, or a sentence about the error."""
+
+import logging
+import math
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from app.errors import ImageUnsupported, RequestRejected
+from app.images.dicom.reader import is_dicom, read_original
+from app.images.ingest import Ingested, ingest
+from app.images.multiframe import ingest_frames
+from app.observability.logs import about
+from app.pacs.patient_links import LinkKeys
+from app.storage.analysis import Accepted, NewAnalysis, SealedLink
+from app.storage.uid_key import uid_map
+from app.web.dependencies import services
+from reports.model import Box, ExamCode
+from specialists.manifest import Roi, SpecialistEntry
+
+log = logging.getLogger(__name__)
+
+ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id", "deadline_s")
+ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
+SPECIALIST_FIELDS = (*ROI_FIELDS, "frame")
+QUESTION_LIMIT = 2000
+"""Characters: more than any question about one image needs, few enough for a planner's context."""
+
+DEADLINE_MAX_S = 86_400
+"""A day, the longest deadline that a request may set; longer is as good as none."""
+
+_FILES_MAX = 8
+_FIELDS_MAX = 32
+_EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """The image of a request and its text fields; an empty field counts as absent."""
+
+    image: bytes
+    fields: dict[str, str]
+
+
+async def accept(request: Request) -> Accepted:
+    """Start the analysis of this multipart request, or return the one its idempotency key started.
+
+    Raises:
+        ImageRejected: the image cannot be analysed.
+        RequestRejected: a field is missing, unknown or invalid.
+        Conflict: the idempotency key belongs to another request.
+        QueueFull: too many analyses are waiting.
+    """
+    served = services(request)
+    form = await read_form(request, ANALYSIS_FIELDS)
+    new = new_analysis(form, request.headers.get("idempotency-key"))
+    ingested = await read_image(request, form, cine=True)
+    if served.link_keys is not None and is_dicom(form.image):
+        link = await run_in_threadpool(_link, served.link_keys, form.image, ingested)
+        new = replace(new, link=link)
+    accepted = await run_in_threadpool(
+        served.store.accept, ingested, new, served.settings.queue_limit
+    )
+    with about(analysis_id=accepted.analysis_id):
+        log.info("The analysis %s.", "was asked for before" if accepted.replayed else "is accepted")
+    await run_in_threadpool(served.inference.wake, accepted.analysis_id)
+    return accepted
+
+
+def _link(keys: LinkKeys, data: bytes, ingested: Ingested) -> SealedLink | None:
+    """Return the encrypted link to that file; None if it does not state patient and study."""
+    original = read_original(data)
+    return None if original is None else keys.seal(original, ingested.image.info.sha256)
+
+
+async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
+    """Read the image and the text fields of a multipart request.
+
+    Raises:
+        ImageUnsupported: the body is not multipart/form-data.
+        RequestRejected: the image is missing, not alone, or not a file; or a field is unknown,
+            given twice or holds a zero byte.
+        BodyTooLarge: the body exceeds the byte limit.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and kind != "multipart/form-data":
+        raise ImageUnsupported(
+            f"Send multipart/form-data with the file in a part named image, not {kind[:80]}."
+        )
+    images: list[bytes] = []
+    fields: dict[str, str] = {}
+    async with _multipart(request) as form:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "image":
+                    raise RequestRejected(f"The field {name[:40]!r} is not a file.")
+                images.append(await value.read())
+                continue
+            if name == "image":
+                raise RequestRejected("The field image is text; send it as a file.")
+            if name not in allowed:
+                raise RequestRejected(
+                    f"There is no field {name[:40]!r}; there are image, {', '.join(allowed)}."
+                )
+            if name in fields:
+                raise RequestRejected(f"The field {name} is given twice.")
+            if "\0" in value:
+                raise RequestRejected(f"The field {name} holds a zero byte.")
+            fields[name] = value.strip()
+    if len(images) != 1:
+        count = "no image" if not images else f"{len(images)} images"
+        raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
+    return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
+
+
+@asynccontextmanager
+async def _multipart(request: Request) -> AsyncIterator[FormData]:
+    """Parse the body into its parts, and close its files at the end."""
+    try:
+        form = await request.form(
+            max_files=_FILES_MAX, max_fields=_FIELDS_MAX, max_part_size=_part_limit(request)
+        )
+    except HTTPException as error:
+        raise RequestRejected(f"The multipart form cannot be read: {error.detail}") from error
+    try:
+        yield form
+    finally:
+        await form.close()
+
+
+async def read_image(request: Request, form: Form, cine: bool = False) -> Ingested:
+    """Decode the form's image in a thread beside the event loop.
+
+    With `cine`, all frames of a file are read if the form names none.
+
+    Raises:
+        ImageRejected: the image cannot be analysed.
+        RequestRejected: the frame is not a number, does not exist, or is not named although there
+            are several.
+    """
+    served = services(request)
+    settings, uids = served.settings, None
+    frame = _frame(form.fields.get("frame"))
+    if is_dicom(form.image):
+        uids = await run_in_threadpool(uid_map, settings, served.store)
+    if cine and frame is None:
+        return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
+    return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
+
+
+def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
+    """Return the analysis that the form requests.
+
+    Raises:
+        RequestRejected: a field is invalid; the message names it and never repeats a question.
+    """
+    fields = form.fields
+    question = fields.get("question")
+    if question is not None and len(question) > QUESTION_LIMIT:
+        raise RequestRejected(f"The question has more than {QUESTION_LIMIT} characters.")
+    external_id = fields.get("external_id")
+    if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
+        raise RequestRejected("external_id takes up to 64 letters, digits and . _ : - only.")
+    if idempotency_key is not None and not 0 < len(idempotency_key) <= 255:
+        raise RequestRejected("Idempotency-Key takes 1 to 255 characters.")
+    return NewAnalysis(
+        exam=_exam(fields.get("exam")),
+        question=question,
+        frame=_frame(fields.get("frame")),
+        external_id=external_id,
+        idempotency_key=idempotency_key,
+        deadline_s=_deadline(fields.get("deadline_s")),
+    )
+
+
+def region(form: Form, entry: SpecialistEntry, ingested: Ingested) -> Box | None:
+    """Return the region of interest in pixels of the image; None if none is given.
+
+    Raises:
+        RequestRejected: the region is incomplete, is not a box within the image, or is missing or
+            given contrary to what the specialist takes.
+    """
+    given = [name for name in ROI_FIELDS if name in form.fields]
+    if not given:
+        if entry.roi is Roi.REQUIRED:
+            raise RequestRejected(f"{entry.id} needs a region: {', '.join(ROI_FIELDS)}.")
+        return None
+    if entry.roi is Roi.NONE:
+        raise RequestRejected(f"{entry.id} takes no region; leave {', '.join(given)} out.")
+    if len(given) < len(ROI_FIELDS):
+        raise RequestRejected(f"A region needs all of {', '.join(ROI_FIELDS)}.")
+    x_min, y_min, x_max, y_max = (_number(name, form.fields[name]) for name in ROI_FIELDS)
+    info = ingested.image.info
+    if not (0 <= x_min < x_max <= info.width_px and 0 <= y_min < y_max <= info.height_px):
+        raise RequestRejected(
+            f"The region must lie within the image, {info.width_px} × {info.height_px} pixels, "
+            "with x_min < x_max and y_min < y_max."
+        )
+    return (x_min, y_min, x_max, y_max)
+
+
+def _exam(text: str | None) -> ExamCode | None:
+    if text is None:
+        return None
+    try:
+        return ExamCode(text)
+    except ValueError:
+        known = ", ".join(ExamCode)
+        raise RequestRejected(f"There is no exam {text[:40]!r}; there are {known}.") from None
+
+
+def _deadline(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= DEADLINE_MAX_S:
+        raise RequestRejected(f"deadline_s takes a number of seconds, up to {DEADLINE_MAX_S}.")
+    return value
+
+
+def _frame(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise RequestRejected("frame takes a whole number, counted from 0.")
+    return int(text)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise RequestRejected(f"{name} takes a number of pixels.")
+    return value
+
+
+def _part_limit(request: Request) -> int:
+    """Return the largest size of a text field in bytes; the whole body has its own limit."""
+    return min(65_536, services(request).settings.limit_bytes)

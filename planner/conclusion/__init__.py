@@ -1,0 +1,1 @@
+"""Findings, measurements, checks and the report, derived from the specialists' results."""

@@ -1,0 +1,1 @@
+"""Training examples of the planner: surveyed images, states, and the teacher's choices in them."""

@@ -1,0 +1,277 @@
+"""Whole runs to evaluate a planner on: an unseen image, a request, and the recorded results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from planner.case import STOP, Case, Record, Request
+from planner.plan import plan_for
+from planner.policy import Policy
+from planner.protocols import Protocols
+from planner.run import run
+from planner.training.data.images import Kind
+from planner.training.data.survey import Survey, Surveyed, pixels_of
+from planner.training.data.teacher import Due, Lesson, Teacher, due, teach
+from planner.training.requests.grammar import Asker, Phrasing, Want, Wish, pick_want
+from planner.training.requests.handwritten import Written, read_written
+from reports.model import Box, ChosenBy, ExamCode
+from specialists.errors import Declined
+from specialists.image import Image, image_of
+from specialists.manifest import Manifest
+from specialists.result import ClassifyResult, Result
+
+REQUESTED = "with a request"
+BARE = "without a request"
+NEW_INTENT = "unseen intents"
+DISAGREE = "request and image disagree"
+OTHER_HAND = "with a request by another hand"
+
+WANTS = {
+    Want.WHOLE: 0.2,
+    Want.ITEMS: 0.55,
+    Want.EXCEPT: 0.05,
+    Want.UNSERVED: 0.12,
+    Want.IRRELEVANT: 0.08,
+}
+"""How often each kind of request is evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """One run: the survey's row of the image, what it shows, and what is asked of it."""
+
+    row: Surveyed
+    shown: ExamCode | None
+    request: Request
+    wish: Wish
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One step that was not forced: who took it, its margin, and whether it is right.
+
+    It is right if it is as good as the teacher's. Rules that run the router without an expected
+    exam are right in that; a planner with image input has to state what it sees.
+    """
+
+    label: str
+    by_model: bool
+    margin: float | None
+    score: float | None
+    right: bool
+    routing: bool
+    duration_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The outcome of a run: the slots that ran, the decisions, and the planner's expected exam."""
+
+    slots: frozenset[str]
+    decisions: tuple[Decision, ...]
+    steps: int
+    expected: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owed:
+    """The slots that had to run, and all that might run."""
+
+    needed: frozenset[str]
+    allowed: frozenset[str]
+
+
+class Replayed:
+    """The specialists' surveyed results for one image, whatever image is shown."""
+
+    runtime = "survey"
+
+    def __init__(self, manifest: Manifest, row: Surveyed) -> None:
+        self.manifest = manifest
+        self._row = row
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """Return the surveyed result.
+
+        Raises:
+            Declined: the specialist declined in the survey, or was not run on this image.
+        """
+        found = self._row.results.get(specialist_id)
+        if found is None:
+            raise Declined(self._row.declined.get(specialist_id, "It was not asked then."))
+        return found
+
+    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
+        """Return the surveyed result for each image; None where the specialist declined."""
+        found = self._row.results.get(specialist_id)
+        return (found,) * len(images)
+
+
+class _Sure(Replayed):
+    """Surveyed results with a router that is right and sure.
+
+    The teacher's plan then does not depend on the router.
+    """
+
+    def __init__(self, manifest: Manifest, row: Surveyed, router: str) -> None:
+        super().__init__(manifest, row)
+        self._router = router
+
+    def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
+        """Return the surveyed result; the router names the exam that the image shows."""
+        if specialist_id != self._router or self._row.wanted.exam is None:
+            return super().run(specialist_id, image, roi)
+        entry = self.manifest.specialists[specialist_id]
+        shown = self._row.wanted.exam.value
+        return ClassifyResult(
+            specialist=specialist_id,
+            sha256=str(entry.sha256),
+            scores={label: float(label == shown) for label in entry.labels},
+        )
+
+
+class _Forgetful:
+    def append(self, record: Record) -> None:
+        """Discard the record."""
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """Draws scenes of a split and runs planners on them."""
+
+    survey: Survey
+    manifest: Manifest
+    protocols: Protocols
+    asker: Asker
+    split: str = "val"
+    _images: dict[str, Image] = field(default_factory=dict)
+
+    def served(self) -> list[int]:
+        """Return the rows of real images whose exam has all of its specialists installed.
+
+        Only the rows of the split are returned.
+        """
+        installed = {entry.id for entry in self.manifest.installed()}
+        served = {
+            exam
+            for exam, protocol in self.protocols.exams.items()
+            if installed.issuperset(s for step in protocol.steps for s in step.specialists)
+        }
+        rows = self.survey.rows
+        return [i for i in self.survey.of(self.split, Kind.REAL) if rows[i].wanted.exam in served]
+
+    def draw(self, group: str, count: int, rng: np.random.Generator) -> list[Scene]:
+        """Draw `count` scenes of that group, with every image in turn.
+
+        Exams come as often as they do in the split.
+        """
+        served = self.served()
+        order = [served[i] for i in rng.permutation(len(served))]
+        return [self._scene(group, order[n % len(order)], rng) for n in range(count)]
+
+    def _scene(self, group: str, index: int, rng: np.random.Generator) -> Scene:
+        row = self.survey.rows[index]
+        shown = row.wanted.exam
+        if shown is None:
+            raise ValueError("a real picture shows an exam")
+        if group == OTHER_HAND:
+            return self._written_scene(row, shown, rng)
+        others = [exam for exam in self.asker.grammar.exams if exam is not shown]
+        phrasing = Phrasing.HELD_INTENT if group == NEW_INTENT else Phrasing.HELD
+        want, about, named = Want.NONE, shown, None
+        if group == NEW_INTENT:
+            want = Want.ITEMS
+        elif group == REQUESTED:
+            want = pick_want(rng, WANTS)
+            named = shown if rng.random() < 0.3 else None
+        elif group == DISAGREE:
+            about = others[int(rng.integers(len(others)))]
+            want = Want.ITEMS if rng.random() < 0.5 else Want.WHOLE
+            named = about if rng.random() < 0.5 else None
+        wish = self.asker.wish(rng, want, about, phrasing)
+        if group == DISAGREE and want is Want.WHOLE:
+            wish = replace(wish, exam=about)
+        request = Request(exam=named, question=self.asker.word(rng, wish))
+        return Scene(row=row, shown=shown, request=request, wish=wish, group=group)
+
+    def _written_scene(self, row: Surveyed, shown: ExamCode, rng: np.random.Generator) -> Scene:
+        """Draw a handwritten request about what the image shows or about nothing that is served."""
+        want = pick_want(rng, WANTS)
+        fitting = [
+            text for text in read_written() if text.want is want and text.about in {None, shown}
+        ]
+        text: Written = fitting[int(rng.integers(len(fitting)))]
+        return Scene(
+            row=row,
+            shown=shown,
+            request=Request(question=text.text),
+            wish=text.wish(shown),
+            group=OTHER_HAND,
+        )
+
+    def image(self, row: Surveyed) -> Image:
+        """Return the row's image, which is read only once."""
+        if row.info.sha256 not in self._images:
+            self._images[row.info.sha256] = image_of(pixels_of(row.wanted))
+        return self._images[row.info.sha256]
+
+    def owed(self, scene: Scene) -> Owed:
+        """Return what the teacher does in the scene, and what the protocol allows besides."""
+        tools = _Sure(self.manifest, scene.row, self.protocols.router.specialist)
+        taught = self.play(scene, Teacher(scene.wish, scene.shown), tools=tools).slots
+        wanted: Due = due(scene.wish, scene.shown, self.protocols)
+        return Owed(needed=taught & wanted.needed, allowed=taught | wanted.allowed)
+
+    def play(
+        self,
+        scene: Scene,
+        policy: Policy,
+        *,
+        picture: Image | None = None,
+        tools: Replayed | None = None,
+    ) -> Done:
+        """Run the scene with that planner; `picture` replaces the scene's own image."""
+        image = picture or self.image(scene.row)
+        tools = tools or Replayed(self.manifest, scene.row)
+        case = run(image, scene.request, tools, policy, _Forgetful())
+        router = self.protocols.router.slot
+        first = case.records[0]
+        return Done(
+            slots=frozenset(case.state.slots) - {router},
+            decisions=tuple(self._decisions(scene, case)),
+            steps=len(case.records),
+            expected=first.step.parameters.get("expect"),
+        )
+
+    def _decisions(self, scene: Scene, case: Case) -> Sequence[Decision]:
+        found: list[Decision] = []
+        for place, record in enumerate(case.records):
+            step = record.step
+            if step.chosen_by is ChosenBy.FORCED:
+                continue
+            before = replace(case, records=case.records[:place])
+            legal = plan_for(before).legal_actions()
+            lesson: Lesson = teach(before, legal, scene.wish, scene.shown)
+            chosen = next(
+                i for i, a in enumerate(legal) if self._same(record, a.parameters, a.name)
+            )
+            label = legal[chosen].label
+            routing = legal[0].slot == self.protocols.router.slot
+            by_model = step.chosen_by is ChosenBy.LLAVA
+            found.append(
+                Decision(
+                    label=label,
+                    by_model=by_model,
+                    margin=step.margin,
+                    score=step.scores.get(label),
+                    right=chosen in lesson.acceptable or (routing and not by_model),
+                    routing=routing,
+                    duration_ms=step.duration_ms,
+                )
+            )
+        return found
+
+    def _same(self, record: Record, parameters: dict[str, str], name: str) -> bool:
+        return record.step.action == name and (name == STOP or record.step.parameters == parameters)

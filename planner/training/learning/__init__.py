@@ -1,0 +1,1 @@
+"""How the small planner is trained: on requests, decisions, word vectors and intents."""

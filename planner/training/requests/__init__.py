@@ -1,0 +1,1 @@
+"""Requests in words: a grammar, and requests by an independent writer."""

@@ -1,0 +1,1 @@
+"""Forms of a report: HTML, text, PDF, DICOM, FHIR and images of its evidence."""

@@ -1,0 +1,142 @@
+"""A report as a DICOM structured report: Comprehensive 3D SR, TID 1500, by highdicom.
+
+It refers to the instance of `Source`: the original, where the link to it is kept, else USTri's own
+image (`reports.forms.dicom.image.to_image`), which then has to be stored beside it.
+"""
+
+from highdicom import sr
+from pydicom import Dataset
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes as standard
+from pydicom.uid import Comprehensive3DSRStorage
+
+from reports.forms import codes
+from reports.forms.codes import Coded
+from reports.forms.dicom.image import (
+    CHARACTER_SET,
+    MANUFACTURER,
+    MODEL_NAME,
+    coded,
+    file_of,
+    reference,
+    series_number,
+)
+from reports.forms.dicom.source import Source, own_source, sop_uid, uid_of
+from reports.forms.dicom.sr_groups import blank_gaps, groups_of, text
+from reports.model import Outcome, Report, Status
+from reports.wording import NOT_FOR_CLINICAL_USE
+
+SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
+_CONTAINS = sr.RelationshipTypeValues.CONTAINS
+
+
+def to_sr(report: Report, source: Source | None = None) -> bytes:
+    """Return the SR as a file (PS3.10); the same report gives the same bytes.
+
+    `source` is `own_source` unless given.
+    """
+    source = source or own_source(report)
+    content = sr.MeasurementReport(
+        observation_context=_observation_context(report),
+        procedure_reported=coded(codes.title_of(report.exam.code)),
+        title=standard.DCM.ImagingMeasurementReport,
+        imaging_measurements=groups_of(report, source) or None,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            sr.CodedConcept(*codes.ENGLISH)
+        ),
+    )
+    content[0].ContentSequence = [*content[0].ContentSequence, _sentences(report)]
+    document = sr.Comprehensive3DSR(
+        evidence=[reference(report, source)],
+        content=content[0],
+        series_instance_uid=_series_uid(report, source),
+        series_number=series_number("sr"),
+        sop_instance_uid=sop_uid("sr", report.report_id, source),
+        instance_number=report.version,
+        manufacturer=MANUFACTURER,
+        is_complete=report.outcome is Outcome.REPORTED,
+        is_final=report.status is not Status.PRELIMINARY,
+        previous_versions=_predecessors(report, source),
+        performed_procedure_codes=[coded(codes.title_of(report.exam.code))],
+        specific_character_set=CHARACTER_SET,
+    )
+    if report.outcome is not Outcome.REPORTED and report.reason:
+        document.CompletionFlagDescription = report.reason[:64]
+    document.SeriesDescription = "USTri report"
+    blank_gaps(document)
+    return file_of(document, report)
+
+
+def _observation_context(report: Report) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=uid_of("device", MODEL_NAME, report.provenance.code_version),
+        name=MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=report.provenance.code_version,
+    )
+    fetus = report.exam.code in codes.FETAL_EXAMS
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(
+            observer_type=standard.DCM.Device, observer_identifying_attributes=device
+        ),
+        subject_context=sr.SubjectContext(
+            subject_class=standard.DCM.Fetus,
+            subject_class_specific_context=sr.SubjectContextFetus(subject_id="1"),
+        )
+        if fetus
+        else None,
+    )
+
+
+def _sentences(report: Report) -> Dataset:
+    """Return what is stated of the report as a whole, in the container of TID 1500 for it."""
+    container = sr.ContainerContentItem(
+        name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
+    )
+    items = [text(name, line, _CONTAINS) for name, line in _lines(report)]
+    container.ContentSequence = Sequence(items)
+    return container
+
+
+def _lines(report: Report) -> list[tuple[Coded, str]]:
+    made_by = report.provenance
+    lines = [(codes.NOTICE, NOT_FOR_CLINICAL_USE)]
+    if report.image.synthetic:
+        lines.append((codes.NOTICE, SYNTHETIC))
+    reason = f": {report.reason}" if report.reason else "."
+    lines.append((codes.OUTCOME, f"{report.outcome.capitalize()}{reason}"))
+    lines += [(codes.IMPRESSION, line) for line in report.impression]
+    lines += [
+        (codes.CHECK, f"{check.outcome}: {check.name}. {check.detail}") for check in report.checks
+    ]
+    lines += [(codes.LIMITATION, line) for line in report.limitations]
+    lines += [
+        (codes.PROVENANCE, f"Report {report.report_id}, version {report.version}, {report.status}"),
+        (codes.PROVENANCE, f"Image SHA-256 {report.image.sha256}"),
+        (codes.PROVENANCE, f"Content SHA-256 {made_by.content_sha256}"),
+        (codes.PROVENANCE, f"USTri {made_by.code_version}, runtime {made_by.runtime}"),
+        (codes.PROVENANCE, f"Planner {made_by.planner.id} {made_by.planner.sha256}"),
+    ]
+    lines += [(codes.PROVENANCE, f"Model {model.id} {model.sha256}") for model in made_by.models]
+    if report.image.frame is not None:
+        lines.append((codes.PROVENANCE, f"Frame {report.image.frame} of the source, from 0"))
+    if report.external_id:
+        lines.append((codes.PROVENANCE, f"External id {report.external_id}"))
+    return lines
+
+
+def _series_uid(report: Report, source: Source) -> str:
+    return uid_of("sr series", source.study_uid, report.analysis_id)
+
+
+def _predecessors(report: Report, source: Source) -> list[Dataset] | None:
+    """Return the version that this one supersedes, with the UIDs that it was written with."""
+    if report.supersedes is None:
+        return None
+    earlier = Dataset()
+    earlier.SOPClassUID = Comprehensive3DSRStorage
+    earlier.SOPInstanceUID = sop_uid("sr", report.supersedes, source)
+    earlier.StudyInstanceUID = source.study_uid
+    earlier.SeriesInstanceUID = _series_uid(report, source)
+    return [earlier]

@@ -1,0 +1,1 @@
+"""Measurements computed from boxes, outlines and points."""

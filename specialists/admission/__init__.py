@@ -1,0 +1,1 @@
+"""Admission of images: whether an image is one that the specialists may read."""

@@ -1,0 +1,1 @@
+"""Drawn ultrasound images whose correct answers are known."""

@@ -1,0 +1,1 @@
+"""Execution of networks in torch or OpenVINO: batches, compiled models, cached features."""

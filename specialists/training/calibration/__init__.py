@@ -1,0 +1,1 @@
+"""Fitting of thresholds, temperatures, label sets, intervals and admission limits."""

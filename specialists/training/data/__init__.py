@@ -1,0 +1,1 @@
+"""Reading of data sets: CSV tables, splits, labels, packed images."""

@@ -1,0 +1,1 @@
+"""Prediction of data sets, and scores of predictions."""

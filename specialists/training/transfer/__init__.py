@@ -1,0 +1,1 @@
+"""Left-out sources: train without a source, evaluate on it, keep the figures."""

@@ -1,0 +1,1 @@
+"""Experiments: the effect of a change, measured on val."""

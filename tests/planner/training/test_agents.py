@@ -1,0 +1,114 @@
+"""The evaluation: a perfect planner scores 1, a random one little, and order does not matter."""
+
+from pathlib import Path
+
+import pytest
+
+from planner.protocols import read_protocols
+from planner.rules import Rules
+from planner.training.data.teacher import Teacher
+from planner.training.evaluation.agents import (
+    RandomLegal,
+    agreement,
+    calibration_error,
+    figures,
+    in_another_order,
+    play_all,
+)
+from planner.training.evaluation.evaluation import best_margin
+from planner.training.evaluation.scenarios import (
+    BARE,
+    DISAGREE,
+    NEW_INTENT,
+    OTHER_HAND,
+    REQUESTED,
+    Decision,
+    Stage,
+)
+from planner.training.evaluation.vision import looks
+from reports.model import ExamCode
+from specialists.manifest import Metric
+from tests.planner.schooling import a_generator, a_stage
+
+GROUPS = (REQUESTED, OTHER_HAND, BARE, NEW_INTENT, DISAGREE)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return a_stage(tmp_path)
+
+
+def value(metrics: list[Metric], name: str) -> float:
+    return next(metric.value for metric in metrics if metric.name == name)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_teacher_is_always_right(stage: Stage, group: str) -> None:
+    scenes = [(s, stage.owed(s)) for s in stage.draw(group, 10, a_generator())]
+    found = figures(play_all(stage, scenes, lambda s: Teacher(s.wish, s.shown)), "val")
+    assert value(found, "plan accuracy") == 1.0
+    assert value(found, "premature stops") == 0.0
+    assert value(found, "late stops") == 0.0
+
+
+def test_chance_is_rarely_right_and_never_illegal(stage: Stage) -> None:
+    scenes = [(s, stage.owed(s)) for s in stage.draw(REQUESTED, 30, a_generator())]
+    found = figures(play_all(stage, scenes, lambda s: RandomLegal(len(s.wish.items))), "val")
+    assert value(found, "plan accuracy") < 0.6
+
+
+def test_the_rules_are_right_where_nothing_is_asked(stage: Stage) -> None:
+    scenes = [(s, stage.owed(s)) for s in stage.draw(BARE, 6, a_generator())]
+    found = figures(play_all(stage, scenes, lambda s: Rules(read_protocols())), "val")
+    assert value(found, "plan accuracy") == 1.0
+
+
+def test_a_planner_that_is_told_one_exam_does_not_look(stage: Stage) -> None:
+    drawn = stage.draw(BARE, 6, a_generator())
+    scene = next(scene for scene in drawn if scene.shown is ExamCode.BREAST)
+    blind = Teacher(scene.wish, scene.shown)
+    found = looks(stage, blind, [scene] * 3, seed=0)
+    assert value(found, "plan changed or withheld with noise, the same results") == 0.0
+    assert value(found, "plan withheld with another image of the same exam, its own results") == 0.0
+
+
+def test_agreement_is_whole_with_itself_and_small_with_chance(stage: Stage) -> None:
+    scenes = stage.draw(BARE, 8, a_generator())
+    rules = Rules(read_protocols())
+    assert agreement(rules, rules.choose, stage, scenes) == 1.0
+    assert agreement(rules, RandomLegal(3).choose, stage, scenes) < 0.8
+    assert agreement(rules, in_another_order(RandomLegal(3)), stage, scenes) < 0.8
+
+
+def test_the_margin_leaves_to_the_rules_what_they_do_better() -> None:
+    unsure = [(0.05, False, True)] * 10
+    sure = [(0.9, True, False)] * 90
+    margin = best_margin([*unsure, *sure], "val")
+    assert 0.05 < margin.value < 0.9
+    assert "100.0%" in margin.source
+
+
+def test_the_margin_is_none_where_the_planner_is_never_worse() -> None:
+    assert best_margin([(0.01, True, False)] * 5 + [(0.5, True, True)] * 5, "val").value == 0.0
+
+
+def test_the_margin_leaves_the_planner_its_share() -> None:
+    margin = best_margin([(0.2, False, True)] * 50 + [(0.8, True, True)] * 50, "val")
+    assert margin.value <= 0.2
+
+
+def a_decision(score: float, right: bool) -> Decision:
+    return Decision(
+        label="stop",
+        by_model=True,
+        margin=0.5,
+        score=score,
+        right=right,
+        routing=False,
+        duration_ms=1.0,
+    )
+
+
+def test_scores_that_hold_what_they_promise_are_calibrated() -> None:
+    assert calibration_error([a_decision(1.0, True)] * 4) == 0.0
+    assert calibration_error([a_decision(0.95, False)] * 4) == pytest.approx(0.95)
