@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from app.images.dicom.messages import Header, RawRegion
 from reports.model import Box, PixelAspect, Region, Spacing
+from specialists.image import ASPECT_MAX, ASPECT_MIN
 
 REGIONS_SOURCE = "SequenceOfUltrasoundRegions"
 SPACING_SOURCE = "PixelSpacing"
@@ -31,9 +32,6 @@ PIXEL_MIN_MM, PIXEL_MAX_MM = 0.002, 2.0
 The lower bound lies below a third of the finest wavelength in use (50 MHz); a pixel above the upper
 bound would hide a pea.
 """
-
-ASPECT_MIN, ASPECT_MAX = 0.1, 10.0
-"""Plausible height over width of a pixel; beyond this range, PixelAspectRatio is a mistake."""
 
 OVERRUN_MAX_PX = 1
 """How far a region may reach beyond the frame.
@@ -186,7 +184,8 @@ def _spacing(region: RawRegion) -> tuple[Spacing | None, str | None]:
 
 
 def _checked(x_mm: float, y_mm: float, source: str) -> tuple[Spacing | None, str | None]:
-    if all(PIXEL_MIN_MM <= side_mm <= PIXEL_MAX_MM for side_mm in (x_mm, y_mm)):
+    sides = all(PIXEL_MIN_MM <= side_mm <= PIXEL_MAX_MM for side_mm in (x_mm, y_mm))
+    if sides and ASPECT_MIN <= y_mm / x_mm <= ASPECT_MAX:
         return Spacing(x=x_mm, y=y_mm), None
     return None, (
         f"{source} states pixels of {x_mm:.4g} × {y_mm:.4g} mm, which no ultrasound image has"

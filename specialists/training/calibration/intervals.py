@@ -261,7 +261,7 @@ def pairs_of(entry: SpecialistEntry, engine: Engine, samples: Sequence[Sample]) 
     for sample in tqdm(samples, desc=f"{entry.id}, intervals"):
         if entry.id not in sample.masks and entry.id not in sample.points:
             continue
-        image = image_of(read_grey(sample.path))
+        image = image_of(read_grey(sample.path), sample.aspect)
         exam = entry.exams[0]
         given = _numbers(exam, image, [_predicted(engine, tool, image) for tool in tools], tools)
         truth = _numbers(exam, image, [label_of(tool, sample, image) for tool in tools], tools)

@@ -42,7 +42,7 @@ def build_pack(samples: list[Sample], side_px: int) -> Pack:
     masks: dict[str, dict[int, npt.NDArray[np.uint8]]] = {}
     for index, sample in enumerate(tqdm(samples, desc="packing images", unit="image")):
         pixels = read_grey(sample.path)
-        box = letterbox(pixels.shape[0], pixels.shape[1], side_px)
+        box = letterbox(pixels.shape[0], pixels.shape[1], side_px, aspect=sample.aspect or 1.0)
         images[index] = resize(pixels, box)
         boxes.append(box)
         for task, path in sample.masks.items():

@@ -12,6 +12,7 @@ from specialists.training.data.csv_lines import Line, place_of, read_lines
 from specialists.training.data.labels import LABEL_COLUMNS, Labels, label_problems
 from specialists.training.data.problems import Problems
 from specialists.training.data.readable import picture_of
+from specialists.training.data.tables import ASPECT_WANTED, is_aspect
 
 KINDS = {
     "segmentation": Kind.SEGMENT,
@@ -189,6 +190,9 @@ def _read_rows(
         labels = label_problems(data, line, picture.size, (kind, classes), problems)
         found[line.cells["image_path"]] = labels
         spacing = line.cells.get("mm_per_px", "")
+        aspect = line.cells.get("pixel_aspect", "")
+        if aspect and not is_aspect(aspect):
+            problems.add(line.number, f"pixel_aspect is {aspect!r}. {ASPECT_WANTED}")
         if spacing and not _positive(spacing):
             problems.add(
                 line.number, f"mm_per_px is {spacing!r}. Write millimetres, or leave it empty."

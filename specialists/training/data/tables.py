@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image as PILImage
 
 from specialists.errors import TrainingError
+from specialists.image import ASPECT_MAX, ASPECT_MIN
 from specialists.manifest import Kind, SpecialistEntry
 from specialists.training.data.split import completed
 
@@ -36,7 +37,12 @@ class Sample:
     boxes: dict[str, tuple[float, float, float, float] | None] = field(default_factory=dict)
     points: dict[str, Array] = field(default_factory=dict)
     columns: dict[str, float] = field(default_factory=dict)
-    """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
+    """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size, pixel aspect."""
+
+    @property
+    def aspect(self) -> float | None:
+        """A pixel's height over its width; None where no row states it."""
+        return self.columns.get("pixel_aspect")
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -48,7 +54,7 @@ TRAINING_COLUMNS = ("task_id", "image_path")
 TEXT = ("task_id", "image_path", "group_id", "split")
 """Columns that are never read as numbers: the group 01 is not the group 1."""
 
-EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height")
+EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height", "pixel_aspect")
 
 
 def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) -> list[Sample]:
@@ -96,6 +102,34 @@ def text_of(record: Row, column: str) -> str:
     """Return a row's text in that column; "" where it is empty or missing."""
     value = record.get(column)
     return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]
+
+
+def stated_aspect(record: Row) -> float | None:
+    """Return a row's `pixel_aspect`, height over width; None where it is empty or missing.
+
+    Raises:
+        TrainingError: it is no aspect that a pixel can have.
+    """
+    stated = text_of(record, "pixel_aspect")
+    if not stated:
+        return None
+    if not is_aspect(stated):
+        raise TrainingError(f"pixel_aspect is {stated!r}. {ASPECT_WANTED}")
+    return float(stated)
+
+
+ASPECT_WANTED = (
+    f"Write a pixel's height divided by its width, from {ASPECT_MIN:g} to {ASPECT_MAX:g}, "
+    "or leave it empty."
+)
+
+
+def is_aspect(text: str) -> bool:
+    """Return whether the text is a plausible height over width of a pixel."""
+    try:
+        return ASPECT_MIN <= float(text) <= ASPECT_MAX
+    except ValueError:
+        return False
 
 
 def counts(record: Row, entry: SpecialistEntry) -> bool:
@@ -213,6 +247,7 @@ def _add_label(sample: Sample, entry: SpecialistEntry, record: Row, data: Path) 
             sample.boxes[entry.id] = label_box(record)
         case Kind.REGRESS:
             sample.points[entry.id] = label_points(record, len(entry.landmarks))
+    stated_aspect(record)
     for name in EXTRA:
         if name in record and not pd.isna(value := record[name]):  # type: ignore[call-overload]
             sample.columns[name] = float(str(value))

@@ -50,7 +50,7 @@ def score_task(
     return score_rows(entry, rows, predictions, data_root)
 
 
-SHARED = ("mm_per_px", "hc_mm", "aop_deg")
+SHARED = ("mm_per_px", "hc_mm", "aop_deg", "pixel_aspect")
 """Columns that belong to the image, whichever task's CSV states them."""
 
 

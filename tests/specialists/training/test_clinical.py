@@ -40,16 +40,16 @@ def test_the_circumference_of_a_mask_is_that_of_its_ellipse(
 ) -> None:
     mask = ellipse_mask(long, short, deg) == 1
     expected = perimeter(long, short) * mm_per_px
-    assert circumference_mm(mask, mm_per_px) == pytest.approx(expected, rel=0.003)
+    assert circumference_mm(mask, (mm_per_px, mm_per_px)) == pytest.approx(expected, rel=0.003)
 
 
 def test_the_largest_outline_is_the_head_and_an_empty_mask_has_no_size() -> None:
     mask = ellipse_mask(30, 25, 0) == 1
-    alone = circumference_mm(mask, 1.0)
+    alone = circumference_mm(mask, (1.0, 1.0))
     mask[2:8, 2:8] = True
-    assert circumference_mm(mask, 1.0) == alone
-    assert math.isnan(circumference_mm(np.zeros_like(mask), 1.0))
-    assert math.isnan(circumference_mm(mask, math.nan))
+    assert circumference_mm(mask, (1.0, 1.0)) == alone
+    assert math.isnan(circumference_mm(np.zeros_like(mask), (1.0, 1.0)))
+    assert math.isnan(circumference_mm(mask, (math.nan, math.nan)))
 
 
 def test_head_errors_are_in_mm_against_the_column_and_against_the_label_mask() -> None:

@@ -92,6 +92,7 @@ def test_data_in_order_is_read_with_its_kind_and_number_of_classes(own: Path) ->
         ("my_box", put(0, x_min=""), 2, "is not four numbers"),
         ("my_box", put(0, x_min="left"), 2, "is not four numbers"),
         ("my_box", put(0, x_max="inf"), 2, "is not four numbers"),
+        ("my_box", put(0, pixel_aspect="40"), 2, "pixel_aspect is '40'"),
         ("my_points", put(0, point_1_xy="[1, 2"), 2, "point_1_xy is '[1, 2'"),
         ("my_points", put(0, point_1_xy="[1, 2, 3]"), 2, "point_1_xy is '[1, 2, 3]'"),
         ("my_points", put(0, point_2_xy=f"[{WIDTH_PX * 1.06}, 5]"), 2, "more than 5% outside"),
