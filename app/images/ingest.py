@@ -149,7 +149,7 @@ def from_dicom(sha256: str, frame: Frame, uids: UidMap) -> Ingested:
     The masking comes before the image is stored or shown. `sha256` is the hash of the whole file.
     """
     header, seen = frame.header, calibrate(frame.header)
-    notes = list(header.notes)
+    notes = [*header.notes, *seen.notes]
     pixels, masked_px = _masked(frame.pixels, seen, notes)
     colour = Colour.GREY
     if pixels.ndim == 3:

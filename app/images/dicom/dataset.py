@@ -247,6 +247,7 @@ def _regions(dataset: Dataset) -> tuple[RawRegion, ...]:
             y1=_whole(item, "RegionLocationMaxY1", least=0),
             spatial_format=_code(item, "RegionSpatialFormat"),
             data_type=_code(item, "RegionDataType"),
+            flags=_code(item, "RegionFlags"),
             unit_x=_code(item, "PhysicalUnitsXDirection"),
             unit_y=_code(item, "PhysicalUnitsYDirection"),
             delta_x=_real(item.get("PhysicalDeltaX")),
