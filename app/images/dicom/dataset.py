@@ -132,6 +132,7 @@ def _parsed(scanned: Scanned) -> Dataset:
         file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
+        bytelength=scanned.length,
         specific_tags=list[BaseTag | int](tags),
     )
     dataset.file_meta = FileMetaDataset()
