@@ -1,14 +1,18 @@
 """Decoding of a PixelData frame to 8-bit grey or RGB; runs in the reader process."""
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
-from app.errors import ImageUnreadable, ImageUnsupported
+from app.errors import FrameUnreadable, ImageUnreadable, ImageUnsupported
 from app.images.dicom.structure import EXPLICIT_BIG
+from app.images.jpeg import JpegCut, check_complete
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -20,6 +24,17 @@ _READ = {
     *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
 }
 _NOT_READ = {"HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420"}
+_JPEG = "JPEG"
+_STREAMS = {
+    "1.2.840.10008.1.2.5": "RLE",
+    **{f"1.2.840.10008.1.2.4.{n}": _JPEG for n in (50, 51, 57, 70)},
+    **{f"1.2.840.10008.1.2.4.{n}": "JPEG-LS" for n in (80, 81)},
+    **{f"1.2.840.10008.1.2.4.{n}": "JPEG 2000" for n in (90, 91, 201, 202, 203)},
+}
+_DECODING_ERRORS = (RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error)
+_STRICT = {"JPEG-LS": "pyjpegls"}
+"""CharLS refuses a scan whose lines do not all come out; libjpeg fills them in."""
+
 _CHANNELS = ("Red", "Green", "Blue")
 
 
@@ -31,8 +46,7 @@ def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
         ImageUnreadable: the decoded size differs from the header.
     """
     _check_form(dataset)
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    stored, meta = decoder.as_array(dataset, index=frame, raw=True)
+    stored, meta = _decoded(dataset, frame)
     photometric = str(meta["photometric_interpretation"])
     size = (int(dataset.Rows), int(dataset.Columns))
     if stored.shape != (size if dataset.SamplesPerPixel == 1 else (*size, 3)):
@@ -49,6 +63,54 @@ def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
     if dataset.get("WindowCenter") is not None:
         notes.append("the window that the file proposes for display is not applied")
     return grey
+
+
+def _decoded(dataset: Dataset, frame: int) -> tuple[npt.NDArray[np.generic], dict[str, str | int]]:
+    """Return a frame as it is stored, by a decoder that makes nothing up.
+
+    Raises:
+        FrameUnreadable: the frame's stream does not hold all of it.
+    """
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    kind = _STREAMS.get(syntax)
+    if kind is None:
+        return get_decoder(syntax).as_array(dataset, index=frame, raw=True)
+    number = int(dataset.get("NumberOfFrames") or 1)
+    named = f"Frame {frame} of the DICOM file" if number > 1 else "The DICOM file's frame"
+    try:
+        if kind == _JPEG:
+            check_complete(stream_of(dataset, frame))
+        # One decoder for each kind: another one might fill in what is missing.
+        return get_decoder(syntax).as_array(
+            dataset, index=frame, raw=True, decoding_plugin=_STRICT.get(kind, "pylibjpeg")
+        )
+    except JpegCut as error:
+        raise FrameUnreadable(
+            f"{named} is cut short or damaged, and is not analysed: "
+            f"of its {kind} stream, {error}. Send the whole file."
+        ) from error
+    except _DECODING_ERRORS as error:
+        raise FrameUnreadable(
+            f"{named} is cut short or damaged, and is not analysed: "
+            f"its {kind} stream does not hold all of its lines. Send the whole file."
+        ) from error
+
+
+def stream_of(dataset: Dataset, frame: int) -> bytes:
+    """Return the compressed stream of a frame.
+
+    Raises:
+        ValueError: the file holds no such frame.
+    """
+    offsets = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    return get_frame(
+        dataset.PixelData,
+        frame,
+        number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+        extended_offsets=offsets,
+    )
 
 
 def native_bytes(dataset: Dataset) -> int:
