@@ -61,6 +61,8 @@ class Stream:
     width: int = 0
     components: tuple[Component, ...] = ()
     adobe_transform: int | None = None
+    interval: int = 0
+    tables: dict[int, bytes] = field(default_factory=dict)
     scans: list[Scan] = field(default_factory=list)
     ended: bool = False
 
@@ -76,7 +78,7 @@ def parse(data: bytes, *, scans: bool = False) -> Stream:
     Raises:
         JpegCut: it is no JPEG stream, or ends within a marker segment.
     """
-    stream, tables, interval, at = Stream(), dict[int, bytes](), 0, 2
+    stream, at = Stream(), 2
     if not data.startswith(b"\xff\xd8"):
         raise JpegCut("it does not begin as a JPEG stream does")
     while True:
@@ -96,20 +98,30 @@ def parse(data: bytes, *, scans: bool = False) -> Stream:
         body, at = data[at + 2 : at + length], at + length
         if length < 2 or at > len(data):
             raise JpegCut("it ends within its header")
-        if marker in _FRAMES:
-            _frame(stream, marker, body)
-        elif marker == _DHT:
-            tables = tables | _tables(body)
-        elif marker == _DRI:
-            interval = int.from_bytes(body[:2])
-        elif marker == _APP14 and body.startswith(b"Adobe") and len(body) > 11:
-            stream.adobe_transform = body[11]
-        elif marker == _SOS:
-            if not scans:
-                return stream
+        if marker != _SOS:
+            _segment(stream, marker, body)
+        elif not scans:
+            return stream
+        else:
             codes, at = _intervals(data, at)
-            parts = _parts(stream, body)
-            stream.scans.append(Scan(parts=parts, codes=codes, interval=interval, tables=tables))
+            scan = Scan(
+                parts=_parts(stream, body),
+                codes=codes,
+                interval=stream.interval,
+                tables=dict(stream.tables),
+            )
+            stream.scans.append(scan)
+
+
+def _segment(stream: Stream, marker: int, body: bytes) -> None:
+    if marker in _FRAMES:
+        _frame(stream, marker, body)
+    elif marker == _DHT:
+        stream.tables |= _tables(body)
+    elif marker == _DRI:
+        stream.interval = int.from_bytes(body[:2])
+    elif marker == _APP14 and body.startswith(b"Adobe") and len(body) > 11:
+        stream.adobe_transform = body[11]
 
 
 def check_complete(data: bytes) -> None:

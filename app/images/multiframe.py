@@ -49,6 +49,7 @@ def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) ->
     """Decode uploaded bytes; of a multi-frame file, the first frame with those to choose from.
 
     Raises:
+        FrameUnreadable: most of its frames are cut short or damaged.
         ImageUnsupported, ImageTooLarge, ImageUnreadable, NotReady: as for
             `app.images.ingest.ingest`.
     """
@@ -68,6 +69,11 @@ def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) ->
     )
     later = (read for place in places if (read := _whole(data, limit_pixels, place, bad)))
     frames = [shown.picture, *_pictures(sha256, later, uids)]
+    if len(bad) > len(frames):
+        raise FrameUnreadable(
+            f"Of {len(bad) + len(frames)} frames that were read, {len(bad)} are cut short, damaged "
+            "or missing; the rest is not analysed alone. Send the whole file."
+        )
     frames = [_with_note(picture, bad) for picture in frames]
     frames.sort(key=lambda picture: picture.info.frame or 0)
     info = _with_note(shown.picture, bad).info.model_copy(update={"frame": None})

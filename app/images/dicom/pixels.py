@@ -31,9 +31,19 @@ _STREAMS = {
     **{f"1.2.840.10008.1.2.4.{n}": "JPEG-LS" for n in (80, 81)},
     **{f"1.2.840.10008.1.2.4.{n}": "JPEG 2000" for n in (90, 91, 201, 202, 203)},
 }
+JPEG_SYNTAXES = {syntax for syntax, kind in _STREAMS.items() if kind == _JPEG}
+LS_SYNTAXES = {syntax for syntax, kind in _STREAMS.items() if kind == "JPEG-LS"}
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
 _DECODING_ERRORS = (RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error)
 _STRICT = {"JPEG-LS": "pyjpegls"}
 """CharLS refuses a scan whose lines do not all come out; libjpeg fills them in."""
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Depths that scanners use: values within a smaller one than is stated are of that depth."""
+
+_GREY_WITHIN, _MOST = 16, 0.6
+"""How far grey strays in a lossy stream, and the share of a frame that settles its colour space."""
 
 _CHANNELS = ("Red", "Green", "Blue")
 
@@ -50,7 +60,9 @@ def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
     photometric = str(meta["photometric_interpretation"])
     size = (int(dataset.Rows), int(dataset.Columns))
     if stored.shape != (size if dataset.SamplesPerPixel == 1 else (*size, 3)):
-        raise ImageUnreadable("The compressed image has another size than its header states.")
+        raise ImageUnreadable(
+            "The compressed image has another size than its header states in Rows and Columns."
+        )
     if stored.ndim == 3:
         return _colours(stored, dataset, photometric, notes)
     if photometric == "PALETTE COLOR":
@@ -150,7 +162,11 @@ def _colours(
     stored: npt.NDArray[np.generic], dataset: Dataset, kind: str, notes: list[str]
 ) -> Pixels:
     pixels = np.ascontiguousarray(stored, dtype=np.uint8)
-    if str(dataset.PhotometricInterpretation) != "RGB":
+    seen = _kind_by_values(pixels, kind)
+    if seen != kind:
+        notes.append(f"PhotometricInterpretation is not {kind}; by its values it is {seen}")
+        kind = seen
+    elif str(dataset.PhotometricInterpretation) != "RGB":
         notes.append(f"{dataset.PhotometricInterpretation} converted to RGB")
     if not kind.startswith("YBR_FULL"):
         return pixels  # A JPEG 2000 decoder converts YBR_RCT and YBR_ICT itself.
@@ -162,10 +178,30 @@ def _colours(
     return pixels
 
 
+def _kind_by_values(pixels: Pixels, kind: str) -> str:
+    """Return RGB or YBR_FULL where the values leave no doubt, else the kind that is stated.
+
+    Most of an ultrasound screen is grey: equal channels in RGB, chroma of 128 in YBR_FULL.
+    """
+    step = max(1, min(pixels.shape[:2]) // 256)
+    some = pixels[::step, ::step].astype(np.int16)
+    as_rgb = float((some.max(axis=2) - some.min(axis=2) <= _GREY_WITHIN).mean())
+    as_ybr = float((np.abs(some[..., 1:] - 128).max(axis=2) <= _GREY_WITHIN).mean())
+    if kind == "RGB" and as_ybr > _MOST and as_rgb < 1 - _MOST:
+        return "YBR_FULL"
+    if kind.startswith("YBR_FULL") and as_rgb > _MOST and as_ybr < 1 - _MOST:
+        return "RGB"
+    return kind
+
+
 def _eight_bits(stored: npt.NDArray[np.generic], dataset: Dataset, notes: list[str]) -> Pixels:
     """Scale stored grey values linearly over the range that BitsStored gives them."""
     bits = int(dataset.BitsStored)
     signed = dataset.get("PixelRepresentation") == 1
+    if bits > 8 and not signed:
+        # A compressed frame of fewer bits than its stream has room for.
+        bits = next(depth for depth in DEPTHS if int(stored.max()) < 1 << depth)
+        bits = min(bits, int(dataset.BitsStored)) if stored.any() else int(dataset.BitsStored)
     if bits == 8 and not signed:
         return np.ascontiguousarray(stored, dtype=np.uint8)
     lowest = -(1 << (bits - 1)) if signed else 0

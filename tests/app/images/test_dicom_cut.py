@@ -81,6 +81,12 @@ def test_a_cine_without_a_whole_frame_is_refused() -> None:
         ingest_frames(a_file([cut] * 3, JPEG_BASELINE), LIMIT_PIXELS)
 
 
+def test_a_cine_of_which_most_is_lost_is_refused() -> None:
+    whole = a_stream(JPEG_BASELINE)
+    with pytest.raises(FrameUnreadable, match="Of 4 frames that were read, 3 are cut short"):
+        ingest_frames(a_file([whole] + [CUTS["cut"](whole)] * 3, JPEG_BASELINE), LIMIT_PIXELS)
+
+
 COLOUR = np.stack([speckle(), speckle()[::-1], speckle()[:, ::-1]], axis=2)
 FORMS: dict[str, dict[str, Any]] = {
     "grey": {},
