@@ -17,6 +17,7 @@ from app.images.colour import colour_of
 from app.images.dicom.calibration import Calibrated, calibrate
 from app.images.dicom.reader import Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
+from app.images.jpeg import JpegCut, check_complete
 from app.images.png import deep_channels, encode_png
 from reports.model import Colour, DicomSource, ImageInfo, PixelAspect
 from specialists.image import Image
@@ -122,9 +123,15 @@ def ingest(
     synthetic = MARK in picture.info
     notes: list[str] = []
     try:
+        if data.startswith(_JPEG):
+            check_complete(data)
         deep = data.startswith(_PNG) and data[24] == 16 and not picture.mode.startswith("I")
         upright = _upright(_reduced(picture, data, notes) if deep else picture, notes)
         pixels = _eight_bits(upright, data, notes)
+    except JpegCut as error:
+        raise ImageUnreadable(
+            f"The JPEG is damaged or cut short: {error}. Send the whole file."
+        ) from error
     except _DECODING_ERRORS as error:
         raise ImageUnreadable("The image is damaged or cut short; send the whole file.") from error
     colour = Colour.GREY if pixels.ndim == 2 else colour_of(pixels)

@@ -221,7 +221,7 @@ def _count(stream: Stream, scan: Scan) -> None:
         left -= wanted
     if done < groups:
         lines = done // columns * stream.height // max(1, groups // columns)
-        raise JpegCut(f"{lines} of its {stream.height} lines came out of the stream")
+        raise JpegCut(f"only {lines} of its {stream.height} lines are there")
 
 
 def _groups(stream: Stream, scan: Scan) -> tuple[int, int]:

@@ -99,7 +99,7 @@ def _decoded(dataset: Dataset, frame: int) -> tuple[npt.NDArray[np.generic], dic
     except JpegCut as error:
         raise FrameUnreadable(
             f"{named} is cut short or damaged, and is not analysed: "
-            f"of its {kind} stream, {error}. Send the whole file."
+            f"in its {kind} stream, {error}. Send the whole file."
         ) from error
     except _DECODING_ERRORS as error:
         raise FrameUnreadable(

@@ -81,6 +81,14 @@ def test_a_cine_without_a_whole_frame_is_refused() -> None:
         ingest_frames(a_file([cut] * 3, JPEG_BASELINE), LIMIT_PIXELS)
 
 
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+def test_the_same_stream_as_a_jpeg_is_refused_alike(cut: Any) -> None:
+    whole = a_stream(JPEG_BASELINE)
+    ingest(whole, LIMIT_PIXELS)
+    with pytest.raises(ImageUnreadable, match=r"JPEG is damaged or cut short: only .* lines"):
+        ingest(cut(whole), LIMIT_PIXELS)
+
+
 def test_a_cine_of_which_most_is_lost_is_refused() -> None:
     whole = a_stream(JPEG_BASELINE)
     with pytest.raises(FrameUnreadable, match="Of 4 frames that were read, 3 are cut short"):
