@@ -155,6 +155,10 @@ def _by_stream(dataset: Dataset, notes: list[str]) -> None:
     except (JpegCut, ValueError, LookupError):
         return  # Decoding refuses this frame by what is wrong with it.
     if form is None:
+        # RLE states no depth: where HighBit is higher, its bits count, and the values settle it.
+        top = (dataset.get("HighBit") or 0) + 1
+        if (dataset.get("BitsStored") or 16) < top <= (dataset.get("BitsAllocated") or 0):
+            _set(dataset, notes, "BitsStored", top, "HighBit")
         return
     components, precision, jpeg = form
     if components in (1, 3):

@@ -91,6 +91,10 @@ SETTLED = {
     "grey JPEG labelled RGB": in_jpeg(
         [speckle()], SamplesPerPixel=3, PhotometricInterpretation="RGB"
     ),
+    "12 bits at the top in RLE": compressed(
+        a_dataset(DEEP * 256 & 0xFFF0, BitsStored=12, HighBit=15), "1.2.840.10008.1.2.5"
+    ),
+    "8 bits in 16 in RLE": compressed(a_dataset(DEEP), "1.2.840.10008.1.2.5"),
     "JPEG-LS of 8 bits in 16": compressed(a_dataset(DEEP), "1.2.840.10008.1.2.4.80"),
 }
 
