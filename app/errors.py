@@ -7,6 +7,7 @@ ServiceError
 │   ├── ImageTooLarge       more bytes or pixels than are read
 │   ├── ImageUnsupported    not a kind of file that is read
 │   └── ImageUnreadable     the right kind of file, but damaged or not usable
+│       └── FrameUnreadable     one frame of a DICOM file; its others may be whole
 ├── RequestRejected     a parameter is missing, unknown or of the wrong kind
 ├── BodyTooLarge        the request has more bytes than are read
 ├── NotAcceptable       none of the requested forms exists
@@ -51,6 +52,10 @@ class ImageUnsupported(ImageRejected):
 
 class ImageUnreadable(ImageRejected):
     """The bytes are the right kind of file, but damaged or not usable."""
+
+
+class FrameUnreadable(ImageUnreadable):
+    """A frame's compressed stream is cut short or damaged; other frames may be whole."""
 
 
 class RequestRejected(ServiceError):

@@ -17,7 +17,8 @@ from app.images.colour import colour_of
 from app.images.dicom.calibration import Calibrated, calibrate
 from app.images.dicom.reader import Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
-from app.images.png import encode_png
+from app.images.jpeg import JpegCut, check_complete
+from app.images.png import deep_channels, encode_png
 from reports.model import Colour, DicomSource, ImageInfo, PixelAspect
 from specialists.image import Image
 from specialists.phantom.draw import MARK
@@ -122,8 +123,15 @@ def ingest(
     synthetic = MARK in picture.info
     notes: list[str] = []
     try:
-        upright = _upright(picture, notes)
+        if data.startswith(_JPEG):
+            check_complete(data)
+        deep = data.startswith(_PNG) and data[24] == 16 and not picture.mode.startswith("I")
+        upright = _upright(_reduced(picture, data, notes) if deep else picture, notes)
         pixels = _eight_bits(upright, data, notes)
+    except JpegCut as error:
+        raise ImageUnreadable(
+            f"The JPEG is damaged or cut short: {error}. Send the whole file."
+        ) from error
     except _DECODING_ERRORS as error:
         raise ImageUnreadable("The image is damaged or cut short; send the whole file.") from error
     colour = Colour.GREY if pixels.ndim == 2 else colour_of(pixels)
@@ -251,8 +259,6 @@ def _eight_bits(picture: PIL.Image.Image, data: bytes, notes: list[str]) -> npt.
     """Return the pixels, (H, W) or (H, W, 3), and add each conversion to `notes`."""
     if picture.mode.startswith("I"):
         return _scaled(np.asarray(picture, dtype=np.int64), notes)
-    if data.startswith(_PNG) and data[24] == 16:
-        notes.append("16 bits per channel reduced to 8")
     if picture.mode == "P":
         notes.append("palette converted to its colours")
     if picture.mode == "1":
@@ -270,6 +276,27 @@ def _eight_bits(picture: PIL.Image.Image, data: bytes, notes: list[str]) -> npt.
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])  # Three equal channels are grey.
     return pixels
+
+
+def _reduced(picture: PIL.Image.Image, data: bytes, notes: list[str]) -> PIL.Image.Image:
+    """Return a PNG of 16 bits per channel in 8, over the depth that its channels use."""
+    values = deep_channels(data)
+    if values is None or "transparency" in picture.info:
+        notes.append("16 bits per channel reduced to 8")
+        return picture
+    opaque = values.shape[2] % 2  # The last of two or four channels is opacity.
+    colours = values if opaque else values[..., :-1]
+    largest = int(colours.max())
+    top = next(2**depth - 1 for depth in _DEPTHS if largest < 2**depth)
+    notes.append(f"16 bits per channel scaled linearly, 0 to {top} becoming 0 to 255")
+    levels = np.rint(np.arange(top + 1) * (255.0 / top)).astype(np.uint8)
+    scaled = levels[colours]
+    if not opaque:
+        alpha = np.right_shift(values[..., -1:], np.uint16(8)).astype(np.uint8)
+        scaled = np.concatenate([scaled, alpha], axis=2)
+    reduced = PIL.Image.fromarray(scaled)
+    reduced.info = dict(picture.info)  # It may say which side is up.
+    return reduced
 
 
 def _scaled(values: npt.NDArray[np.int64], notes: list[str]) -> npt.NDArray[np.uint8]:

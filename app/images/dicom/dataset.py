@@ -17,6 +17,7 @@ from pydicom.uid import UID
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
 from app.images.dicom.messages import Header, RawRegion
 from app.images.dicom.pixels import decode, native_bytes
+from app.images.dicom.reconcile import reconcile
 from app.images.dicom.structure import Scanned, read_meta, scan
 
 SIDE_MIN_PX = 16
@@ -82,6 +83,8 @@ class Opened:
 
     dataset: Dataset
     frames: int
+    notes: tuple[str, ...]
+    """What its header states wrongly."""
 
     @property
     def size_bytes(self) -> int:
@@ -102,9 +105,10 @@ def open_file(data: bytes, limit_pixels: int) -> Opened:
     scanned = scan(data, meta)
     dataset = _parsed(scanned)
     _check_class(dataset)
+    notes = reconcile(dataset, scanned.transfer_syntax in NATIVE)
     frames = _check_size(dataset, limit_pixels)
     _check_pixel_data(dataset, scanned.transfer_syntax, frames)
-    return Opened(dataset=dataset, frames=frames)
+    return Opened(dataset=dataset, frames=frames, notes=notes)
 
 
 def read_frame(opened: Opened, frame: int) -> tuple[Header, npt.NDArray[np.uint8]]:
@@ -118,7 +122,7 @@ def read_frame(opened: Opened, frame: int) -> tuple[Header, npt.NDArray[np.uint8
     if frame >= opened.frames:
         count = "one frame" if opened.frames == 1 else f"{opened.frames} frames"
         raise RequestRejected(f"The image has {count}; frame is counted from 0.")
-    notes: list[str] = []
+    notes = list(opened.notes)
     pixels = decode(opened.dataset, frame, notes)
     return _header(opened.dataset, pixels, (frame, opened.frames), notes), pixels
 
@@ -132,6 +136,7 @@ def _parsed(scanned: Scanned) -> Dataset:
         file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
+        bytelength=scanned.length,
         specific_tags=list[BaseTag | int](tags),
     )
     dataset.file_meta = FileMetaDataset()
@@ -199,7 +204,8 @@ def _check_pixel_data(dataset: Dataset, syntax: str, frames: int) -> None:
     if len(dataset.PixelData) < needed:
         raise ImageUnreadable(
             f"PixelData holds {len(dataset.PixelData)} bytes, and the stated size needs {needed}; "
-            "the file is cut short or its header is wrong."
+            "one of Rows, Columns, NumberOfFrames, SamplesPerPixel, BitsAllocated and "
+            "PhotometricInterpretation is not that of its pixels."
         )
 
 

@@ -52,6 +52,7 @@ def original(data: bytes) -> Original | None:
         file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
+        bytelength=scanned.length,
         specific_tags=tags,
     )
     uids = [_valid(dataset, keyword) for keyword in _UIDS]

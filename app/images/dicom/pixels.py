@@ -1,14 +1,18 @@
 """Decoding of a PixelData frame to 8-bit grey or RGB; runs in the reader process."""
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
-from app.errors import ImageUnreadable, ImageUnsupported
+from app.errors import FrameUnreadable, ImageUnreadable, ImageUnsupported
 from app.images.dicom.structure import EXPLICIT_BIG
+from app.images.jpeg import JpegCut, check_complete
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -20,6 +24,27 @@ _READ = {
     *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
 }
 _NOT_READ = {"HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420"}
+_JPEG = "JPEG"
+_STREAMS = {
+    "1.2.840.10008.1.2.5": "RLE",
+    **{f"1.2.840.10008.1.2.4.{n}": _JPEG for n in (50, 51, 57, 70)},
+    **{f"1.2.840.10008.1.2.4.{n}": "JPEG-LS" for n in (80, 81)},
+    **{f"1.2.840.10008.1.2.4.{n}": "JPEG 2000" for n in (90, 91, 201, 202, 203)},
+}
+JPEG_SYNTAXES = {syntax for syntax, kind in _STREAMS.items() if kind == _JPEG}
+LS_SYNTAXES = {syntax for syntax, kind in _STREAMS.items() if kind == "JPEG-LS"}
+GREY = ("MONOCHROME1", "MONOCHROME2")
+
+_DECODING_ERRORS = (RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error)
+_STRICT = {"JPEG-LS": "pyjpegls"}
+"""CharLS refuses a scan whose lines do not all come out; libjpeg fills them in."""
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Depths that scanners use: values within a smaller one than is stated are of that depth."""
+
+_GREY_WITHIN, _MOST = 16, 0.6
+"""How far grey strays in a lossy stream, and the share of a frame that settles its colour space."""
+
 _CHANNELS = ("Red", "Green", "Blue")
 
 
@@ -31,12 +56,13 @@ def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
         ImageUnreadable: the decoded size differs from the header.
     """
     _check_form(dataset)
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    stored, meta = decoder.as_array(dataset, index=frame, raw=True)
+    stored, meta = _decoded(dataset, frame)
     photometric = str(meta["photometric_interpretation"])
     size = (int(dataset.Rows), int(dataset.Columns))
     if stored.shape != (size if dataset.SamplesPerPixel == 1 else (*size, 3)):
-        raise ImageUnreadable("The compressed image has another size than its header states.")
+        raise ImageUnreadable(
+            "The compressed image has another size than its header states in Rows and Columns."
+        )
     if stored.ndim == 3:
         return _colours(stored, dataset, photometric, notes)
     if photometric == "PALETTE COLOR":
@@ -49,6 +75,54 @@ def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
     if dataset.get("WindowCenter") is not None:
         notes.append("the window that the file proposes for display is not applied")
     return grey
+
+
+def _decoded(dataset: Dataset, frame: int) -> tuple[npt.NDArray[np.generic], dict[str, str | int]]:
+    """Return a frame as it is stored, by a decoder that makes nothing up.
+
+    Raises:
+        FrameUnreadable: the frame's stream does not hold all of it.
+    """
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    kind = _STREAMS.get(syntax)
+    if kind is None:
+        return get_decoder(syntax).as_array(dataset, index=frame, raw=True)
+    number = int(dataset.get("NumberOfFrames") or 1)
+    named = f"Frame {frame} of the DICOM file" if number > 1 else "The DICOM file's frame"
+    try:
+        if kind == _JPEG:
+            check_complete(stream_of(dataset, frame))
+        # One decoder for each kind: another one might fill in what is missing.
+        return get_decoder(syntax).as_array(
+            dataset, index=frame, raw=True, decoding_plugin=_STRICT.get(kind, "pylibjpeg")
+        )
+    except JpegCut as error:
+        raise FrameUnreadable(
+            f"{named} is cut short or damaged, and is not analysed: "
+            f"in its {kind} stream, {error}. Send the whole file."
+        ) from error
+    except _DECODING_ERRORS as error:
+        raise FrameUnreadable(
+            f"{named} is cut short or damaged, and is not analysed: "
+            f"its {kind} stream does not hold all of its lines. Send the whole file."
+        ) from error
+
+
+def stream_of(dataset: Dataset, frame: int) -> bytes:
+    """Return the compressed stream of a frame.
+
+    Raises:
+        ValueError: the file holds no such frame.
+    """
+    offsets = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    return get_frame(
+        dataset.PixelData,
+        frame,
+        number_of_frames=int(dataset.get("NumberOfFrames") or 1),
+        extended_offsets=offsets,
+    )
 
 
 def native_bytes(dataset: Dataset) -> int:
@@ -88,7 +162,11 @@ def _colours(
     stored: npt.NDArray[np.generic], dataset: Dataset, kind: str, notes: list[str]
 ) -> Pixels:
     pixels = np.ascontiguousarray(stored, dtype=np.uint8)
-    if str(dataset.PhotometricInterpretation) != "RGB":
+    seen = _kind_by_values(pixels, kind)
+    if seen != kind:
+        notes.append(f"PhotometricInterpretation is not {kind}; by its values it is {seen}")
+        kind = seen
+    elif str(dataset.PhotometricInterpretation) != "RGB":
         notes.append(f"{dataset.PhotometricInterpretation} converted to RGB")
     if not kind.startswith("YBR_FULL"):
         return pixels  # A JPEG 2000 decoder converts YBR_RCT and YBR_ICT itself.
@@ -100,10 +178,30 @@ def _colours(
     return pixels
 
 
+def _kind_by_values(pixels: Pixels, kind: str) -> str:
+    """Return RGB or YBR_FULL where the values leave no doubt, else the kind that is stated.
+
+    Most of an ultrasound screen is grey: equal channels in RGB, chroma of 128 in YBR_FULL.
+    """
+    step = max(1, min(pixels.shape[:2]) // 256)
+    some = pixels[::step, ::step].astype(np.int16)
+    as_rgb = float((some.max(axis=2) - some.min(axis=2) <= _GREY_WITHIN).mean())
+    as_ybr = float((np.abs(some[..., 1:] - 128).max(axis=2) <= _GREY_WITHIN).mean())
+    if kind == "RGB" and as_ybr > _MOST and as_rgb < 1 - _MOST:
+        return "YBR_FULL"
+    if kind.startswith("YBR_FULL") and as_rgb > _MOST and as_ybr < 1 - _MOST:
+        return "RGB"
+    return kind
+
+
 def _eight_bits(stored: npt.NDArray[np.generic], dataset: Dataset, notes: list[str]) -> Pixels:
     """Scale stored grey values linearly over the range that BitsStored gives them."""
     bits = int(dataset.BitsStored)
     signed = dataset.get("PixelRepresentation") == 1
+    if bits > 8 and not signed:
+        # A compressed frame of fewer bits than its stream has room for.
+        bits = next(depth for depth in DEPTHS if int(stored.max()) < 1 << depth)
+        bits = min(bits, int(dataset.BitsStored)) if stored.any() else int(dataset.BitsStored)
     if bits == 8 and not signed:
         return np.ascontiguousarray(stored, dtype=np.uint8)
     lowest = -(1 << (bits - 1)) if signed else 0

@@ -7,7 +7,7 @@ these checks cannot harm it.
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported
 from app.images.dicom.messages import META_START
@@ -60,6 +60,8 @@ class Scanned:
 
     data: bytes
     start: int
+    length: int
+    """Bytes of the data set, without what follows its last element."""
     transfer_syntax: str
     implicit: bool
     little: bool
@@ -87,12 +89,12 @@ def scan(data: bytes, meta: Meta) -> Scanned:
     scanned = Scanned(
         data=data,
         start=start,
+        length=len(data) - start,
         transfer_syntax=meta.transfer_syntax,
         implicit=meta.transfer_syntax == IMPLICIT_LITTLE,
         little=meta.transfer_syntax != EXPLICIT_BIG,
     )
-    _Walk(scanned).check()
-    return scanned
+    return replace(scanned, length=_Walk(scanned).check())
 
 
 def read_meta(data: bytes) -> Meta:
@@ -174,24 +176,46 @@ class _Walk:
         self._tag = struct.Struct(self._order + "HH")
         self._levels = [_Level("data set", len(self._data), scanned.implicit)]
         self._at = 0
+        self._seen: set[tuple[int, int]] = set()
+        self._whole: int | None = None
+        """Where the last complete element at or after PixelData ends."""
 
-    def check(self) -> None:
-        """Walk the whole data set; return if its structure is bounded and complete.
+    def check(self) -> int:
+        """Walk the whole data set; return its length if its structure is bounded and complete.
+
+        After PixelData, the last element that is used (PS3.5 7.1), whatever is no further element
+        is padding or rubbish, and no part of the data set.
 
         Raises:
             ImageTooLarge: it holds more than `ELEMENTS_MAX` elements.
             ImageUnreadable: it is cut short, nested too deep, or damaged.
         """
+        try:
+            self._walk()
+        except ImageUnreadable:
+            if self._whole is None:
+                raise
+            return self._whole
+        return self._at if self._whole is None else self._whole
+
+    def _walk(self) -> None:
         for _ in range(ELEMENTS_MAX):
             self._close_finished()
+            if len(self._levels) <= 1 and _PIXEL_DATA in self._seen:
+                self._whole = self._at
             if not self._levels:
                 return
             level = self._levels[-1]
             tag = self._read_tag()
-            if level.kind in ("data set", "item"):
-                self._element(tag, level)
-            else:
+            if level.kind not in ("data set", "item"):
                 self._item(tag, level)
+                continue
+            if len(self._levels) == 1:
+                # Group 0000 stands in no data set, and no element twice (PS3.5 7.1).
+                if self._whole is not None and (tag[0] == 0 or tag in self._seen):
+                    return
+                self._seen.add(tag)
+            self._element(tag, level)
         raise ImageTooLarge(f"The DICOM file holds more than {ELEMENTS_MAX} elements.")
 
     def _close_finished(self) -> None:
