@@ -231,7 +231,6 @@ def test_wrong_credentials_are_explained_and_not_tried_again(
     assert "the picture that it refers to was not stored" in answer.output
     assert orthanc.instances() == []
     password_file.write_text(PASSWORD, encoding="utf-8")
-    assert "nothing to send" in push("--pending").output
     answer = push("--failed", *signed_in(orthanc, password_file))
     assert answer.exit_code == Exit.OK, answer.output
     assert len(orthanc.instances()) == 3
@@ -317,7 +316,6 @@ def test_two_that_send_at_once_send_each_instance_once(
 def test_a_command_that_cannot_be_right_is_refused(settings: Settings, tmp_path: Path) -> None:
     for words, sentence in (
         ((), "Name an analysis"),
-        (("a", "--pending"), "Name an analysis"),
         (("--failed", "--pending"), "Name an analysis"),
         (("a", "--dicomweb", "http://pacs.example/dicom-web"), "not encrypted"),
         (("a", "--dicomweb", "https://me:pw@pacs.example/"), "takes no user"),
