@@ -89,7 +89,7 @@ def _known(dataset: Mapping[str, Any]) -> _Attributes:
 def _from_xml(body: bytes) -> list[_Attributes] | None:
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body:  # Entities could grow without limit.
         return None
-    root = ET.fromstring(body)
+    root = ET.fromstring(body.strip())
     models = [each for each in root.iter() if _name(each) == "NativeDicomModel"]
     return [_of_xml(model) for model in models] or None
 

@@ -224,7 +224,7 @@ def _result(
     whole = unnamed and seen.status in _SUCCESS and seen.status != HTTPStatus.ACCEPTED
     if whole or uid in response.stored or reason in _STORED_REASONS:
         return StoreResult(stored=True)
-    held = _holds(session, destination, dataset)
+    held = holds(session, destination, dataset)
     conflict = seen.status == HTTPStatus.CONFLICT
     if held is None and conflict and uid not in response.stored:
         held = bool(_HELD.search(seen.body)) or _is_own(reason)
@@ -241,7 +241,7 @@ def _result(
     )
 
 
-def _holds(session: requests.Session, destination: Destination, dataset: Dataset) -> bool | None:
+def holds(session: requests.Session, destination: Destination, dataset: Dataset) -> bool | None:
     """Ask the server (QIDO-RS, PS3.18 10.6) whether it holds an instance; None: it does not say."""
     uid = str(dataset.SOPInstanceUID)
     try:
