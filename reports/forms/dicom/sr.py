@@ -11,6 +11,7 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.uid import Comprehensive3DSRStorage
 
 from reports.forms import codes
+from reports.forms.attributes import fitted
 from reports.forms.codes import Coded
 from reports.forms.dicom.image import (
     CHARACTER_SET,
@@ -61,7 +62,7 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
         specific_character_set=CHARACTER_SET,
     )
     if report.outcome is not Outcome.REPORTED and report.reason:
-        document.CompletionFlagDescription = report.reason[:64]
+        document.CompletionFlagDescription = fitted(report.reason, "LO")
     document.SeriesDescription = "USTri report"
     blank_gaps(document)
     return file_of(document, report)
