@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.errors import ImageUnsupported, RequestRejected
@@ -21,6 +20,7 @@ from app.pacs.patient_links import LinkKeys
 from app.storage.analysis import Accepted, NewAnalysis, SealedLink
 from app.storage.uid_key import uid_map
 from app.web.dependencies import services
+from app.web.multipart import parse_multipart
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
 
@@ -35,8 +35,9 @@ QUESTION_LIMIT = 2000
 DEADLINE_MAX_S = 86_400
 """A day, the longest deadline that a request may set; longer is as good as none."""
 
-_FILES_MAX = 8
-_FIELDS_MAX = 32
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a UTF-16 pair, which charsets such as UTF-7 can write and no database stores."""
+
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -85,7 +86,7 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
     Raises:
         ImageUnsupported: the body is not multipart/form-data.
         RequestRejected: the image is missing, not alone, or not a file; or a field is unknown,
-            given twice or holds a zero byte.
+            given twice or holds a zero byte or half a character.
         BodyTooLarge: the body exceeds the byte limit.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -110,24 +111,32 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
                 )
             if name in fields:
                 raise RequestRejected(f"The field {name} is given twice.")
-            if "\0" in value:
-                raise RequestRejected(f"The field {name} holds a zero byte.")
-            fields[name] = value.strip()
+            fields[name] = _storable(name, value).strip()
     if len(images) != 1:
         count = "no image" if not images else f"{len(images)} images"
         raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
     return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
 
 
+def _storable(name: str, value: str) -> str:
+    """Return the text of a field, which a database can store.
+
+    Raises:
+        RequestRejected: it holds a zero byte or half a character.
+    """
+    if "\0" in value:
+        raise RequestRejected(f"The field {name} holds a zero byte.")
+    if _SURROGATE.search(value):
+        raise RequestRejected(
+            f"The field {name} holds half a character (a lone surrogate); send whole ones."
+        )
+    return value
+
+
 @asynccontextmanager
 async def _multipart(request: Request) -> AsyncIterator[FormData]:
     """Parse the body into its parts, and close its files at the end."""
-    try:
-        form = await request.form(
-            max_files=_FILES_MAX, max_fields=_FIELDS_MAX, max_part_size=_part_limit(request)
-        )
-    except HTTPException as error:
-        raise RequestRejected(f"The multipart form cannot be read: {error.detail}") from error
+    form = await parse_multipart(request, "image", _part_limit(request))
     try:
         yield form
     finally:
