@@ -69,6 +69,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         "Not for clinical use without review.",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     app.state.services = served

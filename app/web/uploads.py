@@ -21,6 +21,7 @@ from app.storage.analysis import Accepted, NewAnalysis, SealedLink
 from app.storage.uid_key import uid_map
 from app.web.dependencies import services
 from app.web.multipart import parse_multipart
+from app.web.openapi import DEADLINE_MAX_S, EXTERNAL_ID, QUESTION_LIMIT
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
 
@@ -29,16 +30,8 @@ log = logging.getLogger(__name__)
 ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id", "deadline_s")
 ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
 SPECIALIST_FIELDS = (*ROI_FIELDS, "frame")
-QUESTION_LIMIT = 2000
-"""Characters: more than any question about one image needs, few enough for a planner's context."""
-
-DEADLINE_MAX_S = 86_400
-"""A day, the longest deadline that a request may set; longer is as good as none."""
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a UTF-16 pair, which charsets such as UTF-7 can write and no database stores."""
-
-_EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +167,7 @@ def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
     if question is not None and len(question) > QUESTION_LIMIT:
         raise RequestRejected(f"The question has more than {QUESTION_LIMIT} characters.")
     external_id = fields.get("external_id")
-    if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
+    if external_id is not None and not EXTERNAL_ID.fullmatch(external_id):
         raise RequestRejected("external_id takes up to 64 letters, digits and . _ : - only.")
     if idempotency_key is not None and not 0 < len(idempotency_key) <= 255:
         raise RequestRejected("Idempotency-Key takes 1 to 255 characters.")
