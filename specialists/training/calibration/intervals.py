@@ -26,7 +26,8 @@ from specialists.letterbox import Letterbox
 from specialists.manifest import Kind, Manifest, MeasuredInterval, SpecialistEntry
 from specialists.result import Component, RegressResult, Result, SegmentResult
 from specialists.training.calibration import conformal
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample, read_samples
 from specialists.training.evaluation.predict import region_for
 from specialists.training.transfer.sources import Lot, Scored, joined, origins_of
 

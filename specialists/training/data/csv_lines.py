@@ -5,7 +5,7 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from specialists.errors import TrainingError
 from specialists.training.data.problems import Problems
@@ -83,8 +83,14 @@ def place_of(data: Path, relative: str) -> Path | str:
     """Return the file in the data root that a row's path names, or what is wrong with the path."""
     if not relative:
         return "is empty. Name the file, relative to csv_files/."
+    if "://" in relative:
+        return f"{relative!r} is an address. Save the file, and name it relative to csv_files/."
+    if Path(relative).is_absolute() or PureWindowsPath(relative).drive:
+        return f"{relative!r} is an absolute path. Name the file relative to csv_files/."
     root = Path(os.path.normpath(data.absolute()))
     path = Path(os.path.normpath(root / "csv_files" / relative))
-    if Path(relative).is_absolute() or not path.is_relative_to(root):
+    if "\\" in relative and not path.exists():
+        return f"{relative!r} is written with backslashes. Write / between folders."
+    if not path.is_relative_to(root):
         return f"{relative!r} leads out of {data}. Put the file into that folder."
     return path

@@ -92,7 +92,7 @@ def _mask(
 
 def _class(line: Line, classes: int, problems: Problems) -> Labels:
     text = line.cells["mask"]
-    number = _number(text)
+    number = number_of(text)
     if number is None or number not in range(classes):
         problems.add(
             line.number,
@@ -106,7 +106,7 @@ def _box(line: Line, size: tuple[int, int], problems: Problems) -> Labels:
     cells = [line.cells[name] for name in CORNERS]
     if not any(cells):
         return frozenset([0])
-    corners = [number for number in map(_number, cells) if number is not None]
+    corners = [number for number in map(number_of, cells) if number is not None]
     if len(corners) < len(CORNERS):
         problems.add(
             line.number,
@@ -120,7 +120,7 @@ def _box(line: Line, size: tuple[int, int], problems: Problems) -> Labels:
         problems.add(
             line.number,
             f"the box ({', '.join(cells)}) is inverted or empty. "
-            "It must hold x_min < x_max, y_min < y_max.",
+            "It must hold x_min < x_max, y_min < y_max; leave all empty where nothing is there.",
         )
     elif min(x_min, y_min) < -EDGE_PX or x_max > width + EDGE_PX or y_max > height + EDGE_PX:
         problems.add(
@@ -139,7 +139,7 @@ def _points(line: Line, size: tuple[int, int], points: int, problems: Problems) 
         text = line.cells[name]
         if not text:
             continue  # not marked
-        point = _point(text)
+        point = point_of(text)
         if point is None:
             problems.add(
                 line.number, f'{name} is {text!r}. Write "[x, y]" in pixels, or leave it empty.'
@@ -160,7 +160,8 @@ def _points(line: Line, size: tuple[int, int], points: int, problems: Problems) 
     return frozenset(marked)
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """Return the finite number that a cell holds; None if it holds none."""
     try:
         number = float(text)
     except ValueError:
@@ -168,7 +169,8 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _point(text: str) -> tuple[float, float] | None:
+def point_of(text: str) -> tuple[float, float] | None:
+    """Return the point (x, y) that a cell holds; None if it holds none."""
     try:
         values = json.loads(text)
     except ValueError:

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from specialists.errors import TrainingError
 from specialists.letterbox import Letterbox, letterbox, resize
-from specialists.training.data.tables import Sample, read_grey
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample
 
 
 @dataclass(kw_only=True)

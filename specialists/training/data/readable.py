@@ -1,14 +1,16 @@
-"""Validation that training and the service decode an image file alike."""
+"""Reading of a training's image files, by the decoder of the service."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PILImage
 
-EXIF_ORIENTATION = 0x0112
-EIGHT_BIT = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
+from specialists.errors import PictureRejected, TrainingError
+from specialists.pictures.decode import Decoded, decode, luma
+
+LIMIT_PIXELS = 100_000_000
+"""Most pixels of an image; one file of a training is trusted more than an upload."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +24,31 @@ class Picture:
     """(height, width) grey."""
 
 
+def read_grey(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image as (H, W) uint8 grey pixels, the same that the service analyses.
+
+    Raises:
+        TrainingError: the file is missing, or is no image that the service reads.
+    """
+    try:
+        return luma(_decoded(path).pixels)
+    except (OSError, ValueError, PictureRejected) as error:
+        raise TrainingError(f"{path} cannot be read: {error}") from error
+
+
 def picture_of(path: Path) -> Picture | str:
     """Return the image in that file, or what is wrong with it and what to do."""
-    if not path.is_file():
-        return f"{path} is missing. Put it there, or delete the row."
     try:
-        with PILImage.open(path) as image:
-            image.load()
-            if image.mode not in EIGHT_BIT:
-                return f"{path} has more than 8 bits per pixel (mode {image.mode}). Save it with 8."
-            turned = image.getexif().get(EXIF_ORIENTATION, 1)
-            if turned != 1:
-                return (
-                    f"{path} is turned by its EXIF orientation ({turned}). "
-                    "Save it upright, and its labels with it."
-                )
-            pixels = np.asarray(image.convert("L"))
-            return Picture(size=pixels.shape, mode=image.mode, pixels=pixels)
-    except (OSError, ValueError, SyntaxError, PILImage.DecompressionBombError) as error:
+        decoded = _decoded(path)
+    except FileNotFoundError:
+        return f"{path} is missing. Put it there, or delete the row."
+    except (OSError, ValueError, PictureRejected) as error:
         return f"{path} cannot be read ({error}). Replace it, or delete the row."
+    if decoded.turned:
+        return f"{path} is turned by its EXIF orientation. Save it upright, and its labels with it."
+    pixels = luma(decoded.pixels)
+    return Picture(size=pixels.shape, mode=decoded.mode, pixels=pixels)
+
+
+def _decoded(path: Path) -> Decoded:
+    return decode(path.read_bytes(), LIMIT_PIXELS)

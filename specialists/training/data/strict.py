@@ -8,6 +8,7 @@ from pathlib import Path
 
 from specialists.errors import TrainingError
 from specialists.manifest import Kind
+from specialists.training.data.coordinates import check_coordinates
 from specialists.training.data.csv_lines import Line, place_of, read_lines
 from specialists.training.data.labels import LABEL_COLUMNS, Labels, label_problems
 from specialists.training.data.problems import Problems
@@ -75,6 +76,7 @@ def read_task(data: Path, task_id: str, known: tuple[Kind, int] | None = None) -
     problems.refuse()
     _check_groups(columns, lines, problems)
     labels = _read_rows(data, lines, kind, classes, problems)
+    check_coordinates(lines, kind, classes, problems)
     problems.refuse()
     return Task(
         task_id=task_id,

@@ -14,7 +14,8 @@ from reports.model import Ring
 from specialists.errors import TrainingError
 from specialists.manifest import Kind
 from specialists.training.data.masks import LabelMap, mask_rings, read_label_map
-from specialists.training.data.tables import Row, label_box, label_points, read_grey
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Row, label_box, label_points
 from specialists.training.evaluation.judge import Judged
 from specialists.training.evaluation.predict import mask_target
 

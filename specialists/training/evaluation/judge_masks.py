@@ -6,7 +6,8 @@ import numpy as np
 
 from specialists.manifest import SpecialistEntry
 from specialists.training.data.masks import LabelMap
-from specialists.training.data.tables import Row, read_grey
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Row
 from specialists.training.evaluation import metrics
 from specialists.training.evaluation.clinical import Masks, agreements_of_masks
 from specialists.training.evaluation.judge import Figure, Judged, PerImage

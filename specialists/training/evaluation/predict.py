@@ -24,7 +24,8 @@ from specialists.result import (
     Result,
     SegmentResult,
 )
-from specialists.training.data.tables import Row, read_grey, rows_by_task
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Row, rows_by_task
 
 Answers = list[dict[str, object]]
 

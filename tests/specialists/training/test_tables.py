@@ -9,7 +9,8 @@ from specialists.errors import TrainingError
 from specialists.manifest import read_manifest
 from specialists.training.commands import tasks_in
 from specialists.training.data.pack import build_pack
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample, read_samples
 from tests.shared_data import SHARED, data_of, known_rows, needs_data, rows_of
 from tests.specialists.dataset import BIRTH, BREAST, read_csv, write_csv
 from tests.specialists.nets import KINDS
