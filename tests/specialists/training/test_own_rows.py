@@ -146,7 +146,9 @@ def a_file(picture: PILImage.Image, form: str = "PNG", **options: object) -> byt
 
 def half_clear() -> PILImage.Image:
     picture = PILImage.fromarray(np.full((HEIGHT_PX, WIDTH_PX, 4), 200, np.uint8))
-    picture.putalpha(PILImage.fromarray(np.tile(np.uint8([0, 255]).repeat(64), (HEIGHT_PX, 1))))
+    picture.putalpha(
+        PILImage.fromarray(np.tile(np.array([0, 255], np.uint8).repeat(64), (HEIGHT_PX, 1)))
+    )
     return picture
 
 
