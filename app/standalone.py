@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from app.images.burned_in.finder import text_finder
 from app.images.dicom.uids import UidMap
 from app.images.ingest import Ingested, ingest, load_image
 from app.images.multiframe import ingest_frames
@@ -49,12 +50,14 @@ def analyze(
         ImageRejected: the bytes are not an image that can be read.
         RequestRejected: the requested frame does not exist.
         WeightsError: a manifest or a weights file is missing, truncated or altered.
+        SettingsError: burned-in text is to be blackened, and what finds it is not installed.
     """
+    find_text = text_finder(settings.blacken_text)
     uids = UidMap.of(settings.data_dir)
     if request.frame is None:
-        ingested = ingest_frames(data, settings.limit_pixels, uids)
+        ingested = ingest_frames(data, settings.limit_pixels, uids, find_text)
     else:
-        ingested = ingest(data, settings.limit_pixels, request.frame, uids)
+        ingested = ingest(data, settings.limit_pixels, request.frame, uids, find_text)
     tools = tools or load_tools(settings)
     ingested = _with_a_frame(ingested, request, tools)
     policy = load_planning(settings, tools).policy

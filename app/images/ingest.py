@@ -4,6 +4,7 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ import PIL.Image
 from PIL import ImageOps
 
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+from app.images.burned_in.finder import FindText, blacken
+from app.images.burned_in.messages import PixelBox
 from app.images.colour import colour_of
 from app.images.dicom.calibration import Calibrated, calibrate
 from app.images.dicom.reader import Frame, is_dicom, read_dicom
@@ -88,7 +91,11 @@ class Ingested:
 
 
 def ingest(
-    data: bytes, limit_pixels: int, frame: int | None = None, uids: UidMap | None = None
+    data: bytes,
+    limit_pixels: int,
+    frame: int | None = None,
+    uids: UidMap | None = None,
+    find_text: FindText | None = None,
 ) -> Ingested:
     """Decode uploaded bytes: upright, 8 bits, without metadata, grey unless colour matters.
 
@@ -98,13 +105,14 @@ def ingest(
         frame: counted from 0; required for a DICOM file of several frames.
         uids: maps the UIDs of a DICOM file; without it they are mapped under a random key that is
             not stored.
+        find_text: finds the burned-in text, which is blackened; without it none is looked for.
 
     Raises:
         ImageUnsupported: the bytes are neither one PNG or JPEG image nor a DICOM ultrasound image.
         ImageTooLarge: the header states more than `limit_pixels` pixels.
         ImageUnreadable: the file is empty, damaged, too small, or in CMYK.
         RequestRejected: the frame does not exist, or none is chosen where there are several.
-        NotReady: the process that reads DICOM does not start.
+        NotReady: the process that reads DICOM, or the one that finds text, does not start.
     """
     if is_dicom(data):
         read = read_dicom(data, limit_pixels, frame or 0)
@@ -114,7 +122,8 @@ def ingest(
                 f"The file has {count} frames; "
                 f"choose one with the field frame, from 0 to {count - 1}."
             )
-        return from_dicom(sha256_of(data), read, uids or UidMap.forgotten())
+        boxes = None if find_text is None else find_text(unmasked(read))
+        return from_dicom(sha256_of(data), read, uids or UidMap.forgotten(), boxes)
     _check_kind(data)
     if frame:
         raise RequestRejected("The image has one frame; frame is counted from 0.")
@@ -126,6 +135,8 @@ def ingest(
         pixels = _eight_bits(upright, data, notes)
     except _DECODING_ERRORS as error:
         raise ImageUnreadable("The image is damaged or cut short; send the whole file.") from error
+    boxes = None if find_text is None else find_text(pixels)
+    pixels = blacken(pixels, boxes or ())
     colour = Colour.GREY if pixels.ndim == 2 else colour_of(pixels)
     pixels = _greyed(pixels, colour, notes)
     info = ImageInfo(
@@ -139,18 +150,29 @@ def ingest(
         colour=colour,
         conversions=tuple(notes),
         synthetic=synthetic,
+        text_blackened=None if boxes is None else len(boxes),
     )
     return _kept(pixels, info)
 
 
-def from_dicom(sha256: str, frame: Frame, uids: UidMap) -> Ingested:
+def unmasked(frame: Frame) -> npt.NDArray[np.uint8]:
+    """Return what a DICOM frame shows after masking, (H, W) or (H, W, 3): where text may stand."""
+    return _masked(frame.pixels, calibrate(frame.header), [])[0]
+
+
+def from_dicom(
+    sha256: str, frame: Frame, uids: UidMap, text_boxes: Sequence[PixelBox] | None = None
+) -> Ingested:
     """Convert one DICOM frame, with everything outside its analysed regions blacked out.
 
-    The masking comes before the image is stored or shown. `sha256` is the hash of the whole file.
+    The masking comes before the image is stored or shown, and so does the blackening of
+    `text_boxes`; these are None where no text was looked for. `sha256` is the hash of the whole
+    file.
     """
     header, seen = frame.header, calibrate(frame.header)
     notes = list(header.notes)
     pixels, masked_px = _masked(frame.pixels, seen, notes)
+    pixels = blacken(pixels, text_boxes or ())
     colour = Colour.GREY
     if pixels.ndim == 3:
         colour = Colour.COLOUR if seen.colour else colour_of(_shown(pixels, seen))
@@ -169,6 +191,7 @@ def from_dicom(sha256: str, frame: Frame, uids: UidMap) -> Ingested:
         conversions=tuple(notes),
         spacing_reason=seen.spacing_reason,
         not_analysed=seen.refusal,
+        text_blackened=None if text_boxes is None else len(text_boxes),
         dicom=DicomSource(
             sop_class_uid=header.sop_class_uid,
             study_uid=uids.remap(header.study_uid or f"study of {sha256}"),

@@ -10,10 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
 
+from app.images.burned_in.cine import Boxes, CineText
+from app.images.burned_in.finder import FindText
 from app.images.dicom.messages import Header
 from app.images.dicom.reader import READ_S, Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
-from app.images.ingest import Ingested, Picture, from_dicom, ingest, sha256_of
+from app.images.ingest import Ingested, Picture, from_dicom, ingest, sha256_of, unmasked
 
 FRAMES_MAX = 512
 """Most frames stored of one file; of a longer file, every second, third, … frame is stored."""
@@ -38,19 +40,27 @@ _WAITING_MAX = 4
 """Most decoded frames that wait to be masked and compressed; this bounds their memory."""
 
 
-def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) -> Ingested:
+def ingest_frames(
+    data: bytes,
+    limit_pixels: int,
+    uids: UidMap | None = None,
+    find_text: FindText | None = None,
+) -> Ingested:
     """Decode uploaded bytes; of a multi-frame file, the first frame with those to choose from.
+
+    Text is found by `find_text` and blackened: once where it stays in place, else in each frame.
 
     Raises:
         ImageUnsupported, ImageTooLarge, ImageUnreadable, NotReady: as for
             `app.images.ingest.ingest`.
     """
     if not is_dicom(data):
-        return ingest(data, limit_pixels)
+        return ingest(data, limit_pixels, find_text=find_text)
     until = time.monotonic() + READING_S
     sha256, uids = sha256_of(data), uids or UidMap.forgotten()
     first = read_dicom(data, limit_pixels, within_s=READ_S)
-    shown = from_dicom(sha256, first, uids)
+    text = CineText(find_text)
+    shown = from_dicom(sha256, first, uids, text.boxes(unmasked(first)))
     if first.header.frames == 1:
         return shown
     places = _places(first.header)
@@ -58,7 +68,8 @@ def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) ->
         read_dicom(data, limit_pixels, place, LATER_S)
         for place in takewhile(lambda _: time.monotonic() < until, places)
     )
-    frames = [shown.picture, *_pictures(sha256, later, uids)]
+    prepared = ((frame, text.boxes(unmasked(frame))) for frame in later)
+    frames = [shown.picture, *_pictures(sha256, prepared, uids)]
     frames.sort(key=lambda picture: picture.info.frame or 0)
     info = shown.image.info.model_copy(update={"frame": None})
     return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
@@ -80,7 +91,9 @@ def _places(header: Header) -> Iterator[int]:
     return (place * every for place in coarse_to_fine(-(-header.frames // every)) if place)
 
 
-def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Picture]:
+def _pictures(
+    sha256: str, frames: Iterator[tuple[Frame, Boxes | None]], uids: UidMap
+) -> Iterator[Picture]:
     """Yield each frame as it is stored, until `KEPT_MAX_BYTES` is used up.
 
     Frames are compressed while the next ones are read.
@@ -88,8 +101,8 @@ def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Pi
     waiting: deque[Future[Ingested]] = deque()
     room_bytes = KEPT_MAX_BYTES
     with ThreadPoolExecutor(_ENCODERS, "frames") as pool:
-        for frame in frames:
-            waiting.append(pool.submit(from_dicom, sha256, frame, uids))
+        for frame, boxes in frames:
+            waiting.append(pool.submit(from_dicom, sha256, frame, uids, boxes))
             if len(waiting) < _WAITING_MAX:
                 continue
             picture = waiting.popleft().result().picture

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.errors import ImageUnsupported, RequestRejected
+from app.images.burned_in.finder import text_finder
 from app.images.dicom.reader import is_dicom, read_original
 from app.images.ingest import Ingested, ingest
 from app.images.multiframe import ingest_frames
@@ -149,9 +150,11 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
     frame = _frame(form.fields.get("frame"))
     if is_dicom(form.image):
         uids = await run_in_threadpool(uid_map, settings, served.store)
+    find_text = text_finder(settings.blacken_text)
+    limit = settings.limit_pixels
     if cine and frame is None:
-        return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
-    return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
+        return await run_in_threadpool(ingest_frames, form.image, limit, uids, find_text)
+    return await run_in_threadpool(ingest, form.image, limit, frame, uids, find_text)
 
 
 def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:

@@ -198,6 +198,7 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
         rows=rows,
         exams=exam_choices(served.manifest).items(),
         limit_bytes=served.settings.limit_bytes,
+        blacken_text=served.settings.blacken_text,
         newer=f"/?page={page - 1}" if page > 1 else None,
         older=f"/?page={page + 1}" if len(found) > last else None,
         range_text=f"{last - ROWS + 1} to {last - ROWS + len(rows)}",

@@ -28,8 +28,15 @@ MANUFACTURER = "USTri"
 MODEL_NAME = "USTri agentic ultrasound reporting"
 CHARACTER_SET = "ISO_IR 192"
 
-_DEIDENTIFICATION = ("No attribute of the source is kept", "Burned-in text: not checked")
+_DEIDENTIFICATION = "No attribute of the source is kept"
 _SERIES = {"image": 9001, "sr": 9002, "seg": 9003}
+
+
+def _text(places: int | None) -> str:
+    """Return what was done about burned-in text, in the 64 characters of a LO."""
+    if places is None:
+        return "Burned-in text: not checked"
+    return f"Burned-in text: {places} places blackened; faint may remain"
 
 
 def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
@@ -40,9 +47,9 @@ def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
     source = source or own_source(report)
     image = reference(report, source)
     image.update(_pixels(png))
-    # "YES" would include the pixels, which were not searched for burned-in text.
+    # "YES" would include the pixels, in which faint text may remain where text was looked for.
     image.PatientIdentityRemoved = "YES" if report.image.synthetic else "NO"
-    image.DeidentificationMethod = list(_DEIDENTIFICATION)
+    image.DeidentificationMethod = [_DEIDENTIFICATION, _text(report.image.text_blackened)]
     image.ImageComments = NOT_FOR_CLINICAL_USE
     if report.exam.code in FETAL_EXAMS:
         image.ImageLaterality = "U"  # A head is unpaired.
