@@ -56,8 +56,8 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # A library's prints must not mix with answers.
     sys.addaudithook(_refuse_connections)
     engine = _engine()
-    for load in (engine._load_det_model, engine._load_rec_model):
-        load()
+    engine._load_det_model()
+    engine._load_rec_model()
     started_bytes = _address_space()
     _limit(started_bytes)
     send(answers, Found())
@@ -111,9 +111,14 @@ def _lines(engine: RapidOCR, pixels: npt.NDArray[np.uint8]) -> list[Line]:
     screen = cv2.resize(
         pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     )
-    strokes = cv2.subtract(screen, cv2.medianBlur(screen, AROUND_PX))
+    around = np.asarray(cv2.medianBlur(screen, AROUND_PX), np.uint8)
+    strokes = np.asarray(cv2.subtract(screen, around), np.uint8)
     ratio = (width / size[0], height / size[1])
-    return [line for view in (screen, strokes) for line in _read(engine, view, ratio)]
+    return [
+        line
+        for view in (screen, strokes)
+        for line in _read(engine, np.asarray(view, np.uint8), ratio)
+    ]
 
 
 def _read(
