@@ -38,7 +38,7 @@ class Condition(StrEnum):
     FOUND = "found"
     """The slot holds a result that shows something."""
     TRIED = "tried"
-    """Nothing more can be learnt for the slot: it is answered, declined or not installed."""
+    """The slot is answered, declined or not installed: trying again would add no knowledge."""
 
 
 class Need(_Table):

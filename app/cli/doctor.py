@@ -10,7 +10,7 @@ from app.settings import Settings
 from app.worker.loading import load_planning, load_tools
 from planner.run import Tools
 from reports.release import ACCEPTED_BY
-from specialists.licence import research_only_of
+from specialists.cards.licence import research_only_of
 from specialists.training.specialist import suited
 
 

@@ -21,7 +21,7 @@ from app.startup import uncollected
 from reports.canonical import to_json
 from reports.forms.text import to_text
 from reports.model import ExamCode, Outcome
-from specialists.licence import research_only_of
+from specialists.cards.licence import research_only_of
 from specialists.manifest import Manifest, read_manifest
 from specialists.phantom.field import FieldShape
 

@@ -19,7 +19,7 @@ from reports.model import (
     MeasurementState,
 )
 from reports.wording import score_text
-from specialists.elsewhere import held_by_interval, held_by_sets
+from specialists.cards.elsewhere import held_by_interval, held_by_sets
 from specialists.evidence import evidence_of_result
 from specialists.manifest import MeasuredInterval, SpecialistEntry
 from specialists.result import ClassifyResult, DetectResult, RegressResult, SegmentResult

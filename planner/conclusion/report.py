@@ -11,7 +11,7 @@ from planner.plan import Plan, plan_for
 from reports.canonical import content_sha256
 from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
 from reports.wording import clause, word
-from specialists.licence import research_only
+from specialists.cards.licence import research_only
 from specialists.manifest import ModelEntry, SpecialistEntry
 
 READ_BY_PLANNER = (

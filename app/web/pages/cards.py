@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from app.web.pages.templating import templates
 from app.web.problems import OK
-from specialists.card import Card, cards_of
+from specialists.cards.card import Card, cards_of
 from specialists.manifest import Manifest, Metric, Transfer
 
 INDEX = "README.md"

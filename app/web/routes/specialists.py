@@ -16,9 +16,9 @@ from app.web.problems import OK
 from app.web.uploads import SPECIALIST_FIELDS, read_form, read_image, region
 from planner.exam import COLOUR_REFUSED
 from reports.model import Colour, ExamCode, ImageInfo
-from specialists.card import Card, card_of
+from specialists.cards.card import Card, card_of
+from specialists.cards.licence import research_only_of
 from specialists.errors import Declined, Unavailable
-from specialists.licence import research_only_of
 from specialists.manifest import DataSource, Kind, Manifest, Metric, Roi, SpecialistEntry, Threshold
 from specialists.result import Result
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy.special import expit, softmax
 
 from reports.measure.intervals import LEVEL
+from specialists.cards.elsewhere import PRESENCE, SETS
 from specialists.decode import LABEL_SET
-from specialists.elsewhere import PRESENCE, SETS
 from specialists.manifest import Metric, SpecialistEntry, Threshold
 from specialists.training.calibration.calibrate import fit_temperature, least_presence
 from specialists.training.calibration.conformal import (

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reports.measure.intervals import Form
-from specialists.elsewhere import INTERVALS, OTHERS, PRESENCE, UNKNOWN
+from specialists.cards.elsewhere import INTERVALS, OTHERS, PRESENCE, UNKNOWN
 from specialists.errors import TrainingError
 from specialists.manifest import Kind, Metric, SpecialistEntry, Transfer
 from specialists.training.calibration.calibrate import fit_temperature, least_presence

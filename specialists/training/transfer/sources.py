@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from specialists.elsewhere import UNKNOWN
+from specialists.cards.elsewhere import UNKNOWN
 from specialists.errors import TrainingError
 from specialists.training.calibration.conformal import LEAST_GROUPS, Flags, Rows
 from specialists.training.data.tables import Row, Sample, text_of

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from specialists.cards.elsewhere import KNOWN
 from specialists.decode import LABEL_SET
-from specialists.elsewhere import KNOWN
 from specialists.errors import TrainingError
 from specialists.load import load_backbone, load_engine
 from specialists.manifest import Kind, Manifest, Metric, ModelEntry, SpecialistEntry, read_manifest

@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from reports.model import ExamCode
-from specialists.elsewhere import not_kept
-from specialists.licence import research_only_of
+from specialists.cards.elsewhere import not_kept
+from specialists.cards.licence import research_only_of
 from specialists.manifest import (
     DataSource,
     Kind,

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from specialists.card import card_of
-from specialists.licence import research_only, research_only_of
+from specialists.cards.card import card_of
+from specialists.cards.licence import research_only, research_only_of
 from specialists.manifest import DataSource, Manifest, ModelEntry, SpecialistEntry, read_manifest
 from specialists.training.registry import write_entries
 from tests.specialists.nets import a_model, an_entry
 
 FREE = "CC BY 4.0"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def a_source(name: str, licence: str = FREE, *, verified: bool = True) -> DataSource:
