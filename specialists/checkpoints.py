@@ -11,7 +11,6 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
-from specialists.backbones.transunet import TransUNet
 from specialists.errors import WeightsError
 
 
@@ -80,8 +79,6 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) ->
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     own = module.state_dict()
-    if isinstance(module, TransUNet):
-        tensors = module.named_today(tensors)
     if problem := sorted(own.keys() ^ tensors.keys()):
         raise WeightsError(f"The weights file {path} does not fit the network at {problem[0]}.")
     for name, tensor in tensors.items():

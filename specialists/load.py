@@ -57,7 +57,8 @@ def load_backbone(entry: ModelEntry) -> Frozen:
         raise WeightsError(f"The manifest names no weights for the backbone {entry.id}.")
     path = entry.directory / entry.weights
     backbone = build_backbone(entry)
-    load_module(backbone, read_tensors(path, _stated(entry)), path)
+    tensors = backbone.named_today(read_tensors(path, _stated(entry)))
+    load_module(backbone, tensors, path)
     return Frozen(backbone)
 
 

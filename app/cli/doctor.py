@@ -94,7 +94,10 @@ def _licence(settings: Settings, tools: Tools) -> tuple[Line, ...]:
         return ()
     then = "their reports may become final and leave"
     if not settings.research_accepted:
-        then = f"their reports stay here and preliminary; {ACCEPTED_BY} would let them leave"
+        then = (
+            "their reports are not sent and stay preliminary; "
+            f"{ACCEPTED_BY} would let them become final and be sent"
+        )
     says = f"for research only: {bound} of {len(installed)} specialists, as their cards say; {then}"
     return (Line(name="weights", right=True, says=says),)
 

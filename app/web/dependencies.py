@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from app.images.ingest import Ingested
@@ -74,3 +75,7 @@ def services(connection: HTTPConnection) -> Services:
     if not isinstance(found, Services):
         raise TypeError("The application was not made by app.application.create_app.")
     return found
+
+
+Served = Annotated[Services, Depends(services)]
+"""The parameter of a route that uses them."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment
-from markupsafe import Markup
 from pydantic import JsonValue
 
 from app.web.pages.templating import templates
@@ -75,15 +74,6 @@ def by_source(items: Sequence[Transfer]) -> Cells:
     return list(rows.values())
 
 
-def coded(text: str) -> Markup:
-    """Return a sentence as HTML: text between backticks as code, everything else escaped."""
-    parts = text.split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if index % 2 else part
-        for index, part in enumerate(parts)
-    )
-
-
 def table_of(value: JsonValue) -> Cells:
     """Return a field of a manifest entry as rows of named cells, whatever it holds."""
     rows = value if isinstance(value, list) else [value]
@@ -116,7 +106,6 @@ def _columns(rows: Cells) -> list[str]:
 def _templates() -> Environment:
     environment = templates()
     environment.filters |= {
-        "coded": coded,
         "interval": interval,
         "by_source": by_source,
         "table": table_of,

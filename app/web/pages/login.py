@@ -1,19 +1,17 @@
 """The log-in page, which asks a person for the API key, and the session that follows."""
 
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from app.errors import KeyRequired
-from app.web.dependencies import Services, services
+from app.web.dependencies import Served
 from app.web.pages.templating import templates
 from app.web.problems import OK, SEE_OTHER, page, problem_of
 from app.web.security import COOKIE, SESSION_S, key_fits, new_session
 
 router = APIRouter(include_in_schema=False)
-Served = Annotated[Services, Depends(services)]
 
 _TEMPLATES = templates()
 

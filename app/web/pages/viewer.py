@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import PIL.Image
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment
@@ -18,7 +18,7 @@ from app.errors import NotFound, ServiceError
 from app.observability.metrics import count_refused
 from app.storage.analysis import Analysis
 from app.storage.tables import JobState
-from app.web.dependencies import Services, services
+from app.web.dependencies import Served, Services
 from app.web.pages.frame_strip import scale_bars_of, strip_of
 from app.web.pages.templating import templates
 from app.web.problems import OK, SEE_OTHER, Problem, problem_of
@@ -51,7 +51,6 @@ _KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
 _TONES = {Outcome.REPORTED: "good", Outcome.PARTIAL: "warn", Outcome.REFUSED: "bad"}
 
 router = APIRouter(include_in_schema=False)
-Served = Annotated[Services, Depends(services)]
 
 
 def install(app: FastAPI) -> None:

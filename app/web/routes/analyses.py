@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
@@ -13,7 +13,7 @@ from app.jobs.queue import CANCELLED, EXPIRED, cancel
 from app.storage.analysis import Analysis
 from app.storage.tables import JobState
 from app.web import progress
-from app.web.dependencies import Services, services
+from app.web.dependencies import Served, Services
 from app.web.negotiation import negotiated, report_response
 from app.web.openapi import ANALYSIS_BODY, PROBLEMS
 from app.web.problems import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
@@ -24,7 +24,6 @@ from reports.forms.render import MEDIA, ReportForm
 from reports.model import Report
 
 router = APIRouter(responses=PROBLEMS)
-Served = Annotated[Services, Depends(services)]
 _FORMS: dict[int | str, dict[str, Any]] = {
     200: {"content": {media: {} for media in MEDIA.values()}}
 }

@@ -1,16 +1,14 @@
 """Health routes: whether the process is alive and whether it is ready to work."""
 
 import time
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from app.errors import NotReady
-from app.web.dependencies import Services, services
+from app.web.dependencies import Served
 from app.web.openapi import PROBLEMS
 
 router = APIRouter(responses=PROBLEMS)
-Served = Annotated[Services, Depends(services)]
 
 
 @router.get("/healthz")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Header
 from fastapi.responses import Response
 from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,14 +16,14 @@ from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.storage.store import Store
 from app.storage.tables import AskRow, JobRow, JobState
-from app.web.dependencies import Services, services
+from app.web.dependencies import Served
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/metrics")
 def metrics(
-    served: Annotated[Services, Depends(services)],
+    served: Served,
     accept_header: Annotated[str | None, Header(alias="accept")] = None,
 ) -> Response:
     """Return the counts of this process, and the queue as it stands in the store now."""

@@ -5,19 +5,18 @@ The server is always the one of the settings, never an address in the request.
 
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import NotFound
 from app.pacs.outbox import Item, PushForm, PushRequest
 from app.storage.tables import PushState
-from app.web.dependencies import Post, Services, services
+from app.web.dependencies import Post, Served, Services
 from app.web.openapi import PROBLEMS
 from app.web.problems import ACCEPTED
 
 router = APIRouter(responses=PROBLEMS)
-Served = Annotated[Services, Depends(services)]
 
 
 class Asked(BaseModel):

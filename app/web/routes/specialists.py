@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import NotFound
 from app.observability.metrics import REFUSALS, Refusal, question
-from app.web.dependencies import Services, services
+from app.web.dependencies import Served, Services
 from app.web.negotiation import wants_page
 from app.web.openapi import PROBLEMS, SPECIALIST_BODY
 from app.web.pages.cards import card_page, list_page
@@ -23,7 +23,6 @@ from specialists.manifest import DataSource, Kind, Manifest, Metric, Roi, Specia
 from specialists.result import Result
 
 router = APIRouter(responses=PROBLEMS)
-Served = Annotated[Services, Depends(services)]
 
 _PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
 

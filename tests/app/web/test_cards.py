@@ -236,6 +236,25 @@ async def test_the_report_page_links_each_specialist_to_its_card(serve: Serve) -
     assert 'href="/specialists/stop/card"' not in page
 
 
+async def test_the_http_reference_shows_what_stands_between_backticks_as_code(
+    serve: Serve,
+) -> None:
+    async with serve() as client:
+        page = (await client.get("/docs")).text
+    assert "With <code>Prefer: respond-async</code>" in page
+    texts = re.findall(r"<(p|td|summary)>(.*?)</\1>", page, flags=re.DOTALL)
+    assert texts
+    assert not [text for _, text in texts if "`" in text]
+
+
+async def test_a_specialist_whose_source_was_never_left_out_is_not_measured_there(
+    serve: Serve,
+) -> None:
+    async with serve() as client:
+        page = (await client.get("/specialists", headers={"Accept": "text/html"})).text
+    assert "<td>not measured</td>" in page
+
+
 def test_a_card_shows_a_command_as_code_and_escapes_what_is_none() -> None:
     entry = MANIFEST.specialist("fmc_breast_2cls")
     changed = entry.model_copy(update={"not_installed": "Run `ustri <b>` where a < b."})

@@ -189,7 +189,10 @@ def test_the_planner_that_ships_says_that_it_is_for_research_only() -> None:
 def test_the_doctor_says_what_becomes_of_reports_by_weights_for_research_only(
     tmp_path: Path,
 ) -> None:
-    for accepted, says in (("no", f"stay here and preliminary; {ACCEPTED_BY}"), ("release", "may")):
+    for accepted, says in (
+        ("no", f"are not sent and stay preliminary; {ACCEPTED_BY}"),
+        ("release", "may"),
+    ):
         settings = settings_of(tmp_path, planner="rules", accept_research_licence=accepted)
         [line] = [line for line in examine(settings, Tools()) if line.name == "weights"]
         assert line.says.startswith("for research only: 5 of 5 specialists")
