@@ -14,7 +14,7 @@ ENV USTRI_DATA_DIR=/data PYTHONDONTWRITEBYTECODE=1
 VOLUME /data
 
 FROM base AS web
-RUN PIP_NO_CACHE_DIR=1 make install EXTRAS=dicom,queue
+RUN PIP_NO_CACHE_DIR=1 make install EXTRAS=ocr,dicom,queue
 # An address that others can reach needs a key (USTRI_API_KEY or USTRI_API_KEY_FILE), or the start is refused.
 ENV USTRI_HOST=0.0.0.0 USTRI_PORT=8000 USTRI_WORKER_THREADS=0
 EXPOSE 8000
@@ -37,7 +37,7 @@ HEALTHCHECK --interval=15s --timeout=10s --retries=8 \
 CMD ["/srv/ustri/.venv/bin/ustri", "worker"]
 
 FROM base AS single
-RUN PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu PIP_NO_CACHE_DIR=1 make install EXTRAS=ml,dicom
+RUN PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu PIP_NO_CACHE_DIR=1 make install EXTRAS=ml,ocr,dicom
 ENV USTRI_HOST=0.0.0.0 USTRI_PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --retries=6 \

@@ -1,7 +1,7 @@
 # One command per wish; `make` alone lists them. Needs Python 3.11 and make, nothing else.
 
 PYTHON ?= $(shell command -v python3.11 || echo python3)
-EXTRAS ?= ml,dicom,queue,train,dev
+EXTRAS ?= ml,ocr,dicom,queue,train,dev
 IMAGE ?=
 BIN := .venv/bin
 STAMP := .venv/.installed-$(EXTRAS)

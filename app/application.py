@@ -5,6 +5,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from fastapi import FastAPI
 
+from app.images.burned_in.finder import text_finder
 from app.jobs.doorbell import Doorbell, doorbell_of
 from app.jobs.pubsub import publisher_of
 from app.pacs.instances import Filing
@@ -43,10 +44,11 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
 
     Raises:
         WeightsError: a weights file is missing, truncated or altered; the message names the file.
-        SettingsError: the planner that the settings name may not be used, or a file of keys or
-            credentials cannot be read.
+        SettingsError: the planner that the settings name may not be used, a file of keys or
+            credentials cannot be read, or what finds burned-in text is not installed.
         StoreUnavailable: the store cannot be opened.
     """
+    text_finder(settings.blacken_text)
     if tools is None and settings.worker_threads:
         tools = load_tools(settings)
     served, pool, post = _parts(settings, tools)
@@ -69,6 +71,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
         "Not for clinical use without review.",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     app.state.services = served

@@ -7,6 +7,7 @@ ServiceError
 │   ├── ImageTooLarge       more bytes or pixels than are read
 │   ├── ImageUnsupported    not a kind of file that is read
 │   └── ImageUnreadable     the right kind of file, but damaged or not usable
+│       └── FrameUnreadable     one frame of a DICOM file; its others may be whole
 ├── RequestRejected     a parameter is missing, unknown or of the wrong kind
 ├── BodyTooLarge        the request has more bytes than are read
 ├── NotAcceptable       none of the requested forms exists
@@ -22,7 +23,9 @@ ServiceError
 │   └── LinkClosed          the link to the original is encrypted with a key that is not here
 ├── DestinationError    a DICOMweb server stored nothing of what was sent to it
 │   ├── DestinationAway     it cannot be reached or is busy: try again later
-│   └── DestinationRefuses  it will refuse the same again: wrong credentials, address or contents
+│   │   └── CredentialsUnreadable  the file of a token or password cannot be read at the moment
+│   └── DestinationRefuses  it will refuse the same again: wrong address or contents
+│       └── CredentialsRefused  it does not accept the credentials
 ├── HostRefused         the Host header names another site
 ├── OriginRefused       a page of another site sent the request
 ├── KeyRequired         the API key is missing or wrong
@@ -51,6 +54,10 @@ class ImageUnsupported(ImageRejected):
 
 class ImageUnreadable(ImageRejected):
     """The bytes are the right kind of file, but damaged or not usable."""
+
+
+class FrameUnreadable(ImageUnreadable):
+    """A frame's compressed stream is cut short or damaged; other frames may be whole."""
 
 
 class RequestRejected(ServiceError):
@@ -115,6 +122,14 @@ class DestinationAway(DestinationError):
 
 class DestinationRefuses(DestinationError):
     """The server will refuse the same again, until credentials, address or contents change."""
+
+
+class CredentialsUnreadable(DestinationAway):
+    """The file of a token or password cannot be read; it may be about to be renewed."""
+
+
+class CredentialsRefused(DestinationRefuses):
+    """The server does not accept the credentials, for whatever would be sent with them."""
 
 
 class HostRefused(ServiceError):

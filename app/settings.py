@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     limit_pixels: int = Field(
         default=25_000_000, ge=4096, description="Largest image that is decoded, in pixels."
     )
+    blacken_text: bool = Field(
+        default=True,
+        description="Whether text burned into pictures is found and blackened "
+        "before they are stored and analysed.",
+    )
     queue_limit: int = Field(
         default=64, ge=1, description="Analyses that may wait; more are answered with 429."
     )

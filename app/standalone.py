@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from app.images.burned_in.finder import text_finder
 from app.images.dicom.uids import UidMap
 from app.images.ingest import Ingested, ingest, load_image
 from app.images.multiframe import ingest_frames
@@ -17,9 +18,9 @@ from planner.case import Record, Request
 from planner.conclusion.report import Identity, conclude
 from planner.protocols import read_protocols
 from planner.run import Tools, run
-from reports.errors import FormNotInstalled, NothingOutlined
+from reports.errors import FormNotInstalled, NoBiometry, NothingOutlined
 from reports.forms.evidence_png import draw
-from reports.forms.render import ReportForm, Subject, render
+from reports.forms.render import Subject, forms_of, render
 from reports.model import Report
 
 
@@ -49,12 +50,14 @@ def analyze(
         ImageRejected: the bytes are not an image that can be read.
         RequestRejected: the requested frame does not exist.
         WeightsError: a manifest or a weights file is missing, truncated or altered.
+        SettingsError: burned-in text is to be blackened, and what finds it is not installed.
     """
+    find_text = text_finder(settings.blacken_text)
     uids = UidMap.of(settings.data_dir)
     if request.frame is None:
-        ingested = ingest_frames(data, settings.limit_pixels, uids)
+        ingested = ingest_frames(data, settings.limit_pixels, uids, find_text)
     else:
-        ingested = ingest(data, settings.limit_pixels, request.frame, uids)
+        ingested = ingest(data, settings.limit_pixels, request.frame, uids, find_text)
     tools = tools or load_tools(settings)
     ingested = _with_a_frame(ingested, request, tools)
     policy = load_planning(settings, tools).policy
@@ -106,9 +109,9 @@ def write_all(reported: Reported, folder: Path) -> tuple[str, ...]:
         (pictures / f"{item.id}.png").write_bytes(draw(item, reported.png))
     subject = Subject(report=reported.report, png=reported.png)
     left_out = []
-    for form in ReportForm:
+    for form in forms_of(reported.report):
         try:
             (folder / f"report.{form}").write_bytes(render(form, subject))
-        except (NothingOutlined, FormNotInstalled) as error:
+        except (NothingOutlined, NoBiometry, FormNotInstalled) as error:
             left_out.append(f"Not written, report.{form}: {error}")
     return tuple(left_out)

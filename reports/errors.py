@@ -6,6 +6,7 @@ ReportError
 ├── NotMeasurable     the results admit no number: report "not assessed" with the message
 ├── EvidenceMissing   a statement names evidence that the report does not hold
 ├── NothingOutlined   a form made of outlines was requested, and the report has none
+├── NoBiometry        a form of a fetal head's sizes in mm was requested, and there are none
 ├── FormNotInstalled  a form needs a library that this installation lacks
 └── ReasonMissing     something was not assessed or was refused without a reason
 """
@@ -33,6 +34,10 @@ class EvidenceMissing(ReportError):
 
 class NothingOutlined(ReportError):
     """The report holds no outline, so that no segmentation can be made of it."""
+
+
+class NoBiometry(ReportError):
+    """The report is not of a fetal head, or states no size of it in millimetres; says which."""
 
 
 class FormNotInstalled(ReportError):

@@ -162,7 +162,8 @@ class ImageInfo(_Data):
     `sha256` is of the uploaded bytes. `frame_reason` says why that frame was chosen where the
     request names none, `spacing_reason` why a DICOM frame has no millimetres, `not_analysed` why no
     part of it is analysed. `aspect_ratio` is a pixel's height over its width where the source
-    states it beside, or instead of, millimetres.
+    states it beside, or instead of, millimetres. `text_blackened` counts the places of burned-in
+    text that were blackened before any other step, null where none was looked for.
     """
 
     sha256: str
@@ -181,6 +182,7 @@ class ImageInfo(_Data):
     aspect_ratio: Annotated[float, Field(gt=0.0)] | None = Field(default=None, exclude_if=_is_none)
     not_analysed: str | None = Field(default=None, exclude_if=_is_none)
     dicom: DicomSource | None = Field(default=None, exclude_if=_is_none)
+    text_blackened: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude_if=_is_none)
 
 
 class Finding(_Data):

@@ -159,9 +159,9 @@ class Engine:
         entry = self._installed(specialist_id)
         for image in images:
             _check_roi(entry, None, image)
-        by_size: dict[tuple[int, ...], list[int]] = {}
+        by_size: dict[tuple[float, ...], list[int]] = {}
         for index, image in enumerate(images):
-            by_size.setdefault(image.pixels.shape, []).append(index)
+            by_size.setdefault((*image.pixels.shape, image.aspect), []).append(index)
         found: list[Result | None] = [None] * len(images)
         for indices in by_size.values():
             for first in range(0, len(indices), PASS_IMAGES):
@@ -172,10 +172,10 @@ class Engine:
         return tuple(found)
 
     def _pass(self, entry: SpecialistEntry, images: Sequence[Image]) -> list[Result | None]:
-        """Run one backbone pass and one specialist pass over images of one size."""
+        """Run one backbone pass and one specialist pass over images of one size and aspect."""
         model = self.manifest.models[entry.model]
         height_px, width_px = images[0].pixels.shape
-        box = letterbox(height_px, width_px, model.input_px)
+        box = letterbox(height_px, width_px, model.input_px, aspect=images[0].aspect)
         seen = [inspected(image.pixels, model.thresholds) for image in images]
         inputs = [network_input(image, box) for image in images]
         pixels = torch.cat([one for one, _ in inputs])
@@ -230,6 +230,7 @@ class Engine:
         """
         key = FeatureKey(
             image=image.key,
+            aspect=image.aspect,
             input_px=model.input_px,
             backbone_sha256=str(model.sha256),
             runtime=self.runtime,
@@ -241,7 +242,7 @@ class Engine:
         self, image: Image, model: ModelEntry, deadline: Deadline | None, view: View
     ) -> Encoded:
         height_px, width_px = image.pixels.shape
-        box = letterbox(height_px, width_px, model.input_px, view.zoom)
+        box = letterbox(height_px, width_px, model.input_px, view.zoom, image.aspect)
         field = box_mask(box.field(), box.input_px)
         if not field.numpy().any():
             raise Declined("the image is too narrow: at the network's size no pixel of it is left")

@@ -9,6 +9,10 @@ SpecialistError
 │   ├── Overloaded  too many inference requests are waiting: try again later
 │   ├── Overdue     the deadline passed before the answer was ready
 │   └── Cancelled   the request was withdrawn
+├── PictureRejected     the bytes are no picture that can be analysed
+│   ├── PictureTooLarge     more pixels than are read
+│   ├── PictureUnsupported  not a kind of file that is read
+│   └── PictureUnreadable   the right kind of file, but damaged or not usable
 ├── WeightsError  a weights file is missing, truncated or altered: the service must not start
 └── TrainingError the data or the configuration of a training run cannot be used
 """
@@ -48,6 +52,22 @@ class Overdue(Unavailable):
 
 class Cancelled(Unavailable):
     """The caller no longer wants the answer."""
+
+
+class PictureRejected(SpecialistError):
+    """The bytes are no picture that can be analysed."""
+
+
+class PictureTooLarge(PictureRejected):
+    """The picture has more pixels than are read."""
+
+
+class PictureUnsupported(PictureRejected):
+    """The bytes are not a kind of file that is read."""
+
+
+class PictureUnreadable(PictureRejected):
+    """The bytes are the right kind of file, but damaged or not usable."""
 
 
 class WeightsError(SpecialistError):

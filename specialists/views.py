@@ -94,7 +94,7 @@ class _Way:
 
     def __init__(self, view: View, box: Letterbox) -> None:
         self.view = view
-        seen = letterbox(box.height_px, box.width_px, box.input_px, view.zoom)
+        seen = letterbox(box.height_px, box.width_px, box.input_px, view.zoom, box.aspect)
         self.ratio = seen.scale / box.scale
         self._field = [corner / box.input_px for corner in seen.field()]
 

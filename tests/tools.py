@@ -14,7 +14,23 @@ PRIVATE_SCHEME_WARNING = (
     "Warning - Unrecognized defined term <99USTRI> for value 1 of attribute "
     "<Coding Scheme Designator>"
 )
-"""The one warning of dciodvfy about an SR that is no fault: it does not know the private scheme."""
+"""A warning of dciodvfy about an SR that is no fault: it does not know the private scheme."""
+
+DEVICE_UID_WARNINGS = frozenset(
+    {
+        "Warning - Attribute is not present in standard DICOM IOD - (0x0018,0x1002) UI Device UID ",
+        "Warning - Dicom dataset contains attributes not present in standard DICOM IOD - "
+        "this is a Standard Extended SOP Class",
+    }
+)
+"""Warnings of the dciodvfy of 2022 that are none of today's standard.
+
+It does not know the Device UID of contributing equipment (PS3.3 table C.12-1), which IHE AI Results
+asks for.
+"""
+
+KNOWN_WARNINGS = DEVICE_UID_WARNINGS | {PRIVATE_SCHEME_WARNING}
+"""All that dciodvfy may say of an SR."""
 
 
 def missing(reason: str) -> NoReturn:

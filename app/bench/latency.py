@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.bench.drawn_text import Ink, Kind, Place, screen_of
 from app.bench.results import Ratio, ratio_of
 from app.bench.sample_image import TOOLS, Subject
+from app.images.burned_in.finder import text_finder
 from app.images.ingest import ingest
 from app.settings import Settings, code_version
 from app.storage.store import utc_now
@@ -39,6 +41,9 @@ from specialists.runtime.feature_cache import FeatureCache
 from specialists.runtime.runner import Runner, threads_here
 
 Case_ = Callable[[], str | None]
+WRITTEN = Kind(place=Place.MARGIN, ink=Ink.WHITE, size_px=14, colour=False)
+"""The text of the screen that is searched for it: five lines."""
+
 TOGETHER = 16
 """Batch size of the pass that is compared with as many single passes."""
 
@@ -216,7 +221,8 @@ class Passes:
 
     def found(self) -> Around:
         """Return the figures of all rounds."""
-        over = self.rounds.over
+        over, ms = self.rounds.over, self.rounds.ms
+        searched = "text search" in self._cases
         heads = [name for name in self._cases if name.startswith("head ")]
         return Around(
             ratios={
@@ -228,9 +234,11 @@ class Passes:
                 "runtime_over_torch": over("backbone", "torch"),
                 "tta_cost": over("mirrored too", "once"),
                 "sixteen_over_single": over("backbone", "sixteen", TOGETHER),
-                "overhead_ms": self.rounds.ms("overhead"),
-                "backbone_ms": self.rounds.ms("backbone"),
-                "decode_ms": self.rounds.ms("decode"),
+                "overhead_ms": ms("overhead"),
+                "backbone_ms": ms("backbone"),
+                "decode_ms": ms("decode"),
+                "text_search_over_backbone": over("text search", "backbone") if searched else None,
+                "text_search_ms": ms("text search") if searched else None,
             },
             heads_over_backbone={
                 name.removeprefix("head "): over(name, "backbone") for name in heads
@@ -300,6 +308,9 @@ class Passes:
             "mirrored too": mirrored_too,
             "decode": lambda: _done(ingest(png, self.settings.limit_pixels)),
         }
+        if (find_text := text_finder(self.settings.blacken_text)) is not None:
+            screen = screen_of(WRITTEN, seed=1).pixels
+            cases["text search"] = lambda: _done(find_text(screen))
         if (policy := self._policy) is not None:
             cases["planned"] = lambda: _done(self._analyse(self._image, self.engine, policy))
         return cases

@@ -138,6 +138,9 @@ class Document(_Figures):
     overhead_ms: Ratio
     backbone_ms: Ratio
     decode_ms: Ratio
+    text_search_over_backbone: Ratio | None = None
+    text_search_ms: Ratio | None = None
+    """Both are None where the settings leave pictures as they are."""
     images_over_ceiling: Ratio | None
     images_per_s: Ratio | None
     """Images a second of the backbone in passes of 64 on CUDA; both are None on a CPU."""

@@ -21,6 +21,7 @@ from app.bench.replay import write_records
 from app.bench.results import Memory, Ratio, Sizing, ratio_of
 from app.bench.storage_use import Counts, Kept, ServerKept, SqliteKept
 from app.errors import NotReady
+from app.images.burned_in.finder import text_finder
 from app.images.ingest import ingest
 from app.jobs.pubsub import LocalPublisher
 from app.settings import Settings
@@ -341,6 +342,7 @@ class _Queue:
     def __init__(self, settings: Settings, passes: Passes) -> None:
         self._limit_pixels = settings.limit_pixels
         self._queue_limit = settings.queue_limit
+        self._find_text = text_finder(settings.blacken_text)
         self._publisher = LocalPublisher()
         self._store = Store.open(settings)
         self._pool = WorkerPool(settings, self._store, passes.engine, self._publisher)
@@ -350,9 +352,8 @@ class _Queue:
     def __call__(self, png: bytes) -> None:
         """Analyse that image; return once its report is in the store and has been read."""
         new = NewAnalysis(exam=ExamCode.BREAST)
-        accepted = self._store.accept(
-            ingest(png, self._limit_pixels), new, self._queue_limit
-        ).analysis_id
+        ingested = ingest(png, self._limit_pixels, find_text=self._find_text)
+        accepted = self._store.accept(ingested, new, self._queue_limit).analysis_id
         self._pool.wake()
         self._loop.run(wait_for_end(self._store, self._publisher, accepted, WAIT_S))
         if self._store.report_json(accepted) is None:
@@ -382,7 +383,8 @@ def _dropped(work: Callable[[], object]) -> None:
 def _shared_settings(settings: Settings) -> dict[str, str]:
     """Return what all processes have in common.
 
-    That is how networks run, the rules as the policy, and the time to wait for a report.
+    That is how networks run, the rules as the policy, whether text is searched for, and the time to
+    wait for a report.
     """
     found = {
         "USTRI_DEVICE": settings.device,
@@ -390,6 +392,7 @@ def _shared_settings(settings: Settings) -> dict[str, str]:
         "USTRI_PRECISION": settings.precision,
         "USTRI_PLANNER": "rules",
         "USTRI_WAIT_S": str(WAIT_S),
+        "USTRI_BLACKEN_TEXT": str(settings.blacken_text),
     }
     if settings.threads is not None:
         found["USTRI_THREADS"] = str(settings.threads)

@@ -1,4 +1,4 @@
-"""Check an installation: its specialists, device, training and planner.
+"""Check an installation: its specialists, device, reading of burned-in text, training and planner.
 
 A planner that loads is tested for whether it looks at the image.
 """
@@ -6,6 +6,10 @@ A planner that loads is tested for whether it looks at the image.
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
+from app.errors import NotReady, SettingsError
+from app.images.burned_in.finder import text_finder
 from app.settings import Settings
 from app.worker.loading import load_planning, load_tools
 from planner.run import Tools
@@ -58,6 +62,7 @@ def examine(settings: Settings, tools: Tools | None = None) -> tuple[Line, ...]:
         ),
         _runtime(settings, tools),
         *_licence(settings, tools),
+        _text(settings),
         Line(name="training", right=True, says=str(suited())),
     ]
     planning = load_planning(settings.model_copy(update={"planner_blind": True}), tools)
@@ -83,6 +88,21 @@ def _runtime(settings: Settings, tools: Tools) -> Line:
     if why is not None:
         says += f". OpenVINO does not run here, which costs time and no accuracy: {why}"
     return Line(name="runtime", right=why is None, says=says)
+
+
+def _text(settings: Settings) -> Line:
+    """Report what happens to burned-in text, after one search of an empty picture.
+
+    Whoever takes pictures in needs what finds it; a worker alone does not.
+    """
+    name, says = "burned-in text", "stays in the pictures (USTRI_BLACKEN_TEXT=false)"
+    try:
+        if (find_text := text_finder(settings.blacken_text)) is not None:
+            find_text(np.zeros((64, 64), np.uint8))
+            says = "found and blackened before pictures are stored; small or faint text may remain"
+    except (SettingsError, NotReady) as error:
+        return Line(name=name, right=False, says=str(error))
+    return Line(name=name, right=True, says=says)
 
 
 def _licence(settings: Settings, tools: Tools) -> tuple[Line, ...]:

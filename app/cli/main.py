@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.bench import BENCH_EXAMPLE, PRECISION_EXAMPLE, bench, precision
+from app.cli.burned_in import TEXT_EXAMPLE, text
 from app.cli.experiments import judge
 from app.cli.planner import EXAMPLE as PLANNER_EXAMPLE
 from app.cli.planner import evaluate_planner
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.add_typer(train, name="train")
 judge.command("predictions", epilog=EVALUATE_EXAMPLE)(evaluate)
 judge.command("planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
+judge.command("text", epilog=TEXT_EXAMPLE)(text)
 app.add_typer(judge, name="evaluate")
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)

@@ -15,7 +15,7 @@ from app.pacs.instances import Filing
 from app.pacs.outbox import Item, Outbox, PushForm, PushRequest, outbox_of
 from app.pacs.patient_links import Links, link_keys_of
 from app.pacs.sender import Sender
-from app.pacs.server import Destination, check_client, secret_of
+from app.pacs.server import Destination, check_client
 from app.settings import Settings, address_of
 from app.storage.store import Store
 from app.storage.tables import PushState
@@ -23,7 +23,8 @@ from app.storage.tables import PushState
 PUSH_EXAMPLE = (
     "[bold]Examples[/]\n\n"
     "ustri push 4f1c… --dicomweb https://pacs.example/dicom-web --token-file token\n\n"
-    "ustri push 4f1c… --form sr\n\nustri push --pending\n\nustri push --list"
+    "ustri push 4f1c… --form sr\n\nustri push --pending\n\nustri push --failed\n\n"
+    "ustri push --list"
 )
 
 
@@ -42,6 +43,9 @@ Unlinked = Annotated[
 ]
 Wait = Annotated[float, typer.Option(min=0.0, help="Seconds to go on trying.")]
 Pending = Annotated[bool, typer.Option("--pending", help="Send what waits in the outbox now.")]
+Failed = Annotated[
+    bool, typer.Option("--failed", help="Send again what was given up; of ID only, if named.")
+]
 Listed = Annotated[bool, typer.Option("--list", help="Show the outbox.")]
 ForgetLink = Annotated[
     bool, typer.Option("--forget-link", help="Erase the link of ID to its original.")
@@ -60,15 +64,16 @@ def push(
     unlinked: Unlinked = False,
     wait: Wait = 20.0,
     pending: Pending = False,
+    failed: Failed = False,
     listed: Listed = False,
     forget_link: ForgetLink = False,
     data_dir: DataDir = None,
 ) -> None:
     """Send a report as DICOM to a PACS (STOW-RS); what cannot be sent now waits in an outbox.
 
-    Sent are the SR, a SEG where there are outlines, and our de-identified image. Where the link to
-    the original is kept (USTRI_LINK_KEY_FILE), SR and SEG are filed beside the original instead,
-    under its patient and study.
+    Sent are the SR, a SEG where there are outlines, an SR of biometry where a fetal head was
+    measured in millimetres, and our de-identified image. Where the link to the original is kept
+    (USTRI_LINK_KEY_FILE), they are filed beside the original instead, under its patient and study.
     """
     with errors_as_exits():
         given = None
@@ -76,7 +81,7 @@ def push(
             given = _given(dicomweb, plain_http, (token_file, user, password_file))
         elif token_file or user or password_file:
             raise RequestRejected("Credentials belong to an address: give --dicomweb too.")
-        _one_of(analysis, pending=pending, listed=listed)
+        _one_of(analysis, pending=pending, failed=failed, listed=listed)
         settings = settings_with(data_dir)
         store = Store.open(settings)
         try:
@@ -84,8 +89,8 @@ def push(
                 out.print(_table(outbox_of(settings, store).items(analysis)))
             elif forget_link:
                 _forget(store, analysis)
-            elif pending:
-                _drain(settings, store, given)
+            elif pending or failed:
+                _drain(settings, store, given, analysis, failed=failed)
             elif analysis is not None:
                 push_request = PushRequest(
                     analysis_id=analysis, forms=tuple(form or ()), force=force, unlinked=unlinked
@@ -95,10 +100,15 @@ def push(
             store.close()
 
 
-def _one_of(analysis: str | None, *, pending: bool, listed: bool) -> None:
+def _one_of(analysis: str | None, *, pending: bool, failed: bool, listed: bool) -> None:
     """Check that the command names what to do, and only one thing."""
-    if pending and (analysis is not None or listed) or not (analysis or pending or listed):
-        raise RequestRejected("Name an analysis, or give --pending or --list.")
+    if (
+        pending + failed + listed > 1
+        or pending
+        and analysis
+        or not (analysis or pending or failed or listed)
+    ):
+        raise RequestRejected("Name an analysis, or give --pending, --failed or --list.")
 
 
 def _given(
@@ -111,12 +121,9 @@ def _given(
         address = address_of(url, plain_http)
     except ValueError as error:
         raise RequestRejected(str(error).replace("explicitly", "with --plain-http")) from error
-    return Destination(
-        url=address,
-        token=secret_of(token_file),
-        user=user,
-        password=secret_of(password_file),
-    )
+    made = Destination(url=address, token_file=token_file, user=user, password_file=password_file)
+    made.check()
+    return made
 
 
 def _destination(settings: Settings, given: Destination | None) -> Destination:
@@ -134,7 +141,7 @@ def _destination(settings: Settings, given: Destination | None) -> Destination:
 
 
 def _anonymous(destination: Destination) -> bool:
-    return destination.token is None and destination.user is None
+    return destination.token_file is None and destination.user is None
 
 
 def _sender(settings: Settings, store: Store) -> tuple[Sender, Filing, Outbox]:
@@ -161,19 +168,29 @@ def _push(
     _end_with([item for item in items if item.id in asked])
 
 
-def _drain(settings: Settings, store: Store, given: Destination | None) -> None:
+def _drain(
+    settings: Settings,
+    store: Store,
+    given: Destination | None,
+    analysis: str | None,
+    *,
+    failed: bool,
+) -> None:
     """Send what waits in the outbox: for the given destination, or else once for each.
 
     The settings' destination is used with their credentials, the given one with its own, and others
-    with none.
+    with none. `failed` sends what was given up too.
     """
     sender, _, outbox = _sender(settings, store)
     outbox.free_dead()
+    if failed:
+        outbox.revive(analysis, None if given is None else given.url)
     waiting = outbox.waiting() if given is None else (given.url,)
-    before = {item.id for url in waiting for item in outbox.items(None, url) if _open(item)}
+    before = {item.id for url in waiting for item in outbox.items(analysis, url) if _open(item)}
     for url in waiting:
-        sender.drain(_destination(settings, given or Destination(url=url)), early=True)
-    after = [item for url in waiting for item in outbox.items(None, url) if item.id in before]
+        destination = _destination(settings, given or Destination(url=url))
+        sender.drain(destination, analysis, early=True)
+    after = [item for url in waiting for item in outbox.items(analysis, url) if item.id in before]
     _end_with(after)
 
 
@@ -185,6 +202,7 @@ def _end_with(items: list[Item]) -> None:
     """Print what became of each instance and end the command with the matching exit code."""
     out.print(_table(items) if items else "The outbox holds nothing to send.")
     if any(item.state is PushState.FAILED for item in items):
+        out.print("What failed stays in the outbox: `ustri push --failed` sends it again.")
         raise typer.Exit(Exit.FAILED)
     if any(_open(item) for item in items):
         out.print("What is pending stays in the outbox: `ustri push --pending` tries again.")

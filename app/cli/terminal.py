@@ -57,6 +57,13 @@ err = Console(stderr=True)
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the store; over USTRI_DATA_DIR.")
 ]
+BlackenText = Annotated[
+    bool,
+    typer.Option(
+        "--blacken-text",
+        help="Blacken text burned into the images, as the service does; else none is looked for.",
+    ),
+]
 
 
 def settings_with(data_dir: Path | None = None, **changes: object) -> Settings:
@@ -81,6 +88,24 @@ def errors_as_exits() -> Iterator[None]:
     except OSError as error:
         what = error.filename or "The file"
         _end(error, Exit.INPUT, f"{what}: {error.strerror or error}.")
+
+
+@contextlib.contextmanager
+def text_blackened(wanted: bool) -> Iterator[None]:
+    """Blacken the text of every image of a data root that is read inside, where that is wanted.
+
+    Raises:
+        SettingsError: it is wanted, and what finds text is not installed.
+    """
+    if not wanted:
+        yield
+        return
+    from app.images.burned_in.finder import Blackener, text_finder
+    from specialists.training.data.readable import blackening
+
+    text_finder(wanted)
+    with blackening(Blackener()):
+        yield
 
 
 def _end(error: Exception, code: Exit, message: str | None = None) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from app.cli.terminal import DataDir, Exit, err, errors_as_exits, out, settings_with
+from app.cli.terminal import (
+    BlackenText,
+    DataDir,
+    Exit,
+    err,
+    errors_as_exits,
+    out,
+    settings_with,
+    text_blackened,
+)
 from specialists.manifest import MeasuredInterval, Metric
 
 if TYPE_CHECKING:
@@ -62,9 +71,10 @@ def generalist(
         typer.Option(help="A data set, or device=NAME, that it must not see; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    blacken_text: BlackenText = False,
 ) -> None:
     """Train one backbone over every task whose CSV is there (Stage I)."""
-    with errors_as_exits():
+    with errors_as_exits(), text_blackened(blacken_text):
         from specialists.training import commands
 
         unseen = [name if "=" in name else f"dataset={name}" for name in without or ()]
@@ -94,13 +104,14 @@ def specialist(
     rotate_deg: RotateDeg = None,
     source: Annotated[str | None, typer.Option(help="New task: where the images are from.")] = None,
     licence: Annotated[str | None, typer.Option(help="New task: licence of the images.")] = None,
+    blacken_text: BlackenText = False,
 ) -> None:
     """Train specialists on the frozen backbone and calibrate them (Stage II).
 
     An ID that `ustri specialists` does not list is a new task of your own: its CSV says what kind
     it is, and the options "New task" say more. See docs/your-own-data.md.
     """
-    with errors_as_exits():
+    with errors_as_exits(), text_blackened(blacken_text):
         from specialists.training import commands
         from specialists.training.new_task import Declared
         from specialists.training.precision import Asked, Precision
@@ -139,9 +150,10 @@ def calibrate(
         list[Path] | None,
         typer.Option(help="Folder of `ustri evaluate transfer`, whose sources it keeps to too."),
     ] = None,
+    blacken_text: BlackenText = False,
 ) -> None:
     """Calibrate trained specialists anew on val: thresholds, temperature, intervals, label sets."""
-    with errors_as_exits():
+    with errors_as_exits(), text_blackened(blacken_text):
         from specialists.training import commands
 
         user_dir = settings_with().specialists_dir
@@ -157,9 +169,10 @@ def calibrate(
 def novelty(
     data: DataRoot,
     folder: Annotated[Path, typer.Option("--out", help="Folder of a Stage I run, else a new one.")],
+    blacken_text: BlackenText = False,
 ) -> None:
     """Fit a backbone's novelty statistics and quality limits anew; nothing is trained."""
-    with errors_as_exits():
+    with errors_as_exits(), text_blackened(blacken_text):
         from specialists.training import commands
 
         fitted = commands.train_novelty(data, folder)
@@ -219,6 +232,7 @@ def evaluate(
     ] = None,
     tta: First = False,
     worst: Annotated[int, typer.Option(min=0, help="Images of each task on that page.")] = 12,
+    blacken_text: BlackenText = False,
     data_dir: DataDir = None,
 ) -> None:
     """Score prediction files as the FMC-UIA challenge does, and by clinical figures.
@@ -228,7 +242,7 @@ def evaluate(
     come from several data sets, each data set has its own figures too. The page shows patients:
     keep it to yourself.
     """
-    with errors_as_exits():
+    with errors_as_exits(), text_blackened(blacken_text):
         from specialists.manifest import read_manifest
         from specialists.training.evaluation import page, scores
 
@@ -267,6 +281,7 @@ def predict(
         bool,
         typer.Option("--tta", help="Average over mirrored and smaller views, where allowed."),
     ] = False,
+    blacken_text: BlackenText = False,
     data_dir: DataDir = None,
 ) -> None:
     """Predict every CSV row with the specialist that its task_id names, into FMC-UIA files.
@@ -275,7 +290,7 @@ def predict(
     counted. The others are predicted, and the command fails only when none could be. With
     --namespace fmc, our specialists answer those tasks of the challenge that they stand in for.
     """
-    with errors_as_exits():
+    with errors_as_exits(), text_blackened(blacken_text):
         from specialists.training import commands
         from specialists.training.evaluation.predict import predict_folder
 

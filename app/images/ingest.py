@@ -2,64 +2,44 @@
 
 import hashlib
 import io
-import struct
-import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
-from PIL import ImageOps
 
-from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+from app.errors import (
+    ImageRejected,
+    ImageTooLarge,
+    ImageUnreadable,
+    ImageUnsupported,
+    RequestRejected,
+)
+from app.images.burned_in.finder import FindText, blacken
+from app.images.burned_in.messages import PixelBox
 from app.images.colour import colour_of
 from app.images.dicom.calibration import Calibrated, calibrate
 from app.images.dicom.reader import Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
 from app.images.png import encode_png
 from reports.model import Colour, DicomSource, ImageInfo, PixelAspect
-from specialists.image import Image
-from specialists.phantom.draw import MARK
-
-SIDE_MIN_PX = 16
-"""Shortest side accepted.
-
-Below it, nothing that an exam looks for can be seen, and the coarsest feature map has no cell.
-"""
-
-_READ = "PNG, JPEG and DICOM are read"
-_WHOLE = "send the whole DICOM file, which says in which transfer syntax it is written"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_NAMED: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"GIF8", f"This is a GIF; {_READ}."),
-    (0, b"II*\x00", f"This is a TIFF; {_READ}."),
-    (0, b"MM\x00*", f"This is a TIFF; {_READ}."),
-    (0, b"II+\x00", f"This is a TIFF; {_READ}."),
-    (0, b"MM\x00+", f"This is a TIFF; {_READ}."),
-    (8, b"WEBP", f"This is a WebP image; {_READ}."),
-    (0, b"BM", f"This is a bitmap; {_READ}."),
-    (0, b"%PDF", f"This is a PDF; {_READ}."),
-    (0, b"\x1f\x8b", f"This is a gzip file; unpack it first. {_READ}."),
-    (0, b"PK\x03\x04", f"This is a zip file; unpack it first. {_READ}."),
-    *(
-        (0, start, f"This looks like a DICOM data set without its file header; {_WHOLE}.")
-        for start in (b"\x08\x00\x05\x00", b"\x08\x00\x08\x00", b"\x08\x00\x16\x00")
-    ),
-    (
-        0,
-        b"\x08\x00\x00\x00",
-        f"This looks like a DICOM data set without its file header; {_WHOLE}.",
-    ),
+from specialists.errors import (
+    PictureRejected,
+    PictureTooLarge,
+    PictureUnreadable,
+    PictureUnsupported,
 )
-_EXIF_ORIENTATION = 0x0112
-_STATED: dict[str | None, Literal["yes", "no"] | None] = {"YES": "yes", "NO": "no", None: None}
-_TURNED = range(2, 9)
-"""EXIF orientations that rotate or mirror; values other than 1 to 8 have no meaning."""
+from specialists.image import Image
+from specialists.pictures.decode import DECODING_ERRORS, Decoded, decode, luma
 
-_DEPTHS = (8, 10, 12, 14, 16)
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_STATED: dict[str | None, Literal["yes", "no"] | None] = {"YES": "yes", "NO": "no", None: None}
+_REJECTED: Mapping[type[PictureRejected], type[ImageRejected]] = {
+    PictureTooLarge: ImageTooLarge,
+    PictureUnsupported: ImageUnsupported,
+    PictureUnreadable: ImageUnreadable,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +68,11 @@ class Ingested:
 
 
 def ingest(
-    data: bytes, limit_pixels: int, frame: int | None = None, uids: UidMap | None = None
+    data: bytes,
+    limit_pixels: int,
+    frame: int | None = None,
+    uids: UidMap | None = None,
+    find_text: FindText | None = None,
 ) -> Ingested:
     """Decode uploaded bytes: upright, 8 bits, without metadata, grey unless colour matters.
 
@@ -98,13 +82,14 @@ def ingest(
         frame: counted from 0; required for a DICOM file of several frames.
         uids: maps the UIDs of a DICOM file; without it they are mapped under a random key that is
             not stored.
+        find_text: finds the burned-in text, which is blackened; without it none is looked for.
 
     Raises:
         ImageUnsupported: the bytes are neither one PNG or JPEG image nor a DICOM ultrasound image.
         ImageTooLarge: the header states more than `limit_pixels` pixels.
         ImageUnreadable: the file is empty, damaged, too small, or in CMYK.
         RequestRejected: the frame does not exist, or none is chosen where there are several.
-        NotReady: the process that reads DICOM does not start.
+        NotReady: the process that reads DICOM, or the one that finds text, does not start.
     """
     if is_dicom(data):
         read = read_dicom(data, limit_pixels, frame or 0)
@@ -114,18 +99,13 @@ def ingest(
                 f"The file has {count} frames; "
                 f"choose one with the field frame, from 0 to {count - 1}."
             )
-        return from_dicom(sha256_of(data), read, uids or UidMap.forgotten())
-    _check_kind(data)
+        boxes = None if find_text is None else find_text(unmasked(read))
+        return from_dicom(sha256_of(data), read, uids or UidMap.forgotten(), boxes)
+    picture = _decoded(data, limit_pixels)
     if frame:
         raise RequestRejected("The image has one frame; frame is counted from 0.")
-    picture = _open(data, limit_pixels)
-    synthetic = MARK in picture.info
-    notes: list[str] = []
-    try:
-        upright = _upright(picture, notes)
-        pixels = _eight_bits(upright, data, notes)
-    except _DECODING_ERRORS as error:
-        raise ImageUnreadable("The image is damaged or cut short; send the whole file.") from error
+    notes, boxes = list(picture.notes), None if find_text is None else find_text(picture.pixels)
+    pixels = blacken(picture.pixels, boxes or ())
     colour = Colour.GREY if pixels.ndim == 2 else colour_of(pixels)
     pixels = _greyed(pixels, colour, notes)
     info = ImageInfo(
@@ -138,19 +118,37 @@ def ingest(
         pixel_aspect=PixelAspect.ASSUMED_SQUARE,
         colour=colour,
         conversions=tuple(notes),
-        synthetic=synthetic,
+        synthetic=picture.drawn,
+        text_blackened=None if boxes is None else len(boxes),
     )
     return _kept(pixels, info)
 
 
-def from_dicom(sha256: str, frame: Frame, uids: UidMap) -> Ingested:
+def _decoded(data: bytes, limit_pixels: int) -> Decoded:
+    try:
+        return decode(data, limit_pixels)
+    except PictureRejected as error:
+        raise _REJECTED[type(error)](str(error)) from error
+
+
+def unmasked(frame: Frame) -> npt.NDArray[np.uint8]:
+    """Return what a DICOM frame shows after masking, (H, W) or (H, W, 3): where text may stand."""
+    return _masked(frame.pixels, calibrate(frame.header), [])[0]
+
+
+def from_dicom(
+    sha256: str, frame: Frame, uids: UidMap, text_boxes: Sequence[PixelBox] | None = None
+) -> Ingested:
     """Convert one DICOM frame, with everything outside its analysed regions blacked out.
 
-    The masking comes before the image is stored or shown. `sha256` is the hash of the whole file.
+    The masking comes before the image is stored or shown, and so does the blackening of
+    `text_boxes`; these are None where no text was looked for. `sha256` is the hash of the whole
+    file.
     """
     header, seen = frame.header, calibrate(frame.header)
-    notes = list(header.notes)
+    notes = [*header.notes, *seen.notes]
     pixels, masked_px = _masked(frame.pixels, seen, notes)
+    pixels = blacken(pixels, text_boxes or ())
     colour = Colour.GREY
     if pixels.ndim == 3:
         colour = Colour.COLOUR if seen.colour else colour_of(_shown(pixels, seen))
@@ -169,6 +167,7 @@ def from_dicom(sha256: str, frame: Frame, uids: UidMap) -> Ingested:
         conversions=tuple(notes),
         spacing_reason=seen.spacing_reason,
         not_analysed=seen.refusal,
+        text_blackened=None if text_boxes is None else len(text_boxes),
         dicom=DicomSource(
             sop_class_uid=header.sop_class_uid,
             study_uid=uids.remap(header.study_uid or f"study of {sha256}"),
@@ -196,99 +195,8 @@ def load_image(png: bytes, info: ImageInfo) -> Image:
     try:
         with PIL.Image.open(io.BytesIO(png), formats=("PNG",)) as picture:
             return _image(np.asarray(picture, dtype=np.uint8), info)
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise ImageUnreadable("The stored picture is damaged.") from error
-
-
-def _check_kind(data: bytes) -> None:
-    if not data:
-        raise ImageUnreadable("The image is empty (zero bytes).")
-    for offset, signature, sentence in _NAMED:
-        if data[offset : offset + len(signature)] == signature:
-            raise ImageUnsupported(sentence)
-    if not data.startswith((_PNG, _JPEG)):
-        raise ImageUnsupported(f"The upload is not an image that is read here; {_READ}.")
-
-
-def _open(data: bytes, limit_pixels: int) -> PIL.Image.Image:
-    try:
-        picture = PIL.Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        several = getattr(picture, "n_frames", 1) > 1
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise ImageTooLarge(_too_many_pixels(limit_pixels)) from error
-    except _DECODING_ERRORS as error:
-        raise ImageUnreadable("The image's header is damaged; send the whole file.") from error
-    width, height = picture.size
-    if width * height > limit_pixels:
-        raise ImageTooLarge(_too_many_pixels(limit_pixels))
-    if min(width, height) < SIDE_MIN_PX:
-        raise ImageUnreadable(
-            f"The image is {width} × {height} pixels; each side needs at least {SIDE_MIN_PX}."
-        )
-    if several:
-        raise ImageUnsupported("The file holds several pictures; send one still picture.")
-    if picture.mode == "CMYK":
-        raise ImageUnreadable(
-            "The JPEG is in the colours of print (CMYK), from which grey values cannot be told; "
-            "send it in grey or RGB."
-        )
-    return picture
-
-
-def _too_many_pixels(limit_pixels: int) -> str:
-    return f"The image has more than {limit_pixels} pixels; send a smaller one."
-
-
-def _upright(picture: PIL.Image.Image, notes: list[str]) -> PIL.Image.Image:
-    orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-    upright = ImageOps.exif_transpose(picture)
-    if orientation in _TURNED:
-        notes.append(f"EXIF orientation {orientation} applied")
-    return upright
-
-
-def _eight_bits(picture: PIL.Image.Image, data: bytes, notes: list[str]) -> npt.NDArray[np.uint8]:
-    """Return the pixels, (H, W) or (H, W, 3), and add each conversion to `notes`."""
-    if picture.mode.startswith("I"):
-        return _scaled(np.asarray(picture, dtype=np.int64), notes)
-    if data.startswith(_PNG) and data[24] == 16:
-        notes.append("16 bits per channel reduced to 8")
-    if picture.mode == "P":
-        notes.append("palette converted to its colours")
-    if picture.mode == "1":
-        notes.append("1-bit pixels converted to 0 and 255")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        if layer.getchannel("A").getextrema() != (255, 255):
-            notes.append("transparency composited on black")
-        else:
-            notes.append("opaque alpha channel removed")
-        black = PIL.Image.new("RGBA", layer.size, (0, 0, 0, 255))
-        picture = PIL.Image.alpha_composite(black, layer)
-    grey = picture.mode in ("L", "1", "LA")
-    pixels = np.asarray(picture.convert("L" if grey else "RGB"), dtype=np.uint8)
-    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., 0])  # Three equal channels are grey.
-    return pixels
-
-
-def _scaled(values: npt.NDArray[np.int64], notes: list[str]) -> npt.NDArray[np.uint8]:
-    """Scale 16-bit grey linearly to 8 bits.
-
-    The top of the range is that of the depth that the scanner used, often 10 or 12 bits.
-    """
-    largest = int(values.max())
-    top = next(2**depth - 1 for depth in _DEPTHS if largest < 2**depth)
-    notes.append(f"16-bit grey scaled linearly, 0 to {top} becoming 0 to 255")
-    scaled: npt.NDArray[np.uint8] = np.rint(values * (255.0 / top)).astype(np.uint8)
-    return scaled
-
-
-def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the ITU-R BT.601 luma, as Pillow computes it."""
-    if pixels.ndim == 2:
-        return pixels
-    return np.asarray(PIL.Image.fromarray(pixels).convert("L"), dtype=np.uint8)
 
 
 def _greyed(
@@ -300,7 +208,7 @@ def _greyed(
         if alike:
             return np.ascontiguousarray(pixels[..., 0])
         notes.append("RGB converted to grey by luma; no colour that carries meaning was found")
-        return _grey(pixels)
+        return luma(pixels)
     if colour is Colour.TINTED:
         notes.append("a uniform tint was found; analysed in grey by luma")
     elif colour is Colour.COLOUR:
@@ -339,7 +247,7 @@ def _kept(pixels: npt.NDArray[np.uint8], info: ImageInfo) -> Ingested:
 
 
 def _image(pixels: npt.NDArray[np.uint8], info: ImageInfo) -> Image:
-    grey = np.ascontiguousarray(_grey(pixels))
+    grey = np.ascontiguousarray(luma(pixels))
     return Image(pixels=grey, key=_content_key(grey), info=info)
 
 

@@ -10,10 +10,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
 
+from app.errors import FrameUnreadable, ImageUnreadable, RequestRejected
+from app.images.burned_in.cine import Boxes, CineText
+from app.images.burned_in.finder import FindText
 from app.images.dicom.messages import Header
 from app.images.dicom.reader import READ_S, Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
-from app.images.ingest import Ingested, Picture, from_dicom, ingest, sha256_of
+from app.images.ingest import Ingested, Picture, from_dicom, ingest, sha256_of, unmasked
 
 FRAMES_MAX = 512
 """Most frames stored of one file; of a longer file, every second, third, … frame is stored."""
@@ -33,35 +36,104 @@ READING_S = 8.0
 LATER_S = 1.9
 """Time limit for each frame after the first; opening the file makes the first one slower."""
 
+FIRST_MAX = 9
+"""Frames that are tried, one after another, until one can be read."""
+
+NAMED_MAX = 12
+"""Most numbers of left out frames that are listed."""
+
 _ENCODERS = 2
 _WAITING_MAX = 4
 """Most decoded frames that wait to be masked and compressed; this bounds their memory."""
 
 
-def ingest_frames(data: bytes, limit_pixels: int, uids: UidMap | None = None) -> Ingested:
+def ingest_frames(
+    data: bytes,
+    limit_pixels: int,
+    uids: UidMap | None = None,
+    find_text: FindText | None = None,
+) -> Ingested:
     """Decode uploaded bytes; of a multi-frame file, the first frame with those to choose from.
 
+    Text is found by `find_text` and blackened: once where it stays in place, else in each frame.
+
     Raises:
+        FrameUnreadable: most of its frames are cut short or damaged.
         ImageUnsupported, ImageTooLarge, ImageUnreadable, NotReady: as for
             `app.images.ingest.ingest`.
     """
     if not is_dicom(data):
-        return ingest(data, limit_pixels)
+        return ingest(data, limit_pixels, find_text=find_text)
     until = time.monotonic() + READING_S
     sha256, uids = sha256_of(data), uids or UidMap.forgotten()
-    first = read_dicom(data, limit_pixels, within_s=READ_S)
-    shown = from_dicom(sha256, first, uids)
+    bad: list[int] = []
+    first = _first_whole(data, limit_pixels, until, bad)
+    text = CineText(find_text)
+    shown = from_dicom(sha256, first, uids, text.boxes(unmasked(first)))
     if first.header.frames == 1:
         return shown
-    places = _places(first.header)
-    later = (
-        read_dicom(data, limit_pixels, place, LATER_S)
-        for place in takewhile(lambda _: time.monotonic() < until, places)
+    places = (
+        place
+        for place in takewhile(lambda _: time.monotonic() < until, _places(first.header))
+        if place > first.header.frame
     )
-    frames = [shown.picture, *_pictures(sha256, later, uids)]
+    later = (read for place in places if (read := _whole(data, limit_pixels, place, bad)))
+    searched = ((frame, text.boxes(unmasked(frame))) for frame in later)
+    frames = [shown.picture, *_pictures(sha256, searched, uids)]
+    if len(bad) > len(frames):
+        raise FrameUnreadable(
+            f"Of {len(bad) + len(frames)} frames that were read, {len(bad)} are cut short, damaged "
+            "or missing; the rest is not analysed alone. Send the whole file."
+        )
+    frames = [_with_note(picture, bad) for picture in frames]
     frames.sort(key=lambda picture: picture.info.frame or 0)
-    info = shown.image.info.model_copy(update={"frame": None})
+    info = _with_note(shown.picture, bad).info.model_copy(update={"frame": None})
     return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
+
+
+def _first_whole(data: bytes, limit_pixels: int, until: float, bad: list[int]) -> Frame:
+    """Return frame 0, or the first frame after it that can be read; add the others to `bad`.
+
+    Raises:
+        FrameUnreadable: none of the first `FIRST_MAX` frames can be read.
+    """
+    try:
+        return read_dicom(data, limit_pixels, within_s=READ_S)
+    except FrameUnreadable:
+        for place in range(1, FIRST_MAX):
+            bad.append(place - 1)
+            try:
+                if time.monotonic() < until:
+                    return read_dicom(data, limit_pixels, place, LATER_S)
+            except RequestRejected:  # There is no such frame.
+                break
+            except ImageUnreadable:
+                continue
+        raise
+
+
+def _whole(data: bytes, limit_pixels: int, place: int, bad: list[int]) -> Frame | None:
+    """Return a frame of a cine; if it is cut short or damaged, None, and add it to `bad`."""
+    try:
+        return read_dicom(data, limit_pixels, place, LATER_S)
+    except ImageUnreadable:
+        bad.append(place)
+        return None
+
+
+def _with_note(picture: Picture, bad: list[int]) -> Picture:
+    if not bad:
+        return picture
+    numbers = sorted(bad)
+    listed = ", ".join(str(number) for number in numbers[:NAMED_MAX])
+    more = f" and {len(numbers) - NAMED_MAX} more" if len(numbers) > NAMED_MAX else ""
+    note = (
+        f"of {picture.info.dicom.frames if picture.info.dicom else 'the'} frames, {len(numbers)} "
+        f"cannot be read whole and {'is' if len(numbers) == 1 else 'are'} left out "
+        f"(counted from 0: {listed}{more})"
+    )
+    conversions = (*picture.info.conversions, note)
+    return replace(picture, info=picture.info.model_copy(update={"conversions": conversions}))
 
 
 def coarse_to_fine(count: int) -> Iterator[int]:
@@ -80,7 +152,9 @@ def _places(header: Header) -> Iterator[int]:
     return (place * every for place in coarse_to_fine(-(-header.frames // every)) if place)
 
 
-def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Picture]:
+def _pictures(
+    sha256: str, frames: Iterator[tuple[Frame, Boxes | None]], uids: UidMap
+) -> Iterator[Picture]:
     """Yield each frame as it is stored, until `KEPT_MAX_BYTES` is used up.
 
     Frames are compressed while the next ones are read.
@@ -88,8 +162,8 @@ def _pictures(sha256: str, frames: Iterator[Frame], uids: UidMap) -> Iterator[Pi
     waiting: deque[Future[Ingested]] = deque()
     room_bytes = KEPT_MAX_BYTES
     with ThreadPoolExecutor(_ENCODERS, "frames") as pool:
-        for frame in frames:
-            waiting.append(pool.submit(from_dicom, sha256, frame, uids))
+        for frame, boxes in frames:
+            waiting.append(pool.submit(from_dicom, sha256, frame, uids, boxes))
             if len(waiting) < _WAITING_MAX:
                 continue
             picture = waiting.popleft().result().picture

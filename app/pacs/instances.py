@@ -8,6 +8,8 @@ from app.pacs.patient_links import LinkKeys, Links, source_of
 from app.storage.analysis import Analysis
 from app.storage.store import Store
 from app.storage.tables import ReportRow
+from reports.errors import NoBiometry
+from reports.forms.biometry import biometry_of, has_biometry
 from reports.forms.dicom.source import Source, own_source, sop_uid
 from reports.forms.render import ReportForm, Subject, render
 from reports.model import MaskEvidence, Report
@@ -17,6 +19,7 @@ _RENDERED = {
     PushForm.IMAGE: ReportForm.IMAGE,
     PushForm.SR: ReportForm.SR,
     PushForm.SEG: ReportForm.SEG,
+    PushForm.BIOMETRY: ReportForm.BIOMETRY,
 }
 
 
@@ -137,12 +140,18 @@ def _forms(push_request: PushRequest, report: Report, source: Source) -> list[Pu
     outlined = any(isinstance(item, MaskEvidence) for item in report.evidence)
     if PushForm.SEG in push_request.forms and not outlined:
         raise PushRefused("The report holds no outline, so that there is no SEG of it.")
+    if PushForm.BIOMETRY in push_request.forms:
+        try:
+            biometry_of(report)
+        except NoBiometry as error:
+            raise PushRefused(str(error)) from error
     if PushForm.IMAGE in push_request.forms and source.original:
         raise PushRefused(
             "The report is filed beside the original image; "
             "ask for an unlinked push to send our picture."
         )
-    wanted = set(push_request.forms) or {PushForm.SR, *([PushForm.SEG] if outlined else [])}
+    exist = {PushForm.SR: True, PushForm.SEG: outlined, PushForm.BIOMETRY: has_biometry(report)}
+    wanted = set(push_request.forms) or {form for form, there in exist.items() if there}
     if not source.original:
         wanted.add(PushForm.IMAGE)
     return [form for form in PushForm if form in wanted]

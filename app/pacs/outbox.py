@@ -36,6 +36,7 @@ class PushForm(StrEnum):
     IMAGE = "image"
     SR = "sr"
     SEG = "seg"
+    BIOMETRY = "biometry"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,22 @@ class Outbox:
             query = query.where(OutboxRow.destination == destination)
         with self._sessions.read() as session:
             return tuple(_item(row) for row in reversed(session.scalars(query).all()))
+
+    def revive(self, analysis_id: str | None = None, destination: str | None = None) -> int:
+        """Let what failed wait to be sent again, as if it were new; return how many there were.
+
+        It is limited to one analysis or destination if given.
+        """
+        failed = update(OutboxRow).where(OutboxRow.state == PushState.FAILED)
+        if analysis_id is not None:
+            failed = failed.where(OutboxRow.analysis_id == analysis_id)
+        if destination is not None:
+            failed = failed.where(OutboxRow.destination == destination)
+        waits = failed.values(
+            state=PushState.PENDING, attempts=0, due_at=time.time(), problem=None
+        ).returning(OutboxRow.id)
+        with self._sessions.write() as session:
+            return len(session.execute(waits).all())
 
     def waiting(self) -> tuple[str, ...]:
         """Return the destinations that have instances to send."""

@@ -5,6 +5,8 @@ import threading
 import time
 
 from app.errors import (
+    CredentialsRefused,
+    CredentialsUnreadable,
     DestinationAway,
     DestinationError,
     ServiceError,
@@ -25,6 +27,10 @@ STOP_S = 5.0
 """How long a request in progress may take when the service stops; the rest is sent later."""
 
 
+class _Unusable(StoreResult):
+    """Result of an attempt with credentials that would fail for every other instance too."""
+
+
 class Sender:
     """Sends what waits in an outbox."""
 
@@ -32,13 +38,17 @@ class Sender:
         self._outbox = outbox
         self._filing = filing
 
-    def drain(self, destination: Destination, *, early: bool = False) -> int:
+    def drain(
+        self, destination: Destination, analysis_id: str | None = None, *, early: bool = False
+    ) -> int:
         """Send what is due at a destination and return the number of attempts.
 
-        `early` also sends what is not due yet, once.
+        `early` also sends what is not due yet, once; `analysis_id` sends no other analysis's.
         """
         tried: list[int] = []
-        while items := self._outbox.claim(destination.url, early=early, but=tried if early else ()):
+        while items := self._outbox.claim(
+            destination.url, analysis_id, early=early, but=tried if early else ()
+        ):
             self._attempt(destination, items)
             tried += [item.id for item in items]
         return len(tried)
@@ -60,39 +70,43 @@ class Sender:
             time.sleep(min(left_s, 0.2))
 
     def _attempt(self, destination: Destination, items: tuple[Item, ...]) -> None:
-        """Send instances together; one that cannot be created does not hold up the others."""
-        made: dict[str, bytes] = {}
-        for item in items:
-            try:
-                made[item.sop_instance_uid] = self._filing.made(item)
-            except StoreUnavailable as error:
-                self._settle(item, StoreResult(stored=False, again=True, problem=str(error)))
-            except (ServiceError, ReportError) as error:
-                self._settle(item, StoreResult(stored=False, problem=str(error)))
-            except Exception as error:  # noqa: BLE001 - its message may quote the patient.
-                name = type(error).__name__
-                self._settle(item, StoreResult(stored=False, problem=f"It cannot be made: {name}."))
-        ready = [item for item in items if item.sop_instance_uid in made]
-        if not ready:
-            return
-        verdicts = self._sent(destination, made)
-        for item in ready:
-            self._settle(item, verdicts[item.sop_instance_uid])
+        """Send each instance in a request of its own, so that no verdict is about another one.
 
-    def _sent(self, destination: Destination, made: dict[str, bytes]) -> dict[str, StoreResult]:
+        Only where the credentials cannot be used are the rest not tried with them.
+        """
+        unusable: StoreResult | None = None
+        for item in items:
+            result = unusable or self._made_and_sent(destination, item)
+            if isinstance(result, _Unusable):
+                unusable = result
+            self._settle(item, result)
+
+    def _made_and_sent(self, destination: Destination, item: Item) -> StoreResult:
+        try:
+            made = self._filing.made(item)
+        except StoreUnavailable as error:
+            return StoreResult(stored=False, again=True, problem=str(error))
+        except (ServiceError, ReportError) as error:
+            return StoreResult(stored=False, problem=str(error))
+        except Exception as error:  # noqa: BLE001 - its message may quote the patient.
+            name = type(error).__name__
+            return StoreResult(stored=False, problem=f"It cannot be made: {name}.")
+        return self._sent(destination, item, made)
+
+    def _sent(self, destination: Destination, item: Item, made: bytes) -> StoreResult:
         from app.pacs.stow import send
 
         try:
-            return dict(send(destination, list(made.values())))
+            return send(destination, [made])[item.sop_instance_uid]
+        except (CredentialsRefused, CredentialsUnreadable) as error:
+            again = isinstance(error, DestinationAway)
+            return _Unusable(stored=False, again=again, problem=str(error))
         except DestinationError as error:
             again = isinstance(error, DestinationAway)
-            whole = StoreResult(stored=False, again=again, problem=str(error))
-            return dict.fromkeys(made, whole)
+            return StoreResult(stored=False, again=again, problem=str(error))
         except Exception as error:  # noqa: BLE001 - its message may quote the patient.
             name = type(error).__name__
-            return dict.fromkeys(
-                made, StoreResult(stored=False, problem=f"Sending failed: {name}.")
-            )
+            return StoreResult(stored=False, problem=f"Sending failed: {name}.")
 
     def _settle(self, item: Item, result: StoreResult) -> None:
         self._outbox.settle(item, result)

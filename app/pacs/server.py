@@ -1,22 +1,34 @@
 """The DICOMweb server that reports are sent to: its address and the credentials for it."""
 
 import importlib.util
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from app.errors import SettingsError
+from app.errors import CredentialsUnreadable, SettingsError
 from app.settings import Settings, address_of
+
+_TOKEN = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """A bearer token, or a user with a password, or nothing; secrets are not in the repr."""
+
+    token: str | None = field(default=None, repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """A server's address without a trailing slash, and credentials; secrets are not in the repr."""
+    """A server's address without a trailing slash, and the files of the credentials for it."""
 
     url: str
-    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
@@ -29,12 +41,40 @@ class Destination:
         if settings.dicomweb_url is None:
             return None
         check_client()
-        return cls(
+        made = cls(
             url=address_of(settings.dicomweb_url, settings.dicomweb_plain_http),
-            token=secret_of(settings.dicomweb_token_file),
+            token_file=settings.dicomweb_token_file,
             user=settings.dicomweb_user,
-            password=secret_of(settings.dicomweb_password_file),
+            password_file=settings.dicomweb_password_file,
         )
+        made.check()
+        return made
+
+    def check(self) -> None:
+        """Read the credentials once, so that a wrong file is told of at the start.
+
+        Raises:
+            SettingsError: the token or password file cannot be read.
+        """
+        try:
+            self.credentials()
+        except CredentialsUnreadable as error:
+            raise SettingsError(str(error)) from error
+
+    def credentials(self) -> Credentials:
+        """Read the credentials as their files hold them now; they may be renewed at any time.
+
+        Raises:
+            CredentialsUnreadable: a file cannot be read, is empty, or holds no bearer token.
+        """
+        token = None if self.token_file is None else _secret(self.token_file)
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise CredentialsUnreadable(
+                f"The first line of {self.token_file} is no bearer token: "
+                "those have neither blanks nor letters beyond ASCII."
+            )
+        password = None if self.password_file is None else _secret(self.password_file)
+        return Credentials(token=token, user=self.user, password=password)
 
 
 def check_client() -> None:
@@ -47,18 +87,18 @@ def check_client() -> None:
         raise SettingsError("dicomweb-client is not installed: pip install 'ustri[dicom]'.")
 
 
-def secret_of(path: Path | None) -> str | None:
-    """Return the first line of a file; None for no file.
+def _secret(path: Path) -> str:
+    """Return the first line of a file.
 
     Raises:
-        SettingsError: the file cannot be read, or is empty.
+        CredentialsUnreadable: the file cannot be read, or is empty.
     """
-    if path is None:
-        return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The file {path} cannot be read as text.") from error
+        raise CredentialsUnreadable(f"The file {path} cannot be read as text.") from error
     if not lines or not lines[0].strip():
-        raise SettingsError(f"The file {path} is empty; its first line is the token or password.")
+        raise CredentialsUnreadable(
+            f"The file {path} is empty; its first line is the token or password."
+        )
     return lines[0].strip()

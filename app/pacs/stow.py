@@ -5,7 +5,7 @@ process. The outbox retries. No text of the server's is passed on, because it ma
 """
 
 import io
-import json
+import re
 from collections.abc import Mapping, Sequence, Set
 from http import HTTPStatus
 
@@ -15,9 +15,10 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom import Dataset
 from requests.auth import AuthBase
 
-from app.errors import DestinationAway, DestinationRefuses
+from app.errors import CredentialsRefused, DestinationAway, DestinationRefuses
 from app.pacs.outbox import StoreResult
-from app.pacs.server import Destination
+from app.pacs.server import Credentials, Destination
+from app.pacs.store_response import StoreResponse, store_response
 
 CONNECT_S, READ_S = 10.0, 120.0
 """Time limits for the server to accept a connection, and then to send anything."""
@@ -28,16 +29,27 @@ BODY_MAX_BYTES = 2**30
 dicomweb-client sends a smaller body in one piece, which a server can check.
 """
 
-DUPLICATE = 0x0111
-"""Duplicate SOP Instance: it is already there, under a UID that only this service issues."""
+_STORED_REASONS = frozenset([0x0111, 0xB00E, 0xB000, 0xB006, 0xB007])
+"""Reasons that mean that the server holds the instance.
+
+It is already there: Duplicate SOP Instance, and Azure's code for the same; or it was stored with a
+warning (PS3.4 B.2.3). No other instance can be meant, since the UID is hashed from the report.
+"""
+
+_HELD = re.compile(rb"already[ _-]*(exist|stored|present|there)|duplicate", re.IGNORECASE)
+"""How servers say in words that they hold an instance."""
 
 _JSON = "application/dicom+json"
+_BEING_STORED = 0xB00F
+"""Azure's code for an instance that another request is storing at the moment."""
+
 _REASONS = {
     0x0110: "it failed while processing it",
     0x0122: "it does not store this kind of instance",
     0x0124: "we are not authorised to store it",
     0x0131: "its identifiers are not allowed there",
     0x0132: "its identifiers are not allowed there",
+    _BEING_STORED: "it is storing it at the moment",
     0xA710: "it disagrees with what is stored",
     0xC122: "it does not take its transfer syntax",
     0xC123: "it cannot transcode it",
@@ -54,6 +66,12 @@ _BUSY: Set[int] = {
     HTTPStatus.GATEWAY_TIMEOUT,
     HTTPStatus.INSUFFICIENT_STORAGE,
 }
+_SUCCESS: Set[int] = {
+    HTTPStatus.OK,
+    HTTPStatus.CREATED,
+    HTTPStatus.ACCEPTED,
+    HTTPStatus.NO_CONTENT,
+}
 _WORDS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: "does not accept the credentials, or wants some",
     HTTPStatus.FORBIDDEN: "does not allow these credentials to store",
@@ -68,13 +86,16 @@ def send(destination: Destination, instances: Sequence[bytes]) -> Mapping[str, S
     """Send all instances in one request; return the result of each by its SOP Instance UID.
 
     Raises:
+        CredentialsUnreadable: a credentials file cannot be read at the moment.
         DestinationAway: the server cannot be reached, is busy, or broke off.
+        CredentialsRefused: it does not accept the credentials.
         DestinationRefuses: it refused the request as a whole, or is no DICOMweb server.
     """
     datasets = [pydicom.dcmread(io.BytesIO(data)) for data in instances]
+    credentials = destination.credentials()
     seen = _Seen()
     with requests.Session() as session:
-        session.auth = _Credentials(destination)
+        session.auth = _Auth(credentials)
         session.max_redirects = 0  # A redirect would send the report and credentials elsewhere.
         try:
             client = DICOMwebClient(
@@ -91,21 +112,27 @@ def send(destination: Destination, instances: Sequence[bytes]) -> Mapping[str, S
             pass  # The response was recorded; it is interpreted below.
         except requests.exceptions.RequestException as error:
             raise _unanswered(error) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass  # dicomweb-client could not parse the body; `_answer` cannot either.
-    return _verdicts(seen, [str(dataset.SOPInstanceUID) for dataset in datasets])
+        except (ValueError, KeyError, TypeError, AttributeError, SyntaxError):
+            pass  # dicomweb-client could not parse the body; `store_response` does.
+        if seen.status == HTTPStatus.UNAUTHORIZED and destination.credentials() != credentials:
+            raise DestinationAway("The credentials were renewed while they were being used.")
+        response = _response(seen)
+        return {
+            str(dataset.SOPInstanceUID): _result(seen, response, dataset, destination, session)
+            for dataset in datasets
+        }
 
 
-class _Credentials(AuthBase):
+class _Auth(AuthBase):
     """Adds credentials to a request; also keeps requests from reading them from a .netrc file."""
 
-    def __init__(self, destination: Destination) -> None:
-        self._destination = destination
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # dicomweb-client sets Host without the port, which RFC 9110 7.2 requires.
         request.headers.pop("Host", None)
-        ours = self._destination
+        ours = self._credentials
         if ours.token is not None:
             request.headers["Authorization"] = f"Bearer {ours.token}"
         elif ours.user is not None:
@@ -115,7 +142,7 @@ class _Credentials(AuthBase):
 
 
 class _Seen:
-    """The server's last response, recorded by a hook because dicomweb-client drops its status."""
+    """The server's store response, recorded by a hook because dicomweb-client drops its status."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -123,6 +150,8 @@ class _Seen:
         self.body = b""
 
     def __call__(self, response: requests.Response, *_: object, **__: object) -> requests.Response:
+        if response.request.method != "POST":
+            return response
         self.status = response.status_code
         self.kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self.body = response.content
@@ -147,59 +176,110 @@ def _unanswered(error: requests.exceptions.RequestException) -> Exception:
             return DestinationRefuses("The request cannot be sent to this address.")
 
 
-def _verdicts(seen: _Seen, uids: Sequence[str]) -> dict[str, StoreResult]:
+def _response(seen: _Seen) -> StoreResponse:
+    """Return what the server says of the instances.
+
+    Raises:
+        DestinationAway: the server is busy.
+        CredentialsRefused: it does not accept the credentials.
+        DestinationRefuses: it refused the request as a whole, or is no DICOMweb server.
+    """
     status = seen.status
+    response = store_response(seen.body, seen.kind)
+    if response is not None and (response.stored or response.failed):
+        return response
     if status in _BUSY:
         raise DestinationAway(f"The server is busy or failing (HTTP {status}).")
-    answer = _answer(seen)
-    failed = {uid: _failure(reason) for uid, reason in _failures(answer)}
-    stored = set(_referenced(answer, "ReferencedSOPSequence"))
-    if status in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.CONFLICT) and (failed or stored):
-        silent = StoreResult(
-            stored=False, again=True, problem="The server did not say that it is stored."
-        )
-        return {
-            uid: StoreResult(stored=True) if uid in stored else failed.get(uid, silent)
-            for uid in uids
-        }
-    if status == HTTPStatus.OK and not seen.body:
-        return {uid: StoreResult(stored=True) for uid in uids}
+    nothing = StoreResponse(stored=frozenset(), failed={}, others_failed=False)
+    if status == HTTPStatus.CONFLICT:
+        return nothing
+    if status in _SUCCESS and (response is not None or not seen.body):
+        return response or nothing
     if status < HTTPStatus.BAD_REQUEST:
         raise DestinationRefuses(
             "What answers at this address is no DICOMweb server "
             f"(HTTP {status} without a store's answer)."
         )
-    what = _WORDS.get(status, "refuses the request")
-    raise DestinationRefuses(f"The server {what} (HTTP {status}).")
+    problem = f"The server {_WORDS.get(status, 'refuses the request')} (HTTP {status})."
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise CredentialsRefused(problem)
+    raise DestinationRefuses(problem)
 
 
-def _answer(seen: _Seen) -> Dataset:
-    """Parse the body of the store response (PS3.18 I.2); empty where it is not one."""
-    if seen.kind not in (_JSON, "application/json"):
-        return Dataset()
+def _result(
+    seen: _Seen,
+    response: StoreResponse,
+    dataset: Dataset,
+    destination: Destination,
+    session: requests.Session,
+) -> StoreResult:
+    """Return the result of one instance; the server is asked whether it holds one it did not take.
+
+    Servers have codes of their own for an instance that is already there. Where they do not say
+    whether they hold it, a conflict for a reason of no standard, or in such words, is that one.
+    """
+    uid = str(dataset.SOPInstanceUID)
+    reason = response.failed.get(uid)
+    unnamed = not (response.stored or response.failed or response.others_failed)
+    whole = unnamed and seen.status in _SUCCESS and seen.status != HTTPStatus.ACCEPTED
+    if whole or uid in response.stored or reason in _STORED_REASONS:
+        return StoreResult(stored=True)
+    held = holds(session, destination, dataset)
+    conflict = seen.status == HTTPStatus.CONFLICT
+    if held is None and conflict and uid not in response.stored:
+        held = bool(_HELD.search(seen.body)) or _is_own(reason)
+    if held:
+        return StoreResult(stored=True)
+    if reason is not None:
+        return _failure(reason)
+    if conflict and unnamed:
+        return StoreResult(
+            stored=False, problem=f"The server refuses the request (HTTP {seen.status})."
+        )
+    return StoreResult(
+        stored=False, again=True, problem="The server did not say that it is stored."
+    )
+
+
+def holds(session: requests.Session, destination: Destination, dataset: Dataset) -> bool | None:
+    """Ask the server (QIDO-RS, PS3.18 10.6) whether it holds an instance; None: it does not say."""
+    uid = str(dataset.SOPInstanceUID)
     try:
-        parsed = json.loads(seen.body)
-        first = parsed[0] if isinstance(parsed, list) and parsed else parsed
-        return Dataset.from_json(first) if isinstance(first, dict) else Dataset()
-    except Exception:  # noqa: BLE001 - a foreign server's body; pydicom raises anything.
-        return Dataset()
+        answer = session.get(
+            f"{destination.url}/studies/{dataset.StudyInstanceUID}/instances",
+            params={"SOPInstanceUID": uid, "limit": "1"},
+            headers={"Accept": _JSON},
+            timeout=(CONNECT_S, READ_S),
+        )
+        if answer.status_code == HTTPStatus.NO_CONTENT:
+            return False
+        found = answer.json() if answer.status_code == HTTPStatus.OK else None
+    except (requests.exceptions.RequestException, RecursionError):
+        return None
+    if found == []:
+        return False
+    ours = isinstance(found, list) and any(_is_of(item, uid) for item in found)
+    return True if ours else None
 
 
-def _failures(answer: Dataset) -> list[tuple[str, int]]:
-    return [
-        (str(item.get("ReferencedSOPInstanceUID", "")), int(item.get("FailureReason") or 0))
-        for item in answer.get("FailedSOPSequence") or []
-    ]
+def _is_of(item: object, uid: str) -> bool:
+    """Return whether an item of the server's answer is the instance of that UID."""
+    named = item.get("00080018") if isinstance(item, dict) else None
+    return isinstance(named, dict) and named.get("Value") == [uid]
 
 
-def _referenced(answer: Dataset, keyword: str) -> list[str]:
-    return [str(item.get("ReferencedSOPInstanceUID", "")) for item in answer.get(keyword) or []]
+def _is_own(reason: int | None) -> bool:
+    """Return whether a failure reason is the server's own.
+
+    The standard gives it no meaning, neither for storage nor for any service (PS3.7 annex C).
+    """
+    if not reason or reason in _REASONS or reason >= 0xFE00:
+        return False
+    return reason >> 8 not in (0x01, 0x02, 0xA7, 0xA9) and reason >> 12 != 0xC
 
 
 def _failure(reason: int) -> StoreResult:
-    if reason == DUPLICATE:
-        return StoreResult(stored=True)
-    busy = reason == 0x0110 or 0xA700 <= reason <= 0xA7FF and reason != 0xA710
+    busy = reason in (0x0110, _BEING_STORED) or 0xA700 <= reason <= 0xA7FF and reason != 0xA710
     if reason in _REASONS:
         words = _REASONS[reason]
     elif 0xA700 <= reason <= 0xA7FF:

@@ -55,6 +55,7 @@ def report_response(store: Store, analysis_id: str, form: ReportForm) -> Respons
 
     Raises:
         NothingOutlined: the report holds no outline of which to make the form.
+        NoBiometry: the report states no size of a fetal head in millimetres.
         FormNotInstalled: this installation lacks a library that the form needs.
     """
     body = store.report_json(analysis_id)

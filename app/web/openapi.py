@@ -3,10 +3,20 @@
 Multipart bodies are parsed without FastAPI's form parameters, so that their size is bounded.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from app.web.problems import PROBLEM_TYPE, Problem
 from reports.model import ExamCode
+
+QUESTION_LIMIT = 2000
+"""Characters: more than any question about one image needs, few enough for a planner's context."""
+
+DEADLINE_MAX_S = 86_400
+"""A day, the longest deadline that a request may set; longer is as good as none."""
+
+EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 _IMAGE = {
     "type": "string",
@@ -17,6 +27,7 @@ _IMAGE = {
 _FRAME = {
     "type": "integer",
     "minimum": 0,
+    "maximum": 999_999_999,
     "description": "Of a DICOM file of several, counted from 0; without it /analyze lets the "
     "router choose.",
 }
@@ -45,21 +56,26 @@ ANALYSIS_BODY = _multipart(
     {
         "exam": {
             "type": "string",
-            "enum": list(ExamCode),
-            "description": "The exam; else the image says. One that is not served here is refused "
-            "by its name.",
+            "enum": [*ExamCode, ""],
+            "description": "The exam; else, or where it is empty, the image says. One that is not "
+            "served here is refused by its name.",
         },
         "question": {
             "type": "string",
+            "maxLength": QUESTION_LIMIT,
+            "pattern": "^[^\\u0000]*$",
             "description": "What you want to know; erased when the analysis ends.",
         },
         "frame": _FRAME,
         "external_id": {
             "type": "string",
+            "pattern": rf"^\s*({EXTERNAL_ID.pattern})?\s*$",
             "description": "Your own opaque id, shown in the report; never a patient's.",
         },
         "deadline_s": {
             "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": DEADLINE_MAX_S,
             "description": "Give it up when it is not done within so many seconds.",
         },
     }
@@ -68,7 +84,7 @@ ANALYSIS_BODY["parameters"] = [
     {
         "name": "Idempotency-Key",
         "in": "header",
-        "schema": {"type": "string", "maxLength": 255},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         "description": "The same key and request again give the same analysis.",
     }
 ]
@@ -79,3 +95,35 @@ SPECIALIST_BODY = _multipart(
     }
     | {"frame": _FRAME}
 )
+_OF_ANALYSIS = ("show", "show_report", "follow", "stop", "push", "pushed")
+"""Operations that take the id of an analysis alone; an operation is named as its function."""
+
+
+def _links(operations: Sequence[str], **parameters: str) -> dict[str, Any]:
+    return {name: {"operationId": name, "parameters": parameters} for name in operations}
+
+
+def analysis_links(pointer: str) -> dict[str, Any]:
+    """Return the links from a response to what can be asked of its analysis.
+
+    Args:
+        pointer: to the id of the analysis in the response's body, as a JSON pointer.
+    """
+    found = f"$response.body#{pointer}"
+    links = _links(_OF_ANALYSIS, analysis_id=found)
+    return {"links": links | _links(("show_report_form",), analysis_id=found, suffix="json")}
+
+
+REPORT_LINKS: dict[str, Any] = {
+    "links": {
+        **analysis_links("/analysis_id")["links"],
+        **_links(
+            ("show_evidence",),
+            analysis_id="$response.body#/analysis_id",
+            evidence_id="$response.body#/evidence/0/id",
+        ),
+    }
+}
+SPECIALIST_LINKS: dict[str, Any] = {
+    "links": _links(("show_card", "ask_specialist"), specialist_id="$response.body#/0/id")
+}

@@ -11,11 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from app import errors
 from app.errors import ServiceError
 from app.observability.metrics import count_refused
-from reports.errors import FormNotInstalled, NothingOutlined
+from reports.errors import FormNotInstalled, NoBiometry, NothingOutlined
 from specialists.errors import Rejected, SpecialistError, Unavailable
 
 PROBLEM_TYPE = "application/problem+json"
@@ -50,10 +51,12 @@ _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
 )
 _OF_REPORTS: Mapping[type[Exception], type[ServiceError]] = {
     NothingOutlined: errors.NotFound,
+    NoBiometry: errors.NotFound,
     FormNotInstalled: errors.NotAcceptable,
 }
 """The service error that a client gets for a report form that cannot be made."""
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _INTERNAL = "Something failed inside the service; its log says what. Your request changed nothing."
 _WORDS: Mapping[int, str] = {
     404: "There is nothing at this address; /docs lists the addresses.",
@@ -144,8 +147,24 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
 
 
-def _on_error(_: Request, error: Exception) -> Response:
-    return problem_response(error)
+def _on_error(request: Request, error: Exception) -> Response:
+    response = problem_response(error)
+    if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(sorted(_allowed(request)))
+    return response
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return the methods of an address: of all its routes, since each method may have its own."""
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+    found = {
+        method
+        for method in _METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "root_path": root, "method": method})[0] is Match.FULL
+        and (method == "GET" or not isinstance(route, Mount))  # a folder of files is only read
+    }
+    return found | {"HEAD"} if "GET" in found else found
 
 
 def _on_invalid(_: Request, error: Exception) -> Response:

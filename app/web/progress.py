@@ -114,7 +114,11 @@ async def wait_for_end(
     return await run_in_threadpool(store.analysis, analysis_id)
 
 
-def after(analysis: Analysis, last_event_id: str | None) -> int | None:
+EVENT_ID = rf"^([0-9]+\.([0-9]+|{END}))?$"
+"""What Last-Event-ID may hold: the version of a report and the index of a step, or its end."""
+
+
+def after(analysis: Analysis, last_event_id: str) -> int | None:
     """Return the index of the last step that the client saw; -1 for none, None if it saw the end.
 
     Raises:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from app.errors import ImageUnsupported, RequestRejected
+from app.images.burned_in.finder import text_finder
 from app.images.dicom.reader import is_dicom, read_original
 from app.images.ingest import Ingested, ingest
 from app.images.multiframe import ingest_frames
@@ -21,6 +21,8 @@ from app.pacs.patient_links import LinkKeys
 from app.storage.analysis import Accepted, NewAnalysis, SealedLink
 from app.storage.uid_key import uid_map
 from app.web.dependencies import services
+from app.web.multipart import parse_multipart
+from app.web.openapi import DEADLINE_MAX_S, EXTERNAL_ID, QUESTION_LIMIT
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
 
@@ -29,15 +31,8 @@ log = logging.getLogger(__name__)
 ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id", "deadline_s")
 ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
 SPECIALIST_FIELDS = (*ROI_FIELDS, "frame")
-QUESTION_LIMIT = 2000
-"""Characters: more than any question about one image needs, few enough for a planner's context."""
-
-DEADLINE_MAX_S = 86_400
-"""A day, the longest deadline that a request may set; longer is as good as none."""
-
-_FILES_MAX = 8
-_FIELDS_MAX = 32
-_EXTERNAL_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a UTF-16 pair, which charsets such as UTF-7 can write and no database stores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +80,7 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
     Raises:
         ImageUnsupported: the body is not multipart/form-data.
         RequestRejected: the image is missing, not alone, or not a file; or a field is unknown,
-            given twice or holds a zero byte.
+            given twice or holds a zero byte or half a character.
         BodyTooLarge: the body exceeds the byte limit.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -110,24 +105,32 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
                 )
             if name in fields:
                 raise RequestRejected(f"The field {name} is given twice.")
-            if "\0" in value:
-                raise RequestRejected(f"The field {name} holds a zero byte.")
-            fields[name] = value.strip()
+            fields[name] = _storable(name, value).strip()
     if len(images) != 1:
         count = "no image" if not images else f"{len(images)} images"
         raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
     return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
 
 
+def _storable(name: str, value: str) -> str:
+    """Return the text of a field, which a database can store.
+
+    Raises:
+        RequestRejected: it holds a zero byte or half a character.
+    """
+    if "\0" in value:
+        raise RequestRejected(f"The field {name} holds a zero byte.")
+    if _SURROGATE.search(value):
+        raise RequestRejected(
+            f"The field {name} holds half a character (a lone surrogate); send whole ones."
+        )
+    return value
+
+
 @asynccontextmanager
 async def _multipart(request: Request) -> AsyncIterator[FormData]:
     """Parse the body into its parts, and close its files at the end."""
-    try:
-        form = await request.form(
-            max_files=_FILES_MAX, max_fields=_FIELDS_MAX, max_part_size=_part_limit(request)
-        )
-    except HTTPException as error:
-        raise RequestRejected(f"The multipart form cannot be read: {error.detail}") from error
+    form = await parse_multipart(request, "image", _part_limit(request))
     try:
         yield form
     finally:
@@ -149,9 +152,11 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
     frame = _frame(form.fields.get("frame"))
     if is_dicom(form.image):
         uids = await run_in_threadpool(uid_map, settings, served.store)
+    find_text = text_finder(settings.blacken_text)
+    limit = settings.limit_pixels
     if cine and frame is None:
-        return await run_in_threadpool(ingest_frames, form.image, settings.limit_pixels, uids)
-    return await run_in_threadpool(ingest, form.image, settings.limit_pixels, frame, uids)
+        return await run_in_threadpool(ingest_frames, form.image, limit, uids, find_text)
+    return await run_in_threadpool(ingest, form.image, limit, frame, uids, find_text)
 
 
 def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
@@ -165,7 +170,7 @@ def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
     if question is not None and len(question) > QUESTION_LIMIT:
         raise RequestRejected(f"The question has more than {QUESTION_LIMIT} characters.")
     external_id = fields.get("external_id")
-    if external_id is not None and not _EXTERNAL_ID.fullmatch(external_id):
+    if external_id is not None and not EXTERNAL_ID.fullmatch(external_id):
         raise RequestRejected("external_id takes up to 64 letters, digits and . _ : - only.")
     if idempotency_key is not None and not 0 < len(idempotency_key) <= 255:
         raise RequestRejected("Idempotency-Key takes 1 to 255 characters.")

@@ -139,7 +139,7 @@ def image_inputs_of(config: LlavaConfig, backbones: Backbones | None) -> ImageIn
 def padded_pixels(side_px: int) -> ImageInputs:
     """Return the function that computes CLIP's normalised pixels of a whole image.
 
-    The image is padded to a square and not cropped, as LLaVA was trained.
+    Its pixels are made square; it is padded to a square and not cropped, as LLaVA was trained.
     """
     processor = LlavaImageProcessorPil(
         do_pad=True,
@@ -148,10 +148,18 @@ def padded_pixels(side_px: int) -> ImageInputs:
     )
 
     def inputs(image: Image) -> Tensor:
-        picture = PIL.Image.fromarray(image.pixels).convert("RGB")
+        picture = square(image).convert("RGB")
         return cast(Tensor, processor(picture, return_tensors="pt")["pixel_values"])
 
     return inputs
+
+
+def square(image: Image) -> PIL.Image.Image:
+    """Return the image with square pixels: its coarser axis is enlarged; itself where it has."""
+    picture = PIL.Image.fromarray(image.pixels)
+    width, height = picture.size
+    shape = round(width / min(image.aspect, 1.0)), round(height * max(image.aspect, 1.0))
+    return picture if shape == picture.size else picture.resize(shape)
 
 
 def _parts(folder: Path, placement: Placement) -> _Parts:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
+from reports.forms.attributes import fitted
 from reports.model import ExamCode, FindingState, Measurement, MeasurementState
 
 PRIVATE_SCHEME = "99USTRI"
@@ -19,9 +20,6 @@ PRIVATE_SCHEME = "99USTRI"
 PRIVATE_SCHEME_NAME = "USTri private codes"
 _VALUE_LENGTH = 16
 """Most characters that a Code Value holds (VR SH)."""
-
-_MEANING_LENGTH = 64
-"""Most characters that a Code Meaning holds (VR LO)."""
 
 
 class Coded(NamedTuple):
@@ -162,10 +160,12 @@ UNITS = {
     "1": Coded("1", "UCUM", "no units"),
 }
 NO_UNITS = UNITS["1"]
+DAYS = Coded("d", "UCUM", "day")
+"""The unit of a gestational age in PS3.16 TID 5008."""
 
 PRESENT = Coded("52101004", "SCT", "Present")
 ABSENT = Coded("272519000", "SCT", "Absent")
-NOT_ASSESSED = private("not-assessed", "Not assessed")
+NOT_ASSESSED = Coded("373121007", "SCT", "Not Evaluated")
 ASSESSED = private("assessed", "Assessed")
 STATE = private("state", "State of the finding")
 STATES = {
@@ -226,7 +226,7 @@ def unit(symbol: str | None) -> Coded:
     if symbol is None:
         return NO_UNITS
     annotation = re.sub(r"[^!-z|~]|[{}]", "_", symbol)[: _VALUE_LENGTH - 2]
-    return UNITS.get(symbol) or Coded(f"{{{annotation}}}", "UCUM", symbol[:_MEANING_LENGTH])
+    return UNITS.get(symbol) or Coded(f"{{{annotation}}}", "UCUM", fitted(symbol, "LO"))
 
 
 def class_score(label: str) -> Coded:
@@ -255,6 +255,5 @@ def _own(prefix: str, label: str, meaning: str | None = None) -> Coded:
     if len(value) > _VALUE_LENGTH or not label.isascii():
         # Two labels that are alike up to the cut must not share a code.
         value = f"{value[: _VALUE_LENGTH - 7]}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
-    # A backslash separates values (PS3.5 section 6.2).
-    text = " ".join((meaning or label).replace("\\", "/").split())
-    return private(value, text[:_MEANING_LENGTH] or "unnamed")
+    text = fitted(" ".join((meaning or label).split()), "LO")
+    return private(value, text or "unnamed")

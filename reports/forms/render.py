@@ -14,7 +14,7 @@ from reports.forms.dicom.source import Source, own_source
 from reports.forms.fhir.bundle import to_fhir
 from reports.forms.html import to_html
 from reports.forms.text import to_text
-from reports.model import Report
+from reports.model import ExamCode, Report
 
 _EXTRA = frozenset({"highdicom", "pydicom", "reportlab"})
 
@@ -28,6 +28,7 @@ class ReportForm(StrEnum):
     PDF = "pdf"
     SR = "dcm"
     SEG = "seg.dcm"
+    BIOMETRY = "biometry.dcm"
     IMAGE = "image.dcm"
     FHIR = "fhir.json"
 
@@ -39,10 +40,17 @@ MEDIA = {
     ReportForm.PDF: "application/pdf",
     ReportForm.SR: "application/dicom",
     ReportForm.SEG: "application/dicom",
+    ReportForm.BIOMETRY: "application/dicom",
     ReportForm.IMAGE: "application/dicom",
     ReportForm.FHIR: "application/fhir+json",
 }
 """The media type of each form; `Accept` selects the first form of its type, a suffix any form."""
+
+
+def forms_of(report: Report) -> tuple[ReportForm, ...]:
+    """Return the forms that a report of its exam can have; biometry is a fetal head's alone."""
+    head = report.exam.code is ExamCode.FETAL_HEAD
+    return tuple(form for form in ReportForm if head or form is not ReportForm.BIOMETRY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +75,7 @@ def render(form: ReportForm, subject: Subject) -> bytes:
 
     Raises:
         NothingOutlined: a SEG was requested of a report without an outline.
+        NoBiometry: biometry was requested of a report without a size of a fetal head in mm.
         FormNotInstalled: this installation lacks a library that the form needs.
     """
     report = subject.report
@@ -102,6 +111,7 @@ def _pdf(subject: Subject) -> bytes:
 
 
 def _dicom(form: ReportForm, subject: Subject) -> bytes:
+    from reports.forms.dicom.biometry import to_biometry
     from reports.forms.dicom.image import to_image
     from reports.forms.dicom.seg import to_seg
     from reports.forms.dicom.sr import to_sr
@@ -109,7 +119,7 @@ def _dicom(form: ReportForm, subject: Subject) -> bytes:
     source = subject.source or own_source(subject.report, started_at=subject.started_at)
     if form is ReportForm.IMAGE:
         return to_image(subject.report, subject.png, source)
-    make = to_seg if form is ReportForm.SEG else to_sr
+    make = {ReportForm.SEG: to_seg, ReportForm.BIOMETRY: to_biometry}.get(form, to_sr)
     return make(subject.report, source)
 
 

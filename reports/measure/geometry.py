@@ -19,6 +19,12 @@ Scale = tuple[float, float]
 
 SQUARE_PX: Scale = (1.0, 1.0)
 
+
+def in_widths(scale: Scale) -> Scale:
+    """Return the scale in which lengths are in widths of a pixel, true in every direction."""
+    return 1.0, scale[1] / scale[0]
+
+
 _Points = npt.NDArray[np.float64]
 
 

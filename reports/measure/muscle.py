@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.measure.ellipse import ellipse_of
-from reports.measure.geometry import Scale, Segment, box_of, rasterize
+from reports.measure.geometry import Scale, Segment, box_of, in_widths, rasterize
 from reports.measure.lines import Line, axial_deg, length, robust_line
 from reports.measure.numbers import (
     DEGREES,
@@ -207,6 +207,7 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
             implausible.
     """
     scale = layers.deep.scale
+    widths = in_widths(scale)
     angles, weights = [], []
     for rings in fragments:
         try:
@@ -215,8 +216,8 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
             continue
         x, y = ellipse.centre[0] * scale[0], ellipse.centre[1] * scale[1]
         between = layers.superficial.depth_at(x) < y < layers.deep.depth_at(x)
-        long = length(ellipse.long.start, ellipse.long.end)
-        long_enough = long >= LEAST_LENGTH * max(image.width_px, image.height_px)
+        long = length(ellipse.long.start, ellipse.long.end, widths)
+        long_enough = long >= LEAST_LENGTH * max(image.width_px, image.height_px * widths[1])
         if between and long_enough and ellipse.elongation >= LEAST_ELONGATION:
             (x0, y0), (x1, y1) = ellipse.long.start, ellipse.long.end
             own = np.degrees(np.arctan2((y1 - y0) * scale[1], (x1 - x0) * scale[0]))

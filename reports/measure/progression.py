@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.errors import NotMeasurable, OutlineDegenerate
-from reports.measure.geometry import SQUARE_PX, Scale, Segment
+from reports.measure.geometry import SQUARE_PX, Scale, Segment, in_widths
 from reports.measure.lines import first_crossing, length, long_axis, turn_deg, within
 from reports.measure.numbers import (
     DEGREES,
@@ -104,18 +104,19 @@ def progression_of_points(
             "The symphysis' inferior end was located left of its superior end, "
             "against the assumed orientation."
         )
-    if length(far, near) < LEAST_SYMPHYSIS * max(image.width_px, image.height_px):
+    scale = calibration_for(image, (far, near, tangent)).scale
+    widths = in_widths(scale)
+    longer_side = max(image.width_px, image.height_px * widths[1])
+    if length(far, near, widths) < LEAST_SYMPHYSIS * longer_side:
         raise NotMeasurable("The symphysis' ends were located too close together for a direction.")
     if at_image_edge([tangent], image):
         raise NotMeasurable(
             "The tangent point lies on the image's edge, where the skull is cut off."
         )
-    near_px = NEAR_EDGE * max(image.width_px, image.height_px)
-    if scanned is not None and edge_distance(tangent, scanned) < near_px:
+    if scanned is not None and edge_distance(tangent, scanned, widths) < NEAR_EDGE * longer_side:
         raise NotMeasurable(
             "The tangent point lies on the edge of the scanned area, where the skull is cut off."
         )
-    scale = calibration_for(image, (far, near, tangent)).scale
     degrees = turn_deg(_from(near, far, scale), _from(near, tangent, scale))
     return _plausible(Progression(far=far, near=near, tangent=tangent, deg=degrees))
 

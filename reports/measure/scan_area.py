@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from reports.measure.geometry import convex_hull
+from reports.measure.geometry import SQUARE_PX, Scale, convex_hull
 from reports.model import Point, Ring
 
 DARK = 8
@@ -90,12 +90,12 @@ def _shrunk(shown: npt.NDArray[np.bool_], times: int) -> npt.NDArray[np.bool_]:
     return shown
 
 
-def edge_distance(point: Point, outline: Ring) -> float:
-    """Return the distance in pixels from a point to a convex outline; negative outside of it."""
-    corners = np.asarray(outline, dtype=np.float64)
+def edge_distance(point: Point, outline: Ring, scale: Scale = SQUARE_PX) -> float:
+    """Return the distance from a point to a convex outline; negative outside of it."""
+    corners = np.asarray(outline, dtype=np.float64) * scale
     sides = np.roll(corners, -1, axis=0) - corners
     lengths = np.linalg.norm(sides, axis=1)
-    offsets = np.asarray(point) - corners
+    offsets = np.asarray(point) * scale - corners
     depth = (sides[:, 0] * offsets[:, 1] - sides[:, 1] * offsets[:, 0]) / lengths
     return float(depth.min())
 

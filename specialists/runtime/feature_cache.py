@@ -38,6 +38,8 @@ class FeatureKey:
     """Everything that the features depend on."""
 
     image: str
+    aspect: float
+    """A pixel's height over its width; equal pixels of another aspect are another image."""
     input_px: int
     backbone_sha256: str
     runtime: str

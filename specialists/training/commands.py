@@ -25,6 +25,7 @@ from specialists.training.calibration.novelty import fit_for, own_limit
 from specialists.training.calibration.quality import fit_quality
 from specialists.training.configs import read_generalist_config
 from specialists.training.data.pack import Pack, build_pack
+from specialists.training.data.readable import reading_options
 from specialists.training.data.strict import read_task
 from specialists.training.data.tables import Sample, read_samples
 from specialists.training.evaluation.predict import Augmented, Tools, answering
@@ -78,8 +79,9 @@ def train_generalist(
     held_out = seen_of(read_samples(data, entries, "val"), unseen)
     model = model.model_copy(update={"without": tuple(unseen)})
     trained = install_backbone(model, net, pack, build_pack(held_out, model.input_px), out)
-    left = "".join(f" --without {shlex.quote(source)}" for source in unseen)
-    command = f"ustri train generalist --data {data.name} --out {out.name}{left}"
+    words = ["--data", data.name, "--out", out.name]
+    words += [word for source in unseen for word in ("--without", source)] + reading_options()
+    command = f"ustri train generalist {shlex.join(words)}"
     run = Run(command=command, config=as_ran(settings, out), data=data, out=out)
     write_card(trained, run, {name: len(rows) for name, rows in sorted(pack.sources().items())})
     return out / "manifest.toml"
@@ -252,7 +254,7 @@ def train_prepared(
     state = state_folder(out, ids)
     start = Start(decoders=decoders, folder=state, resume=resume)
     nets = train_heads(manifest, entries, backbone, drawn, config, start)
-    words = [*ids, "--data", data.name, *prepared.declared.options()]
+    words = [*ids, "--data", data.name, *prepared.declared.options(), *reading_options()]
     command = f"ustri train specialist {shlex.join(words)}"
     run = Run(command=command, config=as_ran(config, state), data=data, out=out)
     installed = install(manifest, nets, backbone, packs, run)
@@ -294,7 +296,8 @@ def calibrate_specialists(
     training, validation = (read_samples(data, wanted, split) for split in ("train", "val"))
     side_px = max(SpecialistConfig().pack_px, model.input_px)
     packs = (build_pack(training, side_px), build_pack(validation, model.input_px))
-    command = f"ustri train calibrate {' '.join(nets)} --data {data.name}"
+    words = [*nets, "--data", data.name, *reading_options()]
+    command = f"ustri train calibrate {shlex.join(words)}"
     weights = {entry.id: entry.directory / str(entry.weights) for entry in entries}
     run = Run(
         command="".join([command, *(f" --left-out {folder.name}" for folder in left_out)]),

@@ -5,6 +5,9 @@ from typing import Any
 
 import PIL.Image
 
+from reports.measure import head
+from reports.measure.intervals import Form, Interval
+from reports.measure.numbers import Seen, assemble
 from reports.model import (
     ExamCode,
     ExamInfo,
@@ -26,6 +29,7 @@ from tests.builders import (
     a_worded_report,
     an_ellipse,
     an_image,
+    an_image_info,
 )
 from tests.planner.exam_answers import an_even_image
 from tests.planner.organ_answers import ORGAN_ANSWERS, ORGAN_TOOLS
@@ -121,6 +125,44 @@ def a_fetal_report(**changes: Any) -> Report:
     return word(a_report(**(parts | changes)))
 
 
+def a_biometry_report(
+    spacing_mm: tuple[float, float] | None = (0.5, 0.5), **changes: Any
+) -> Report:
+    """Return a report of a measured head with intervals: all of its numbers, in mm or in px.
+
+    In mm its age is within the weeks of the formula.
+    """
+    image = an_image_info() if spacing_mm is None else a_calibrated_image_info(spacing_mm)
+    outline = MaskEvidence(
+        id="e1",
+        specialist="fetal_head",
+        step=1,
+        score=0.9,
+        label="head",
+        polygons=(an_ellipse(semi_axes=(80.0, 62.0), points=360),),
+    )
+    measured = assemble(
+        head.head_numbers(Seen(image=image, evidence={head.MASK: (outline,)})),
+        first_measurement=1,
+        first_evidence=2,
+        intervals={
+            name: Interval(form=Form.RELATIVE, low=-0.02, high=0.03)
+            for name in (head.HC, head.BPD, head.OFD)
+        },
+    )
+    parts = {
+        "exam": ExamInfo(
+            code="fetal_head", title="Fetal head ultrasound", chosen_by="image", score=0.9
+        ),
+        "image": image,
+        "findings": (a_finding(label="fetal head outline", evidence=("e1",)),),
+        "measurements": measured.measurements,
+        "evidence": (outline, *measured.evidence),
+        "checks": (),
+    }
+    return word(a_report(**(parts | changes)))
+
+
 def a_landmark_report() -> Report:
     """Two landmarks that no measurement rests on."""
     fetal = a_fetal_report()
@@ -134,7 +176,10 @@ REPORTS = {
     "breast in mm, synthetic": a_worded_report(
         image=a_calibrated_image_info((0.1, 0.12), synthetic=True), external_id="ABC-1"
     ),
+    "burned-in text": a_worded_report(image=an_image_info(text_blackened=3)),
     "fetal head": a_fetal_report(),
+    "fetal biometry": a_biometry_report(),
+    "fetal head in px": a_biometry_report(spacing_mm=None),
     "landmarks": a_landmark_report(),
     "refused": word(a_refused_report()),
     "refused, no exam": word(

@@ -245,6 +245,14 @@ def test_the_limitations_name_what_is_not_known(line: str) -> None:
     assert line in limits(a_report())
 
 
+@pytest.mark.parametrize("places", [None, 0, 1, 3])
+def test_what_became_of_burned_in_text_is_said(places: int | None) -> None:
+    count = {0: "none was found", 1: "1 place was found", 3: "3 places were found"}.get(places or 0)
+    done = " and blackened before anything was stored" if places else ""
+    said = "not checked" if places is None else f"{count}{done}; small or faint text may remain."
+    assert f"Burned-in text: {said}" in limits(a_report(image=an_image_info(text_blackened=places)))
+
+
 def test_a_proven_spacing_is_stated_with_its_source_and_assumes_nothing_square() -> None:
     report = a_report(
         image=a_calibrated_image_info(), measurements=(a_measurement(value=16.0, unit="mm"),)

@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image as PILImage
 
-from reports.model import Box
+from reports.model import Box, ImageInfo, Region, Spacing
 from specialists.admission.limits import Place
 from specialists.engine import Engine, box_mask, network_input
 from specialists.errors import Declined, Rejected, Unavailable
-from specialists.image import Image, image_of
+from specialists.image import Image, aspect_of, image_of
 from specialists.letterbox import letterbox
 from specialists.load import load_engine
 from specialists.manifest import Manifest, Roi
@@ -73,7 +74,7 @@ def test_the_cache_keeps_the_last_used_up_to_its_limit() -> None:
     cache = FeatureCache(limit=2)
 
     def key(image: str) -> FeatureKey:
-        return FeatureKey(image=image, input_px=64, backbone_sha256="b", runtime="r")
+        return FeatureKey(image=image, aspect=1.0, input_px=64, backbone_sha256="b", runtime="r")
 
     first = cache.get(key("a"), an_encoding)
     cache.get(key("b"), an_encoding)
@@ -85,15 +86,69 @@ def test_the_cache_keeps_the_last_used_up_to_its_limit() -> None:
     assert cache.passes == 4
 
 
-@pytest.mark.parametrize("field", ["image", "input_px", "backbone_sha256", "runtime"])
+@pytest.mark.parametrize("field", ["image", "aspect", "input_px", "backbone_sha256", "runtime"])
 def test_features_are_kept_apart_by_all_that_they_depend_on(field: str) -> None:
-    one = FeatureKey(image="a", input_px=64, backbone_sha256="b", runtime="r")
-    changes: dict[str, int | str] = {field: 128 if field == "input_px" else "other"}
+    one = FeatureKey(image="a", aspect=1.0, input_px=64, backbone_sha256="b", runtime="r")
+    changes: dict[str, float | str] = {field: {"input_px": 128, "aspect": 1.1}.get(field, "other")}
     other = replace(one, **changes)  # type: ignore[arg-type]
     cache = FeatureCache()
     for key in (one, other):
         cache.get(key, an_encoding)
     assert cache.passes == 2
+
+
+@pytest.mark.parametrize("aspect", [0.5, 0.8, 1.25, 2.0])
+def test_the_network_sees_a_squeezed_image_as_the_square_one(aspect: float) -> None:
+    square = image_of(draw("breast", seed=2, height_px=400, width_px=480).pixels)
+    other = squeezed(square, aspect)
+    assert other.pixels.shape == (round(400 / aspect), 480)
+    seen = []
+    for one in (square, other):
+        height_px, width_px = one.pixels.shape
+        box = letterbox(height_px, width_px, 64, aspect=one.aspect)
+        seen.append(network_input(one, box))
+    assert seen[0][1].equal(seen[1][1])
+    assert (seen[0][0] - seen[1][0]).abs().mean() < 0.01
+
+
+def squeezed(image: Image, aspect: float) -> Image:
+    """The image with pixels of that height over width, and the same tissue."""
+    height, width = image.pixels.shape
+    size = (width, round(height / aspect))
+    picture = PILImage.fromarray(image.pixels).resize(size, PILImage.Resampling.BICUBIC)
+    return image_of(np.asarray(picture), aspect)
+
+
+def test_equal_pixels_of_another_aspect_are_another_image(engine: Engine) -> None:
+    image = an_image()
+    squat = image_of(image.pixels, 0.5)
+    assert squat.key == image.key
+    one, other, again = (
+        engine.encode(i, engine.manifest.models[MODEL]) for i in (image, squat, image)
+    )
+    assert one is again
+    assert one.box != other.box
+    assert other.box.field() == pytest.approx((0, 20, 64, 44), abs=12)
+    screened = engine.screen("aop_landmarks", [image, squat])
+    assert [None if s is None else s.model_dump(exclude={"quality"}) for s in screened] == [
+        engine.run("aop_landmarks", i).model_dump(exclude={"quality"}) for i in (image, squat)
+    ]
+
+
+def test_an_image_takes_its_aspect_from_millimetres_before_the_stated_ratio() -> None:
+    def info(**changes: object) -> ImageInfo:
+        return an_image().info.model_copy(update=changes)
+
+    wide, tall = Spacing(x=0.2, y=0.1), Spacing(x=0.1, y=0.3)
+    assert aspect_of(info()) == 1.0
+    assert aspect_of(info(aspect_ratio=1.2)) == 1.2
+    assert aspect_of(info(spacing_mm=wide, aspect_ratio=1.2)) == 0.5
+    small = Region(box=(0, 0, 10, 10), spacing_mm=wide)
+    large = Region(box=(10, 0, 60, 60), spacing_mm=tall)
+    unknown = Region(box=(0, 0, 90, 90), spacing_mm=None)
+    assert aspect_of(info(regions=(small, unknown))) == 0.5
+    assert aspect_of(info(regions=(small, large, unknown), aspect_ratio=1.2)) == pytest.approx(3.0)
+    assert aspect_of(info(regions=(unknown,), aspect_ratio=1.2)) == 1.2
 
 
 def test_an_unknown_specialist_is_rejected(engine: Engine) -> None:

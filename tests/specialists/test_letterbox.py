@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 
 from specialists.letterbox import letterbox, resize
 
+ASPECTS = st.floats(0.1, 10)
 SIDES_PX = st.integers(8, 4000)
 SHARES = st.floats(0, 1)
 
@@ -167,3 +168,55 @@ def test_a_smaller_view_is_the_same_picture_about_the_middle(
     found = [resized.sum(0) @ centres, resized.sum(1) @ centres] / resized.sum()
     assert found == pytest.approx(box.to_network(at), abs=0.15)
     assert resized.sum() / 200 == pytest.approx(np.pi * (reach * box.scale) ** 2, rel=0.05)
+
+
+@given(SIDES_PX, SIDES_PX, ASPECTS, SHARES, SHARES)
+def test_pixels_that_are_not_square_become_square_and_come_back(
+    height_px: int, width_px: int, aspect: float, x: float, y: float
+) -> None:
+    box = letterbox(height_px, width_px, 256, aspect=aspect)
+    x_min, y_min, x_max, y_max = box.field()
+    assert (x_min + x_max, y_min + y_max) == pytest.approx((256, 256))
+    assert max(x_max - x_min, y_max - y_min) == pytest.approx(256)
+    assert (x_max - x_min) * height_px * aspect == pytest.approx((y_max - y_min) * width_px)
+    point = np.array([x * width_px, y * height_px])
+    assert box.to_image(box.to_network(point)) == pytest.approx(point, abs=1e-6)
+
+
+@settings(max_examples=60)
+@example(height_px=500, width_px=300, aspect=0.6, nearest=False)  # square tissue
+@example(height_px=90, width_px=90, aspect=10.0, nearest=False)  # one axis grows, one shrinks
+@example(height_px=20, width_px=30, aspect=1.1, nearest=False)  # both grow
+@given(st.integers(20, 900), st.integers(20, 900), st.floats(0.3, 3), st.booleans())
+def test_a_round_lesion_is_round_to_the_network_whatever_the_pixels(
+    height_px: int, width_px: int, aspect: float, nearest: bool
+) -> None:
+    box = letterbox(height_px, width_px, 64, aspect=aspect)
+    y, x = np.mgrid[0:height_px, 0:width_px] + 0.5
+    at = np.array([0.5 * width_px, 0.5 * height_px])
+    reach = 0.4 * min(width_px, height_px * aspect)
+    inside = (x - at[0]) ** 2 + ((y - at[1]) * aspect) ** 2 < reach**2
+    resized = resize((inside * 200).astype(np.uint8), box, nearest=nearest).astype(float)
+    radius = reach * box.scale
+    coarse = 1 + max(box.scales)  # a network pixel, and an image pixel as the network sees it
+    for axis in (0, 1):
+        lit = resized.sum(axis) / resized.max()
+        assert lit.max() == pytest.approx(2 * radius, abs=coarse)
+        centre = (lit @ (np.arange(64) + 0.5)) / lit.sum()
+        assert centre == pytest.approx(32, abs=0.5 * coarse)
+
+
+@pytest.mark.parametrize("size_px", [(300, 500), (57, 31), (700, 310), (20, 30)])
+@pytest.mark.parametrize("nearest", [True, False])
+def test_an_aspect_of_one_changes_no_bit(size_px: tuple[int, int], nearest: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, size_px, np.uint8)
+    plain, square = letterbox(*size_px, 64), letterbox(*size_px, 64, aspect=0.1 / 0.1)
+    assert plain == square
+    assert (resize(pixels, plain, nearest=nearest) == resize(pixels, square, nearest=nearest)).all()
+
+
+def test_a_long_image_of_flat_pixels_needs_no_square_of_its_length() -> None:
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resized = resize(np.full((24_000, 600), 255, np.uint8), letterbox(24_000, 600, 64, aspect=10.0))
+    assert resized[32, 32] > 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 150 * 1024

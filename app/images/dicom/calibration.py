@@ -4,6 +4,7 @@ Public viewers take the first region's spacing for the whole frame, or one axis 
 module does neither. Sections are of DICOM PS3.3.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from app.images.dicom.messages import Header, RawRegion
 from reports.model import Box, PixelAspect, Region, Spacing
+from specialists.image import ASPECT_MAX, ASPECT_MIN
 
 REGIONS_SOURCE = "SequenceOfUltrasoundRegions"
 SPACING_SOURCE = "PixelSpacing"
@@ -19,11 +21,18 @@ CM = 3
 """PhysicalUnitsXDirection and PhysicalUnitsYDirection: the only code of a length (C.8.5.5.1.15)."""
 
 NO_UNIT = 0
+NO_FORMAT, NO_DATA = 0, 0
 TWO_D = 1
 """RegionSpatialFormat of a 2D image (C.8.5.5.1.1)."""
 
 TISSUE, COLOUR_FLOW = 1, 2
 """RegionDataType (C.8.5.5.1.2)."""
+
+LOW_PRIORITY = 1
+"""The bit of RegionFlags that lets regions of high priority overwrite this one (C.8.5.5.1.3)."""
+
+REGION_MIN_PX = 16
+"""Sides below which a region shows no structure: what states it does not mean this picture."""
 
 PIXEL_MIN_MM, PIXEL_MAX_MM = 0.002, 2.0
 """Plausible pixel sizes; others are taken for mistakes.
@@ -31,9 +40,6 @@ PIXEL_MIN_MM, PIXEL_MAX_MM = 0.002, 2.0
 The lower bound lies below a third of the finest wavelength in use (50 MHz); a pixel above the upper
 bound would hide a pea.
 """
-
-ASPECT_MIN, ASPECT_MAX = 0.1, 10.0
-"""Plausible height over width of a pixel; beyond this range, PixelAspectRatio is a mistake."""
 
 OVERRUN_MAX_PX = 1
 """How far a region may reach beyond the frame.
@@ -65,6 +71,8 @@ class Calibrated:
     colour: bool
     """Whether a colour flow region lies over analysed tissue."""
     refusal: str | None
+    notes: tuple[str, ...] = ()
+    """What else was done with its regions."""
 
 
 def calibrate(header: Header) -> Calibrated:
@@ -72,10 +80,15 @@ def calibrate(header: Header) -> Calibrated:
     if not header.regions:
         return _whole_frame(header)
     tissue = [region for region in header.regions if _is_tissue(region)]
-    boxes = {index: _box(region, header) for index, region in enumerate(tissue)}
-    shown = [(tissue[index], box) for index, box in boxes.items() if box is not None]
+    boxes = [(region, _box(region, header)) for region in tissue]
+    shown = [(region, box) for region, box in boxes if box is not None and _large_enough(box)]
+    left_out = [
+        f"a region of 2D tissue was left out, since it holds {_size(region, header)}"
+        for region, box in boxes
+        if box is None or not _large_enough(box)
+    ]
     if not shown:
-        return _nothing_to_analyse(header)
+        return _nothing_to_analyse(header, _why_no_tissue(header, tissue))
     overrun = next((text for text in (_overrun(r, header) for r in header.regions) if text), None)
     regions: list[Region] = []
     reasons: list[str] = []
@@ -84,9 +97,9 @@ def calibrate(header: Header) -> Calibrated:
         regions.append(Region(box=box, spacing_mm=spacing))
         if reason and reason not in reasons:
             reasons.append(reason)
-    kept = _kept(header, [box for _, box in shown])
+    kept = _kept(header, shown)
     if not kept.any():
-        return _nothing_to_analyse(header)
+        return _nothing_to_analyse(header, _why_hidden(header))
     spacings = {region.spacing_mm for region in regions}
     one = spacings.pop() if len(spacings) == 1 else None
     known = any(region.spacing_mm is not None for region in regions)
@@ -100,8 +113,9 @@ def calibrate(header: Header) -> Calibrated:
         pixel_aspect=_aspect(all_known or ratio is not None),
         aspect_ratio=ratio,
         kept=kept,
-        colour=_colour_over(header, kept),
+        colour=_colour_over(header, shown, kept),
         refusal=None,
+        notes=tuple(left_out),
     )
 
 
@@ -140,23 +154,61 @@ def _aspect(known: bool) -> PixelAspect:
     return PixelAspect.KNOWN if known else PixelAspect.ASSUMED_SQUARE
 
 
-def _nothing_to_analyse(header: Header) -> Calibrated:
-    kinds = sorted({_kind(region) for region in header.regions})
+def _nothing_to_analyse(header: Header, refusal: str) -> Calibrated:
     return Calibrated(
         regions=(),
         spacing_mm=None,
         spacing_source=None,
-        spacing_reason="no region of the frame shows 2D tissue",
+        spacing_reason="no part of the frame is analysed",
         pixel_aspect=PixelAspect.ASSUMED_SQUARE,
         aspect_ratio=None,
         kept=_inside(header, [_box(region, header) for region in header.regions]),
         colour=False,
-        refusal=(
-            "No region of the image shows 2D tissue with spatial units; "
-            f"what it shows is {', '.join(kinds)}. "
-            "Only 2D grey-scale tissue is analysed."
-        ),
+        refusal=refusal,
     )
+
+
+def _why_no_tissue(header: Header, tissue: list[RawRegion]) -> str:
+    """Return why no region is analysed: they show something else, or the tissue's are too small."""
+    if tissue:
+        sizes = list(dict.fromkeys(_size(region, header) for region in tissue))
+        return (
+            f"The region of 2D tissue that the file states holds {', another '.join(sizes)}; "
+            f"at least {REGION_MIN_PX} × {REGION_MIN_PX} are analysed. "
+            "Send the file with the region (SequenceOfUltrasoundRegions) that its scanner wrote."
+        )
+    return (
+        "No region of the image shows 2D tissue with spatial units; "
+        f"what it shows is {_kinds(header.regions)}. "
+        "Only 2D grey-scale tissue is analysed."
+    )
+
+
+def _why_hidden(header: Header) -> str:
+    others = [region for region in header.regions if not _is_tissue(region)]
+    return (
+        "The region of 2D tissue that the file states lies wholly under regions that show "
+        f"{_kinds(others)}, and none of it is left to analyse."
+    )
+
+
+def _kinds(regions: Sequence[RawRegion]) -> str:
+    return ", ".join(sorted({_kind(region) for region in regions}))
+
+
+def _large_enough(box: Box) -> bool:
+    x_min, y_min, x_max, y_max = box
+    return min(x_max - x_min, y_max - y_min) >= REGION_MIN_PX
+
+
+def _size(region: RawRegion, header: Header) -> str:
+    """Return in words how much of the frame the region holds."""
+    box = _box(region, header)
+    if box is None:
+        backwards = region.x1 < region.x0 or region.y1 < region.y0
+        return "no pixel (it ends before it begins)" if backwards else "no pixel of the frame"
+    width, height = round(box[2] - box[0]), round(box[3] - box[1])
+    return "one pixel" if width == height == 1 else f"{width} × {height} pixels"
 
 
 def _is_tissue(region: RawRegion) -> bool:
@@ -171,7 +223,9 @@ def _is_tissue(region: RawRegion) -> bool:
 def _kind(region: RawRegion) -> str:
     named = _FORMATS.get(region.spatial_format or 0) or _DATA.get(region.data_type or 0)
     if named is None and region.spatial_format == TWO_D and region.data_type == TISSUE:
-        return "tissue outside the frame or without lengths as units"
+        return "tissue without lengths as units"
+    if named is None and _says_nothing(region):
+        return "not stated (RegionSpatialFormat 0)"
     return named or "of another kind"
 
 
@@ -186,7 +240,8 @@ def _spacing(region: RawRegion) -> tuple[Spacing | None, str | None]:
 
 
 def _checked(x_mm: float, y_mm: float, source: str) -> tuple[Spacing | None, str | None]:
-    if all(PIXEL_MIN_MM <= side_mm <= PIXEL_MAX_MM for side_mm in (x_mm, y_mm)):
+    sides = all(PIXEL_MIN_MM <= side_mm <= PIXEL_MAX_MM for side_mm in (x_mm, y_mm))
+    if sides and ASPECT_MIN <= y_mm / x_mm <= ASPECT_MAX:
         return Spacing(x=x_mm, y=y_mm), None
     return None, (
         f"{source} states pixels of {x_mm:.4g} × {y_mm:.4g} mm, which no ultrasound image has"
@@ -212,25 +267,78 @@ def _box(region: RawRegion, header: Header) -> Box | None:
     return (x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None
 
 
-def _kept(header: Header, tissue: list[Box]) -> npt.NDArray[np.bool_]:
+def _kept(header: Header, tissue: list[tuple[RawRegion, Box]]) -> npt.NDArray[np.bool_]:
     """Return the mask of tissue without the other regions shown over it.
 
     Colour flow regions stay in; `_colour_over` judges them.
     """
-    other = [
-        _box(region, header)
-        for region in header.regions
-        if not _is_tissue(region) and region.data_type != COLOUR_FLOW
-    ]
-    return _inside(header, list(tissue)) & ~_inside(header, other)
+    kept = _inside(header, [])
+    for region, box in tissue:
+        over = [
+            _box(other, header)
+            for other in header.regions
+            if not _is_tissue(other)
+            and other.data_type != COLOUR_FLOW
+            and not _overwritten(other, region)
+            and not _backdrop(other, box, header)
+        ]
+        kept |= _inside(header, [box]) & ~_inside(header, over)
+    return kept
 
 
-def _colour_over(header: Header, kept: npt.NDArray[np.bool_]) -> bool:
-    flow = [_box(region, header) for region in header.regions if region.data_type == COLOUR_FLOW]
-    return bool((_inside(header, flow) & kept).any())
+def _overwritten(other: RawRegion, tissue: RawRegion) -> bool:
+    """Return whether the tissue is shown where both lie: it has high priority, the other low.
+
+    Without a statement of both the other one is taken to lie over the tissue.
+    """
+    if other.flags is None or tissue.flags is None:
+        return False
+    return bool(other.flags & LOW_PRIORITY) and not tissue.flags & LOW_PRIORITY
 
 
-def _inside(header: Header, boxes: list[Box] | list[Box | None]) -> npt.NDArray[np.bool_]:
+def _says_nothing(region: RawRegion) -> bool:
+    """Return whether the region states neither a format nor data but tissue."""
+    return (region.spatial_format or NO_FORMAT) == NO_FORMAT and (
+        (region.data_type or NO_DATA) in {NO_DATA, TISSUE}
+    )
+
+
+def _backdrop(other: RawRegion, tissue: Box, header: Header) -> bool:
+    """Return whether a region without a format is the screen that the tissue is shown on.
+
+    Some scanners begin with such a region over the whole frame. One that states nothing hides
+    nothing; of other data, one that contains the tissue and more lies below it.
+    """
+    if (other.spatial_format or NO_FORMAT) != NO_FORMAT:
+        return False
+    box = _box(other, header)
+    if box is None or _says_nothing(other):
+        return True
+    return (
+        box != tissue
+        and box[0] <= tissue[0]
+        and box[1] <= tissue[1]
+        and box[2] >= tissue[2]
+        and box[3] >= tissue[3]
+    )
+
+
+def _colour_over(
+    header: Header, tissue: list[tuple[RawRegion, Box]], kept: npt.NDArray[np.bool_]
+) -> bool:
+    """Return whether a colour flow region lies over kept tissue that does not overwrite it."""
+    for region, box in tissue:
+        flow = [
+            _box(other, header)
+            for other in header.regions
+            if other.data_type == COLOUR_FLOW and not _overwritten(other, region)
+        ]
+        if (_inside(header, flow) & _inside(header, [box]) & kept).any():
+            return True
+    return False
+
+
+def _inside(header: Header, boxes: Sequence[Box | None]) -> npt.NDArray[np.bool_]:
     mask = np.zeros((header.height_px, header.width_px), dtype=np.bool_)
     for box in boxes:
         if box is not None:

@@ -15,8 +15,11 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+from app.images.dicom.lengths import check_length
 from app.images.dicom.messages import Header, RawRegion
-from app.images.dicom.pixels import decode, native_bytes
+from app.images.dicom.pixels import check_form, decode
+from app.images.dicom.reconcile import Settled, reconcile
+from app.images.dicom.streams import SYNTAXES
 from app.images.dicom.structure import Scanned, read_meta, scan
 
 SIDE_MIN_PX = 16
@@ -47,10 +50,7 @@ NATIVE = {
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.2",
 }
-ENCAPSULATED = {
-    "1.2.840.10008.1.2.5",
-    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 201, 202, 203)),
-}
+ENCAPSULATED = set(SYNTAXES)
 """RLE; JPEG baseline, extended and lossless; JPEG-LS; JPEG 2000 and its high-throughput form."""
 
 _NEW_SYNTAXES = {
@@ -71,7 +71,13 @@ _KEYWORDS = (
         for what in ("Descriptor", "Data")
     ),
     *(f"Segmented{colour}PaletteColorLookupTableData" for colour in ("Red", "Green", "Blue")),
-    *("WindowCenter", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData"),
+    *(
+        "WindowCenter",
+        "WindowWidth",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+        "PixelData",
+    ),
 )
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
@@ -82,6 +88,8 @@ class Opened:
 
     dataset: Dataset
     frames: int
+    settled: Settled
+    """What its header states wrongly, and how its values are read."""
 
     @property
     def size_bytes(self) -> int:
@@ -102,9 +110,11 @@ def open_file(data: bytes, limit_pixels: int) -> Opened:
     scanned = scan(data, meta)
     dataset = _parsed(scanned)
     _check_class(dataset)
+    stated = UID(meta.transfer_syntax)
+    settled = reconcile(dataset, stated)
     frames = _check_size(dataset, limit_pixels)
-    _check_pixel_data(dataset, scanned.transfer_syntax, frames)
-    return Opened(dataset=dataset, frames=frames)
+    _check_pixel_data(dataset, frames)
+    return Opened(dataset=dataset, frames=frames, settled=settled)
 
 
 def read_frame(opened: Opened, frame: int) -> tuple[Header, npt.NDArray[np.uint8]]:
@@ -118,8 +128,8 @@ def read_frame(opened: Opened, frame: int) -> tuple[Header, npt.NDArray[np.uint8
     if frame >= opened.frames:
         count = "one frame" if opened.frames == 1 else f"{opened.frames} frames"
         raise RequestRejected(f"The image has {count}; frame is counted from 0.")
-    notes: list[str] = []
-    pixels = decode(opened.dataset, frame, notes)
+    pixels, converted = decode(opened.dataset, frame, opened.settled)
+    notes = [*opened.settled.notes, *converted]
     return _header(opened.dataset, pixels, (frame, opened.frames), notes), pixels
 
 
@@ -132,6 +142,7 @@ def _parsed(scanned: Scanned) -> Dataset:
         file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
+        bytelength=scanned.length,
         specific_tags=list[BaseTag | int](tags),
     )
     dataset.file_meta = FileMetaDataset()
@@ -190,17 +201,12 @@ def _check_size(dataset: Dataset, limit_pixels: int) -> int:
     return frames
 
 
-def _check_pixel_data(dataset: Dataset, syntax: str, frames: int) -> None:
+def _check_pixel_data(dataset: Dataset, frames: int) -> None:
     if "PixelData" not in dataset or not dataset["PixelData"].value:
         raise ImageUnreadable("The DICOM file has no PixelData; send one that holds its image.")
-    if syntax not in NATIVE:
-        return
-    needed = frames * native_bytes(dataset)
-    if len(dataset.PixelData) < needed:
-        raise ImageUnreadable(
-            f"PixelData holds {len(dataset.PixelData)} bytes, and the stated size needs {needed}; "
-            "the file is cut short or its header is wrong."
-        )
+    check_form(dataset)
+    if dataset.file_meta.TransferSyntaxUID not in SYNTAXES:
+        check_length(dataset, frames)
 
 
 def _header(
@@ -247,6 +253,7 @@ def _regions(dataset: Dataset) -> tuple[RawRegion, ...]:
             y1=_whole(item, "RegionLocationMaxY1", least=0),
             spatial_format=_code(item, "RegionSpatialFormat"),
             data_type=_code(item, "RegionDataType"),
+            flags=_code(item, "RegionFlags"),
             unit_x=_code(item, "PhysicalUnitsXDirection"),
             unit_y=_code(item, "PhysicalUnitsYDirection"),
             delta_x=_real(item.get("PhysicalDeltaX")),

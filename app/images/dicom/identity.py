@@ -15,6 +15,7 @@ from pydicom.valuerep import PersonName, validate_value
 
 from app.images.dicom.messages import Original
 from app.images.dicom.structure import read_meta, scan
+from reports.forms.attributes import fitted
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _WORDS = {
@@ -31,6 +32,9 @@ _WORDS = {
 }
 _NAMES_A_PATIENT = ("patient_id", "issuer_of_patient_id")
 """Without an exact copy of these, the report would be filed under another patient."""
+
+_EXACT = frozenset(["PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumber"])
+"""What is copied whole or not at all: cut to the bytes of an attribute, it would name another."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
@@ -52,6 +56,7 @@ def original(data: bytes) -> Original | None:
         file,
         is_implicit_VR=scanned.implicit,
         is_little_endian=scanned.little,
+        bytelength=scanned.length,
         specific_tags=tags,
     )
     uids = [_valid(dataset, keyword) for keyword in _UIDS]
@@ -85,4 +90,4 @@ def _valid(dataset: Dataset, keyword: str) -> str | None:
         validate_value(vr, text, config.RAISE)
     except ValueError:
         return None
-    return text
+    return text if fitted(text, vr) == text or keyword not in _EXACT else None

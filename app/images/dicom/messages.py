@@ -42,6 +42,7 @@ class RawRegion(_Message):
     y1: int
     spatial_format: int | None
     data_type: int | None
+    flags: int | None
     unit_x: int | None
     unit_y: int | None
     delta_x: float | None

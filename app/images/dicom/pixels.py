@@ -1,5 +1,7 @@
 """Decoding of a PixelData frame to 8-bit grey or RGB; runs in the reader process."""
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
@@ -7,79 +9,142 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
-from app.errors import ImageUnreadable, ImageUnsupported
+from app.errors import FrameUnreadable, ImageUnreadable, ImageUnsupported
+from app.images.dicom.fragments import stream_of
+from app.images.dicom.grey import eight_bits, reading_of, unsigned
+from app.images.dicom.lengths import PALETTE, samples_of, sides_exchanged
+from app.images.dicom.reconcile import READ, Settled
+from app.images.dicom.streams import SYNTAXES, Form, Kind, SizeDiffers, check_whole, form_of
 from app.images.dicom.structure import EXPLICIT_BIG
+from specialists.pictures.jpeg import JpegCut
 
 Pixels = npt.NDArray[np.uint8]
 
 _BAND_ROWS = 256
 """Colours are converted in bands, so that no whole frame is ever held in floating point."""
 
-_READ = {
-    *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
-    *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
-}
-_NOT_READ = {"HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_422", "YBR_PARTIAL_420"}
+_DECODING_ERRORS = (RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error)
+_STRICT = {Kind.LS: "pyjpegls"}
+"""CharLS refuses a scan whose lines do not all come out; libjpeg fills them in."""
+
+_GREY_WITHIN, _MOST = 16, 0.6
+"""How far grey strays in a lossy stream, and the share of a frame that settles its colour space."""
+
 _CHANNELS = ("Red", "Green", "Blue")
 
 
-def decode(dataset: Dataset, frame: int, notes: list[str]) -> Pixels:
-    """Return one frame, (H, W) or (H, W, 3), and add each conversion to `notes`.
+def decode(dataset: Dataset, frame: int, settled: Settled) -> tuple[Pixels, list[str]]:
+    """Return one frame, (H, W) or (H, W, 3), and what was converted.
 
     Raises:
         ImageUnsupported: its photometric interpretation or depth is not one that is read.
         ImageUnreadable: the decoded size differs from the header.
     """
-    _check_form(dataset)
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    stored, meta = decoder.as_array(dataset, index=frame, raw=True)
+    check_form(dataset)
+    notes: list[str] = []
+    stored, meta = _decoded(dataset, frame)
     photometric = str(meta["photometric_interpretation"])
     size = (int(dataset.Rows), int(dataset.Columns))
     if stored.shape != (size if dataset.SamplesPerPixel == 1 else (*size, 3)):
-        raise ImageUnreadable("The compressed image has another size than its header states.")
-    if stored.ndim == 3:
-        return _colours(stored, dataset, photometric, notes)
-    if photometric == "PALETTE COLOR":
+        raise ImageUnreadable(
+            "The compressed image has another size than its header states in Rows and Columns."
+        )
+    if SYNTAXES.get(str(dataset.file_meta.TransferSyntaxUID)) is Kind.RLE:
+        channel = stored if stored.ndim == 2 else stored[..., 0]
+        if sides_exchanged(channel, *size):
+            stored, size = stored.reshape(*size[::-1], *stored.shape[2:]), size[::-1]
+            notes.append(f"Rows and Columns are exchanged; read as {size[0]} × {size[1]}")
+    if photometric == PALETTE:
         notes.append("palette converted to its colours")
-        return _looked_up(stored, dataset)
-    grey = _eight_bits(stored, dataset, notes)
+        return _looked_up(stored, dataset), notes
+    if stored.ndim == 3 and stored.dtype.itemsize == 1:
+        return _colours(stored, dataset, photometric, notes), notes
+    reading = settled.reading
+    if reading is None:
+        reading = reading_of(unsigned(stored), size[1], settled.stated)
+        notes += reading.notes
+    scaled = eight_bits(stored, reading, notes)
+    if scaled.ndim == 3:
+        return _colours(scaled, dataset, photometric, notes), notes
     if photometric == "MONOCHROME1":
         notes.append("MONOCHROME1 inverted, so that bright is echogenic")
-        grey = 255 - grey
-    if dataset.get("WindowCenter") is not None:
+        scaled = 255 - scaled
+    if dataset.get("WindowCenter") is not None and not reading.windowed:
         notes.append("the window that the file proposes for display is not applied")
-    return grey
+    return scaled, notes
 
 
-def native_bytes(dataset: Dataset) -> int:
-    """Return the number of bytes of one uncompressed frame.
+def _decoded(dataset: Dataset, frame: int) -> tuple[npt.NDArray[np.generic], dict[str, str | int]]:
+    """Return a frame as it is stored, by a decoder that makes nothing up.
 
     Raises:
-        ImageUnsupported: its photometric interpretation or depth is not one that is read.
+        FrameUnreadable: the frame's stream does not hold all of it, or other pixels than stated.
+        ImageUnreadable: the frame's stream states another size than the header.
     """
-    _check_form(dataset)
-    samples = int(dataset.SamplesPerPixel)
-    pixels = int(dataset.Rows) * int(dataset.Columns)
-    if dataset.PhotometricInterpretation == "YBR_FULL_422":
-        samples = 2
-    return pixels * samples * int(dataset.BitsAllocated) // 8
-
-
-def _check_form(dataset: Dataset) -> None:
-    photometric = str(dataset.get("PhotometricInterpretation", "")).strip()
-    if photometric not in _READ:
-        known = f" {photometric}" if photometric in _NOT_READ else ""
-        raise ImageUnsupported(
-            f"The photometric interpretation{known} is not read; send MONOCHROME, PALETTE COLOR, "
-            "RGB or YBR_FULL."
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    kind = SYNTAXES.get(syntax)
+    if kind is None:
+        return get_decoder(syntax).as_array(dataset, index=frame, raw=True)
+    number = int(dataset.get("NumberOfFrames") or 1)
+    named = f"Frame {frame} of the DICOM file" if number > 1 else "The DICOM file's frame"
+    try:
+        stream = stream_of(dataset, frame)
+        _check_size(dataset, form_of(stream), named)
+        check_whole(stream, kind, int(dataset.Rows) * int(dataset.Columns))
+        # One decoder for each kind: another one might fill in what is missing.
+        return get_decoder(syntax).as_array(
+            dataset, index=frame, raw=True, decoding_plugin=_STRICT.get(kind, "pylibjpeg")
         )
-    samples = 3 if photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR") else 1
+    except SizeDiffers as error:
+        raise FrameUnreadable(
+            f"{named} is not that of its header, or damaged, and is not analysed: "
+            f"in its {kind} stream, {error}."
+        ) from error
+    except JpegCut as error:
+        raise FrameUnreadable(
+            f"{named} is cut short or damaged, and is not analysed: "
+            f"in its {kind} stream, {error}. Send the whole file."
+        ) from error
+    except _DECODING_ERRORS as error:
+        raise FrameUnreadable(
+            f"{named} is cut short or damaged, and is not analysed: "
+            f"its {kind} stream does not hold all of its lines. Send the whole file."
+        ) from error
+
+
+def _check_size(dataset: Dataset, form: Form | None, named: str) -> None:
+    stated = (int(dataset.Rows), int(dataset.Columns))
+    if form is not None and form.size is not None and form.size != stated:
+        raise FrameUnreadable(
+            f"{named} has {form.size[0]} lines of {form.size[1]} pixels, and the header states "
+            f"Rows {stated[0]} and Columns {stated[1]}; which is right cannot be told."
+        )
+
+
+def check_form(dataset: Dataset) -> None:
+    """Check that the pixels are of a kind that is read, once the header is settled.
+
+    Raises:
+        ImageUnsupported: the photometric interpretation or depth is not one that is read.
+        ImageUnreadable: the numbers of samples or bits do not fit.
+    """
+    photometric = str(dataset.get("PhotometricInterpretation", ""))
+    if photometric not in READ:
+        stated = f"is {photometric}" if photometric else "is missing or does not exist"
+        raise ImageUnsupported(
+            f"PhotometricInterpretation {stated}; MONOCHROME1, MONOCHROME2, PALETTE COLOR, RGB "
+            "and YBR_FULL are read."
+        )
+    samples = samples_of(photometric)
     if dataset.get("SamplesPerPixel") != samples:
-        raise ImageUnreadable("SamplesPerPixel does not fit the photometric interpretation.")
+        raise ImageUnreadable(
+            f"SamplesPerPixel does not fit PhotometricInterpretation {photometric}, "
+            f"which has {samples}."
+        )
     if dataset.get("BitsAllocated") not in (8, 16):
-        raise ImageUnsupported("The pixels are not of 8 or 16 bits; send them so.")
-    if samples == 3 and dataset.get("BitsAllocated") != 8:
-        raise ImageUnsupported("Colours of more than 8 bits per channel are not read; send 8.")
+        raise ImageUnsupported(
+            f"BitsAllocated is {dataset.get('BitsAllocated')}; pixels of 8 and 16 bits are read."
+        )
     if not 1 <= (dataset.get("BitsStored") or 0) <= dataset.BitsAllocated:
         raise ImageUnreadable("BitsStored does not fit BitsAllocated.")
 
@@ -88,10 +153,16 @@ def _colours(
     stored: npt.NDArray[np.generic], dataset: Dataset, kind: str, notes: list[str]
 ) -> Pixels:
     pixels = np.ascontiguousarray(stored, dtype=np.uint8)
-    if str(dataset.PhotometricInterpretation) != "RGB":
+    if kind in ("YBR_RCT", "YBR_ICT"):
+        kind = "RGB"  # A JPEG 2000 decoder converts these itself.
+    seen = _kind_by_values(pixels, kind)
+    if seen != kind:
+        notes.append(f"PhotometricInterpretation is not {kind}; by its values it is {seen}")
+        kind = seen
+    elif str(dataset.PhotometricInterpretation) != "RGB":
         notes.append(f"{dataset.PhotometricInterpretation} converted to RGB")
     if not kind.startswith("YBR_FULL"):
-        return pixels  # A JPEG 2000 decoder converts YBR_RCT and YBR_ICT itself.
+        return pixels
     for row in range(0, len(pixels), _BAND_ROWS):
         band = np.ascontiguousarray(pixels[row : row + _BAND_ROWS])
         # JPEG's full-range YCbCr is DICOM's YBR_FULL (PS3.3 C.7.6.3.1.2).
@@ -100,24 +171,29 @@ def _colours(
     return pixels
 
 
-def _eight_bits(stored: npt.NDArray[np.generic], dataset: Dataset, notes: list[str]) -> Pixels:
-    """Scale stored grey values linearly over the range that BitsStored gives them."""
-    bits = int(dataset.BitsStored)
-    signed = dataset.get("PixelRepresentation") == 1
-    if bits == 8 and not signed:
-        return np.ascontiguousarray(stored, dtype=np.uint8)
-    lowest = -(1 << (bits - 1)) if signed else 0
-    top = (1 << bits) - 1
-    levels = np.arange(top + 1, dtype=np.float32) * np.float32(255.0 / top)
-    notes.append(f"{bits}-bit grey scaled linearly, {lowest} to {lowest + top} becoming 0 to 255")
-    table = np.rint(levels).astype(np.uint8)
-    index = np.clip(stored.astype(np.int32) - lowest, 0, top)
-    return np.ascontiguousarray(table[index])
+def _kind_by_values(pixels: Pixels, kind: str) -> str:
+    """Return RGB or YBR_FULL where the values leave no doubt, else the kind that is stated.
+
+    Most of an ultrasound screen is grey: equal channels in RGB, chroma of 128 in YBR_FULL.
+    """
+    step = max(1, min(pixels.shape[:2]) // 256)
+    some = pixels[::step, ::step].astype(np.int16)
+    as_rgb = float((some.max(axis=2) - some.min(axis=2) <= _GREY_WITHIN).mean())
+    as_ybr = float((np.abs(some[..., 1:] - 128).max(axis=2) <= _GREY_WITHIN).mean())
+    if kind == "RGB" and as_ybr > _MOST and as_rgb < 1 - _MOST:
+        return "YBR_FULL"
+    if kind.startswith("YBR_FULL") and as_rgb > _MOST and as_ybr < 1 - _MOST:
+        return "RGB"
+    return kind
 
 
 def _looked_up(stored: npt.NDArray[np.generic], dataset: Dataset) -> Pixels:
     """Apply the palette (PS3.3 C.7.6.3.1.5 and .6); return grey if its three tables are equal."""
-    entries, first, _ = (int(value) for value in dataset.RedPaletteColorLookupTableDescriptor)
+    keyword = "RedPaletteColorLookupTableDescriptor"
+    try:
+        entries, first, _ = (int(value) for value in dataset.get(keyword) or ())
+    except (TypeError, ValueError):
+        raise ImageUnreadable(f"The palette's {keyword} is missing or no three numbers.") from None
     entries = entries or 2**16
     table = _table(dataset, entries, first)
     index = np.clip(stored.astype(np.int32) - first, 0, entries - 1)

@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, NotReady, RequestRejected
+from app.errors import (
+    FrameUnreadable,
+    ImageTooLarge,
+    ImageUnreadable,
+    ImageUnsupported,
+    NotReady,
+    RequestRejected,
+)
 from app.images.dicom.messages import META_START, Answer, Ask, Header, Original, receive, send
 
 log = logging.getLogger(__name__)
@@ -32,7 +39,10 @@ _HEADER_MAX_BYTES = 1 << 20
 _ROOT = Path(__file__).resolve().parents[3]
 _ERRORS: dict[str, type[Exception]] = {
     error.__name__: error
-    for error in (ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected)
+    for error in (
+        *(FrameUnreadable, ImageTooLarge, ImageUnreadable, ImageUnsupported),
+        RequestRejected,
+    )
 }
 _GAVE_UP = (
     "The DICOM file could not be read within the memory and time that one file may take; "

@@ -7,7 +7,7 @@ these checks cannot harm it.
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported
 from app.images.dicom.messages import META_START
@@ -28,6 +28,14 @@ IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+_PLAIN = {
+    IMPLICIT_LITTLE: (True, True),
+    EXPLICIT_LITTLE: (False, True),
+    EXPLICIT_BIG: (False, False),
+}
+"""Whether the syntaxes of uncompressed data sets are implicit, and little-endian."""
+
+_FIRST_GROUP_MAX, _FIRST_LENGTH_MAX = 0x28, 1024
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 _UNDEFINED = 0xFFFFFFFF
@@ -60,7 +68,10 @@ class Scanned:
 
     data: bytes
     start: int
+    length: int
+    """Bytes of the data set, without what follows its last element."""
     transfer_syntax: str
+    """The one that it is written in; its first element tells whether the stated one is right."""
     implicit: bool
     little: bool
 
@@ -81,18 +92,44 @@ def scan(data: bytes, meta: Meta) -> Scanned:
         ImageTooLarge: it inflates to more, or holds more elements, than are read.
         ImageUnreadable: it is cut short, nested too deep, or not structured as DICOM requires.
     """
-    start = meta.offset
-    if meta.transfer_syntax == DEFLATED:
-        data, start = _inflated(memoryview(data)[start:]), 0
+    start, syntax = meta.offset, meta.transfer_syntax
+    if syntax == DEFLATED:
+        if _written(data[start : start + 8]) is None:
+            data, start = _inflated(memoryview(data)[start:]), 0
+        else:
+            syntax = EXPLICIT_LITTLE
+    implicit, little = syntax == IMPLICIT_LITTLE, syntax != EXPLICIT_BIG
+    written = _written(data[start : start + 8])
+    if written is not None and written != (implicit, little):
+        implicit, little = written
+        if syntax in _PLAIN:
+            syntax = next(name for name, form in _PLAIN.items() if form == written)
     scanned = Scanned(
         data=data,
         start=start,
-        transfer_syntax=meta.transfer_syntax,
-        implicit=meta.transfer_syntax == IMPLICIT_LITTLE,
-        little=meta.transfer_syntax != EXPLICIT_BIG,
+        length=len(data) - start,
+        transfer_syntax=syntax,
+        implicit=implicit,
+        little=little,
     )
-    _Walk(scanned).check()
-    return scanned
+    return replace(scanned, length=_Walk(scanned).check())
+
+
+def _written(head: bytes) -> tuple[bool, bool] | None:
+    """Return how the first element is written: implicit, little-endian; None if that is not sure.
+
+    Its group is a small number, and its length too where no value representation stands before.
+    """
+    if len(head) < 8:
+        return None
+    group = int.from_bytes(head[:2], "little")
+    little = group < int.from_bytes(head[:2], "big")
+    if not 8 <= min(group, int.from_bytes(head[:2], "big")) <= _FIRST_GROUP_MAX:
+        return None
+    if head[4:6] in _LONG | _SHORT:
+        return False, little
+    short = little and int.from_bytes(head[4:8], "little") <= _FIRST_LENGTH_MAX
+    return (True, True) if short else None
 
 
 def read_meta(data: bytes) -> Meta:
@@ -174,24 +211,46 @@ class _Walk:
         self._tag = struct.Struct(self._order + "HH")
         self._levels = [_Level("data set", len(self._data), scanned.implicit)]
         self._at = 0
+        self._seen: set[tuple[int, int]] = set()
+        self._whole: int | None = None
+        """Where the last complete element at or after PixelData ends."""
 
-    def check(self) -> None:
-        """Walk the whole data set; return if its structure is bounded and complete.
+    def check(self) -> int:
+        """Walk the whole data set; return its length if its structure is bounded and complete.
+
+        After PixelData, the last element that is used (PS3.5 7.1), whatever is no further element
+        is padding or rubbish, and no part of the data set.
 
         Raises:
             ImageTooLarge: it holds more than `ELEMENTS_MAX` elements.
             ImageUnreadable: it is cut short, nested too deep, or damaged.
         """
+        try:
+            self._walk()
+        except ImageUnreadable:
+            if self._whole is None:
+                raise
+            return self._whole
+        return self._at if self._whole is None else self._whole
+
+    def _walk(self) -> None:
         for _ in range(ELEMENTS_MAX):
             self._close_finished()
+            if len(self._levels) <= 1 and _PIXEL_DATA in self._seen:
+                self._whole = self._at
             if not self._levels:
                 return
             level = self._levels[-1]
             tag = self._read_tag()
-            if level.kind in ("data set", "item"):
-                self._element(tag, level)
-            else:
+            if level.kind not in ("data set", "item"):
                 self._item(tag, level)
+                continue
+            if len(self._levels) == 1:
+                # Group 0000 stands in no data set, and no element twice (PS3.5 7.1).
+                if self._whole is not None and (tag[0] == 0 or tag in self._seen):
+                    return
+                self._seen.add(tag)
+            self._element(tag, level)
         raise ImageTooLarge(f"The DICOM file holds more than {ELEMENTS_MAX} elements.")
 
     def _close_finished(self) -> None:

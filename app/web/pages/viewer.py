@@ -25,6 +25,7 @@ from app.web.problems import OK, SEE_OTHER, Problem, problem_of
 from app.web.uploads import accept
 from planner.exam import unserved
 from planner.protocols import read_protocols
+from reports.forms.biometry import has_biometry
 from reports.forms.svg import to_svg_layers, view_box
 from reports.measure.intervals import caveat
 from reports.model import (
@@ -197,6 +198,7 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
         rows=rows,
         exams=exam_choices(served.manifest).items(),
         limit_bytes=served.settings.limit_bytes,
+        blacken_text=served.settings.blacken_text,
         newer=f"/?page={page - 1}" if page > 1 else None,
         older=f"/?page={page + 1}" if len(found) > last else None,
         range_text=f"{last - ROWS + 1} to {last - ROWS + len(rows)}",
@@ -221,6 +223,7 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
         names=evidence_names(report),
         evidence_by_step=by_step,
         specialists=frozenset(served.manifest.specialists),
+        biometry=has_biometry(report),
     )
 
 

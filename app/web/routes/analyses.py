@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Path, Request
 from fastapi.responses import JSONResponse, Response
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
@@ -15,7 +15,7 @@ from app.storage.tables import JobState
 from app.web import progress
 from app.web.dependencies import Served, Services
 from app.web.negotiation import negotiated, report_response
-from app.web.openapi import ANALYSIS_BODY, PROBLEMS
+from app.web.openapi import ANALYSIS_BODY, PROBLEMS, REPORT_LINKS, analysis_links
 from app.web.problems import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
 from app.web.progress import Standing, path_of, standing
 from app.web.uploads import accept
@@ -24,6 +24,10 @@ from reports.forms.render import MEDIA, ReportForm
 from reports.model import Report
 
 router = APIRouter(responses=PROBLEMS)
+Accept = Annotated[str | None, Header(alias="accept", include_in_schema=False)]
+"""OpenAPI takes it from the media types of responses, and ignores it as a parameter."""
+
+Suffix = Annotated[str, Path(json_schema_extra={"enum": list(ReportForm)})]
 _FORMS: dict[int | str, dict[str, Any]] = {
     200: {"content": {media: {} for media in MEDIA.values()}}
 }
@@ -32,14 +36,21 @@ _FORMS: dict[int | str, dict[str, Any]] = {
 @router.post(
     "/analyze",
     response_model=Report,
-    responses={202: {"model": Standing, "description": "Accepted; Location says where it stands"}},
+    responses={
+        200: REPORT_LINKS,
+        202: {
+            "model": Standing,
+            "description": "Accepted; Location says where it stands",
+            **analysis_links("/id"),
+        },
+    },
     openapi_extra=ANALYSIS_BODY,
 )
 async def analyze(
     request: Request,
     served: Served,
     prefer: Annotated[str, Header()] = "",
-    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+    accept_header: Accept = None,
 ) -> Response:
     """Analyse one image and return its report.
 
@@ -84,7 +95,7 @@ def stop(analysis_id: str, served: Served) -> Standing:
 async def follow(
     analysis_id: str,
     served: Served,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str, Header(json_schema_extra={"pattern": progress.EVENT_ID})] = "",
 ) -> Response:
     """Stream the steps of the analysis as server-sent events, from after Last-Event-ID to `done`.
 
@@ -106,18 +117,19 @@ async def follow(
 def show_report(
     analysis_id: str,
     served: Served,
-    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+    accept_header: Accept = None,
 ) -> Response:
     """Return the newest report of the analysis in the form that Accept prefers."""
     return _report(served, served.store.analysis(analysis_id), negotiated(accept_header))
 
 
 @router.get("/analyses/{analysis_id}/report.{suffix}", response_model=Report, responses=_FORMS)
-def show_report_form(analysis_id: str, suffix: str, served: Served) -> Response:
+def show_report_form(analysis_id: str, suffix: Suffix, served: Served) -> Response:
     """Return the newest report of the analysis in the form that the suffix names.
 
-    The suffixes are json, html, txt, pdf, dcm (SR), seg.dcm, image.dcm and fhir.json. The SR and
-    the SEG refer to the image in image.dcm.
+    The suffixes are json, html, txt, pdf, dcm (SR), seg.dcm, biometry.dcm (SR of a fetal head's
+    sizes in millimetres), image.dcm and fhir.json. The SRs and the SEG refer to the image in
+    image.dcm.
     """
     try:
         form = ReportForm(suffix)

@@ -10,7 +10,7 @@ from app.errors import NotFound
 from app.observability.metrics import REFUSALS, Refusal, question
 from app.web.dependencies import Served, Services
 from app.web.negotiation import wants_page
-from app.web.openapi import PROBLEMS, SPECIALIST_BODY
+from app.web.openapi import PROBLEMS, SPECIALIST_BODY, SPECIALIST_LINKS
 from app.web.pages.cards import card_page, list_page
 from app.web.problems import OK
 from app.web.uploads import SPECIALIST_FIELDS, read_form, read_image, region
@@ -23,8 +23,11 @@ from specialists.manifest import DataSource, Kind, Manifest, Metric, Roi, Specia
 from specialists.result import Result
 
 router = APIRouter(responses=PROBLEMS)
+Accept = Annotated[str | None, Header(alias="accept", include_in_schema=False)]
+"""OpenAPI takes it from the media types of responses, and ignores it as a parameter."""
 
-_PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {}}}}
+
+_PAGE: dict[str, Any] = {"content": {"text/html": {}}}
 
 
 class Listed(BaseModel):
@@ -68,10 +71,8 @@ class Answer(BaseModel):
     not_assessed: str | None
 
 
-@router.get("/specialists", response_model=list[Listed], responses=_PAGE)
-def list_specialists(
-    served: Served, accept_header: Annotated[str | None, Header(alias="accept")] = None
-) -> Response:
+@router.get("/specialists", response_model=list[Listed], responses={200: _PAGE | SPECIALIST_LINKS})
+def list_specialists(served: Served, accept_header: Accept = None) -> Response:
     """List the closed tool set: which specialists are installed, and why the others are not.
 
     The response is an HTML page if Accept prefers one.
@@ -82,11 +83,11 @@ def list_specialists(
     return _varying(JSONResponse([entry.model_dump(mode="json") for entry in listed], OK))
 
 
-@router.get("/specialists/{specialist_id}/card", response_model=Card, responses=_PAGE)
+@router.get("/specialists/{specialist_id}/card", response_model=Card, responses={200: _PAGE})
 def show_card(
     specialist_id: str,
     served: Served,
-    accept_header: Annotated[str | None, Header(alias="accept")] = None,
+    accept_header: Accept = None,
 ) -> Response:
     """Return a specialist's model card: use, data, figures, limits, thresholds and provenance.
 

@@ -5,7 +5,6 @@ They are real images, moved views of them, drawn test images, and images of no k
 
 import enum
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -203,13 +202,3 @@ FOREIGN: dict[str, Callable[[Pixels, np.random.Generator], Pixels]] = {
 
 FOREIGN_HELD_OUT = ("pixels shuffled", "clouds", "phases scrambled", "shapes", "gradient", "flower")
 """Kinds that the planner is never trained on; it is evaluated on all of them."""
-
-
-def read_grey(path: Path) -> Pixels:
-    """Return the (H, W) grey pixels of an image file.
-
-    Raises:
-        OSError: the file is missing or not an image.
-    """
-    with PILImage.open(path) as image:
-        return np.asarray(image.convert("L"))

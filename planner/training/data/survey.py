@@ -27,7 +27,6 @@ from planner.training.data.images import (
     drawn,
     foreign,
     moved_view,
-    read_grey,
 )
 from planner.vlm.vision_tower import UsgenTowerConfig, cells
 from reports.model import Box, ExamCode, ImageInfo
@@ -37,6 +36,8 @@ from specialists.image import image_of
 from specialists.load import load_engine
 from specialists.manifest import Manifest, Roi, read_manifest
 from specialists.result import Component, DetectResult, Result, SegmentResult
+from specialists.training.data.csv_lines import file_of
+from specialists.training.data.readable import read_grey
 from specialists.training.data.tables import read_table
 
 PART = 64
@@ -125,7 +126,7 @@ def choose_pictures(data: Path, shows: Mapping[int, ExamCode], extent: Extent) -
         classes = [int(value) for value in rows["mask"]]
         order = np.random.default_rng(_seed(str(dataset))).permutation(len(paths))
         for place in order[: extent.train if split == "train" else extent.val]:
-            path, exam = data / "csv_files" / paths[place], shows[classes[place]]
+            path, exam = file_of(data, str(paths[place])), shows[classes[place]]
             for kind in (Kind.REAL, Kind.VIEW):
                 seed = _seed(f"{paths[place]} {kind}")
                 chosen.append(Wanted(path=path, kind=kind, split=str(split), exam=exam, seed=seed))
@@ -317,10 +318,7 @@ def pixels_of(wanted: Wanted) -> Pixels:
     rng = np.random.default_rng(wanted.seed)
     if wanted.kind is Kind.DRAWN:
         return drawn(next(exam for exam in DRAWN_EXAMS if exam == wanted.exam), rng)
-    try:
-        pixels = read_grey(wanted.path)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{wanted.path} cannot be read: {error}") from error
+    pixels = read_grey(wanted.path)
     match wanted.kind:
         case Kind.VIEW:
             return moved_view(pixels, rng)

@@ -19,6 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
+from reports.forms.attributes import TEXT_VRS, fitted
 from reports.forms.codes import FETAL_EXAMS, PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
 from reports.forms.dicom.source import US_IMAGE, Source, own_source
 from reports.model import Region, Report
@@ -28,8 +29,15 @@ MANUFACTURER = "USTri"
 MODEL_NAME = "USTri agentic ultrasound reporting"
 CHARACTER_SET = "ISO_IR 192"
 
-_DEIDENTIFICATION = ("No attribute of the source is kept", "Burned-in text: not checked")
-_SERIES = {"image": 9001, "sr": 9002, "seg": 9003}
+_DEIDENTIFICATION = "No attribute of the source is kept"
+_SERIES = {"image": 9001, "sr": 9002, "seg": 9003, "biometry": 9004}
+
+
+def _text(places: int | None) -> str:
+    """Return what was done about burned-in text, in the 64 characters of a LO."""
+    if places is None:
+        return "Burned-in text: not checked"
+    return f"Burned-in text: {places} places blackened; faint may remain"
 
 
 def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
@@ -40,9 +48,9 @@ def to_image(report: Report, png: bytes, source: Source | None = None) -> bytes:
     source = source or own_source(report)
     image = reference(report, source)
     image.update(_pixels(png))
-    # "YES" would include the pixels, which were not searched for burned-in text.
+    # "YES" would include the pixels, in which faint text may remain where text was looked for.
     image.PatientIdentityRemoved = "YES" if report.image.synthetic else "NO"
-    image.DeidentificationMethod = list(_DEIDENTIFICATION)
+    image.DeidentificationMethod = [_DEIDENTIFICATION, _text(report.image.text_blackened)]
     image.ImageComments = NOT_FOR_CLINICAL_USE
     if report.exam.code in FETAL_EXAMS:
         image.ImageLaterality = "U"  # A head is unpaired.
@@ -77,7 +85,9 @@ def _capture(report: Report) -> Dataset:
     part.PixelSpacing = [spacing.y, spacing.x]
     if report.image.dicom is None:
         part.PixelSpacingCalibrationType = "FIDUCIAL"
-        part.PixelSpacingCalibrationDescription = (report.image.spacing_source or "stated")[:64]
+        part.PixelSpacingCalibrationDescription = fitted(
+            report.image.spacing_source or "stated", "LO"
+        )
     return part
 
 
@@ -193,14 +203,28 @@ def file_of(dataset: Dataset, report: Report) -> bytes:
         equipment.ContributionDateTime = when.strftime("%Y%m%d%H%M%S%z")
     dataset.TimezoneOffsetFromUTC = when.strftime("%z") or "+0000"
     dataset.ManufacturerModelName = MODEL_NAME
-    dataset.SoftwareVersions = report.provenance.code_version
+    dataset.SoftwareVersions = fitted(report.provenance.code_version, "LO")
     if report.image.synthetic:
         dataset.QualityControlSubject = "YES"
     if PRIVATE_SCHEME in str(dataset):
         dataset.CodingSchemeIdentificationSequence = [_scheme()]
+    _fit(dataset)
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _fit(dataset: Dataset) -> None:
+    """Bound every text of a dataset and of its items, as `reports.forms.attributes` does."""
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                _fit(item)
+        elif element.VR in TEXT_VRS and element.value:
+            given = list(element.value) if element.VM > 1 else [element.value]
+            texts = [fitted(str(value), element.VR) for value in given]
+            if texts != [str(value) for value in given]:
+                element.value = texts if element.VM > 1 else texts[0]
 
 
 def _keywords(stem: str) -> tuple[str, str]:

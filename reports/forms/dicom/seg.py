@@ -17,6 +17,8 @@ from pydicom.uid import UltrasoundImageStorage
 
 from reports.errors import NothingOutlined
 from reports.forms import codes
+from reports.forms.attributes import fitted
+from reports.forms.dicom.equipment import add_equipment
 from reports.forms.dicom.image import (
     CHARACTER_SET,
     MANUFACTURER,
@@ -63,29 +65,30 @@ def to_seg(report: Report, source: Source | None = None) -> bytes:
         instance_number=report.version,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
-        software_versions=report.provenance.code_version,
-        device_serial_number=report.provenance.code_version,
+        software_versions=fitted(report.provenance.code_version, "LO"),
+        device_serial_number=fitted(report.provenance.code_version, "LO"),
         content_label="USTRI",
-        content_description="Outlines of the analysed frame; research software"[:64],
+        content_description="Outlines of the analysed frame; research software",
         content_creator_name="USTri^",
         omit_empty_frames=False,
         series_description="USTri outlines",
         specific_character_set=CHARACTER_SET,
     )
     _settle(segmentation, report, source)
+    add_equipment(segmentation, report)
     return file_of(segmentation, report)
 
 
 def _segment(number: int, item: MaskEvidence, report: Report) -> SegmentDescription:
     return SegmentDescription(
         segment_number=number,
-        segment_label=f"{item.id} {codes.structure(item.label).meaning}"[:64],
+        segment_label=fitted(f"{item.id} {codes.structure(item.label).meaning}", "LO"),
         segmented_property_category=coded(codes.category(item.label)),
         segmented_property_type=coded(codes.structure(item.label)),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(
-            name=item.specialist[:64],
-            version=version_of(item.specialist, report)[:64],
+            name=fitted(item.specialist, "LO"),
+            version=fitted(version_of(item.specialist, report), "LO"),
             family=standard.DCM.ArtificialIntelligence,
             source=MANUFACTURER,
         ),

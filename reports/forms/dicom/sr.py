@@ -11,7 +11,9 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.uid import Comprehensive3DSRStorage
 
 from reports.forms import codes
+from reports.forms.attributes import fitted
 from reports.forms.codes import Coded
+from reports.forms.dicom.equipment import add_equipment, device_uid
 from reports.forms.dicom.image import (
     CHARACTER_SET,
     MANUFACTURER,
@@ -61,15 +63,16 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
         specific_character_set=CHARACTER_SET,
     )
     if report.outcome is not Outcome.REPORTED and report.reason:
-        document.CompletionFlagDescription = report.reason[:64]
+        document.CompletionFlagDescription = fitted(report.reason, "LO")
     document.SeriesDescription = "USTri report"
+    add_equipment(document, report)
     blank_gaps(document)
     return file_of(document, report)
 
 
 def _observation_context(report: Report) -> sr.ObservationContext:
     device = sr.DeviceObserverIdentifyingAttributes(
-        uid=uid_of("device", MODEL_NAME, report.provenance.code_version),
+        uid=device_uid(MODEL_NAME, report.provenance.code_version),
         name=MANUFACTURER,
         manufacturer_name=MANUFACTURER,
         model_name=MODEL_NAME,

@@ -68,6 +68,27 @@ def tracking_uid(report: Report, item_id: str) -> str:
     return uid_of("track", report.analysis_id, item_id)
 
 
+def points_of(report: Report, number: Measurement) -> tuple[NamedPoint, ...]:
+    """Return the points that a measurement is drawn through; none if it is of a whole outline."""
+    for item in report.evidence:
+        if isinstance(item, PointsEvidence) and item.id in number.evidence:
+            return item.points
+    return ()
+
+
+def outline_of(report: Report, number: Measurement) -> MaskEvidence | None:
+    """Return the outline that a measurement is made of."""
+    for item in report.evidence:
+        if isinstance(item, MaskEvidence) and item.id in number.evidence:
+            return item
+    return None
+
+
+def thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """Return every n-th point, so that no more are left than Graphic Data holds."""
+    return points[:: math.ceil(len(points) / _RING_POINTS)]
+
+
 def text(name: Coded, value: str, relationship: sr.RelationshipTypeValues) -> Dataset:
     """Return a TEXT content item."""
     return sr.TextContentItem(name=coded(name), value=value, relationship_type=relationship)
@@ -100,6 +121,7 @@ class _Groups:
             finding.id,
             codes.structure(finding.label),
             evaluations=[_state(self._state_of(finding))],
+            by=self._by(finding.evidence),
         )
         lines = [finding.statement or finding.label, _because(finding.reason)]
         if finding.label_set is not None:
@@ -118,8 +140,8 @@ class _Groups:
     def _mask(self, item: MaskEvidence) -> list[Group]:
         """Return the outline with the measurements of the whole, its holes, and its drawn lines."""
         measured = [number for number in self.report.measurements if item.id in number.evidence]
-        drawn = [self._number(number) for number in measured if self._points_of(number)]
-        whole = [self._number(number) for number in measured if not self._points_of(number)]
+        drawn = [self._number(number) for number in measured if points_of(self.report, number)]
+        whole = [self._number(number) for number in measured if not points_of(self.report, number)]
         outer, *holes = item.polygons
         found = codes.structure(item.label)
         groups = [
@@ -154,7 +176,12 @@ class _Groups:
         """Return a group for each measurement that rests on no outline."""
         masks = {item.id for item in self.report.evidence if isinstance(item, MaskEvidence)}
         return [
-            self._plain(number.id, codes.measured(number.name), numbers=[self._number(number)])
+            self._plain(
+                number.id,
+                codes.measured(number.name),
+                numbers=[self._number(number)],
+                by=self._by(number.evidence),
+            )
             for number in self.report.measurements
             if not masks.intersection(number.evidence)
         ]
@@ -186,7 +213,7 @@ class _Groups:
         qualifier = codes.qualifier(number)
         if qualifier is not None or number.value is None:
             return self._gap(number, code, qualifier or codes.FAILURE)
-        points = self._points_of(number)
+        points = points_of(self.report, number)
         made = sr.Measurement(
             name=coded(code),
             value=number.value,
@@ -220,7 +247,7 @@ class _Groups:
         points: Sequence[Point],
         numbers: list[sr.Measurement],
     ) -> Group:
-        kept = points[:: math.ceil(len(points) / _RING_POINTS)]
+        kept = thinned(points)
         closed = [*kept, kept[0]] if len(kept) > 1 else list(kept)
         shape = sr.GraphicTypeValues.POLYLINE if len(kept) > 1 else sr.GraphicTypeValues.POINT
         group = sr.PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -286,6 +313,11 @@ class _Groups:
         exam = self.report.exam.code
         return None if exam is None else [sr.FindingSite(coded(codes.SITES[exam]))]
 
+    def _by(self, evidence: Sequence[str]) -> str | None:
+        """Return the specialist that a statement rests on; None where it is none or several."""
+        found = {item.specialist for item in self.report.evidence if item.id in evidence}
+        return found.pop() if len(found) == 1 else None
+
     def _label_of(self, item: Evidence) -> str:
         """Return what the first finding that rests on the evidence is about."""
         for finding in self.report.findings:
@@ -299,12 +331,6 @@ class _Groups:
         if finding.state is FindingState.FOUND and scored.intersection(finding.evidence):
             return codes.ASSESSED
         return codes.STATES[finding.state]
-
-    def _points_of(self, number: Measurement) -> tuple[NamedPoint, ...]:
-        for item in self.report.evidence:
-            if isinstance(item, PointsEvidence) and item.id in number.evidence:
-                return item.points
-        return ()
 
 
 def _state(value: Coded) -> sr.QualitativeEvaluation:
@@ -320,10 +346,14 @@ def _uncertainty(number: Measurement) -> sr.MeasurementProperties | None:
     if number.interval is None or number.value is None:
         return None
     low, high = number.interval
-    return sr.MeasurementProperties(
+    properties = sr.MeasurementProperties(
         upper_measurement_uncertainty=high - number.value,
         lower_measurement_uncertainty=number.value - low,
     )
+    unit = sr.CodedConcept(*codes.unit(number.unit))
+    for item in properties:  # highdicom states none: it is that of the number.
+        item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [unit]
+    return properties
 
 
 def _explained(made: sr.Measurement, number: Measurement) -> sr.Measurement:

@@ -11,7 +11,14 @@ from typing import Any
 from reports.forms import codes
 from reports.forms.codes import Coded
 from reports.forms.dicom.source import Source, own_source, uuid_of
-from reports.forms.fhir.value_sets import ABSENT_REASON, ABSENT_REASONS, SYSTEMS, check
+from reports.forms.fhir.value_sets import (
+    ABSENT_DISPLAYS,
+    ABSENT_REASON,
+    ABSENT_REASONS,
+    SYSTEMS,
+    check,
+    display_of,
+)
 from reports.model import (
     Evidence,
     Finding,
@@ -94,7 +101,9 @@ class _Bundle:
             "identifier": identifiers,
             "status": str(report.status),
             "category": [
-                _concept_of("http://terminology.hl7.org/CodeSystem/v2-0074", "RUS", "Ultrasound")
+                _concept_of(
+                    "http://terminology.hl7.org/CodeSystem/v2-0074", "RUS", "Radiology Ultrasound"
+                )
             ],
             "code": _concept(codes.title_of(report.exam.code), report.exam.title),
             "subject": self._reference("patient"),
@@ -126,7 +135,8 @@ class _Bundle:
                 for label, score in scores[0].scores.items()
             ]
         else:
-            resource["valueCodeableConcept"] = _concept(codes.STATES[finding.state])
+            state = codes.STATES[finding.state]
+            resource["valueCodeableConcept"] = _concept(state, state.meaning)
             if finding.score is not None:
                 resource["component"] = [_component(codes.PRESENCE_SCORE, finding.score, "1")]
         resource["note"] = _notes(finding.statement, finding.reason, finding.evidence)
@@ -146,7 +156,12 @@ class _Bundle:
         if number.interval is not None:
             share = "" if number.coverage is None else f"{100 * number.coverage:.0f} % "
             resource["component"] = [
-                _component(codes.private(code, f"{share}interval, {end}"), value, number.unit)
+                _component(
+                    codes.private(code, f"Interval, {end}"),
+                    value,
+                    number.unit,
+                    f"{share}interval, {end}",
+                )
                 for code, end, value in zip(
                     ("interval-low", "interval-high"),
                     ("lower end", "upper end"),
@@ -179,7 +194,7 @@ class _Bundle:
             "derivedFrom": [self._reference("image")],
         }
         if exam is not None:
-            resource["bodySite"] = _concept(codes.SITES[exam])
+            resource["bodySite"] = _concept(codes.SITES[exam], codes.SITES[exam].meaning)
         if exam in codes.FETAL_EXAMS:
             resource["focus"] = [{"display": "Fetus"}]
         return resource
@@ -280,11 +295,12 @@ def _identifier(value: str) -> Json:
 
 
 def _concept(code: Coded, text: str | None = None) -> Json:
-    return _concept_of(SYSTEMS[code.scheme], code.value, code.meaning, text)
+    return _concept_of(SYSTEMS[code.scheme], code.value, display_of(code), text)
 
 
-def _concept_of(system: str, code: str, display: str, text: str | None = None) -> Json:
-    concept: Json = {"coding": [{"system": system, "code": code, "display": display}]}
+def _concept_of(system: str, code: str, display: str | None, text: str | None = None) -> Json:
+    coding = {"system": system, "code": code} | ({"display": display} if display else {})
+    concept: Json = {"coding": [coding]}
     return concept | {"text": text} if text else concept
 
 
@@ -294,12 +310,12 @@ def _quantity(value: float, unit: str | None) -> Json:
     return {"value": value, "unit": shown, "system": SYSTEMS["UCUM"], "code": code.value}
 
 
-def _component(code: Coded, value: float, unit: str | None) -> Json:
-    return {"code": _concept(code, code.meaning), "valueQuantity": _quantity(value, unit)}
+def _component(code: Coded, value: float, unit: str | None, text: str | None = None) -> Json:
+    return {"code": _concept(code, text or code.meaning), "valueQuantity": _quantity(value, unit)}
 
 
 def _absent(code: str, reason: str | None, qualifier: Coded | None = None) -> Json:
-    concept = _concept_of(ABSENT_REASON, code, code.replace("-", " ").capitalize(), reason)
+    concept = _concept_of(ABSENT_REASON, code, ABSENT_DISPLAYS[code], reason)
     if qualifier is not None:
         concept["coding"].append(_concept(qualifier)["coding"][0])
     return concept

@@ -9,6 +9,7 @@ from typing import Any
 
 from reports.errors import CodeNotAllowed
 from reports.forms import codes
+from reports.forms.codes import Coded
 
 SYSTEMS = {
     "LN": "http://loinc.org",
@@ -25,6 +26,44 @@ ABSENT_REASONS = {
     codes.INDETERMINATE: "unknown",
 }
 """The nearest of FHIR's reasons; the DICOM qualifier stands beside it."""
+
+ABSENT_DISPLAYS = {"error": "Error", "not-performed": "Not Performed", "unknown": "Unknown"}
+"""The displays of the reasons in their code system."""
+
+_SNOMED_NAMES = {
+    codes.ABSENT: "Absence findings (qualifier value)",
+    codes.BRAIN: "Brain structure (body structure)",
+    codes.BREAST: "Breast structure (body structure)",
+    codes.CSP: "Structure of cavum septi pellucidi (body structure)",
+    codes.FOREARM: "Forearm structure (body structure)",
+    codes.HEAD: "Head structure (body structure)",
+    codes.HEART: "Heart structure (body structure)",
+    codes.LATERAL_VENTRICLE: "Lateral ventricle structure (body structure)",
+    codes.LUNG: "Lung structure (body structure)",
+    codes.MUSCLE: "Skeletal muscle structure (body structure)",
+    codes.OVARY: "Ovarian structure (body structure)",
+    codes.SYMPHYSIS: "Symphysis pubis structure (body structure)",
+    codes.THYROID: "Thyroid structure (body structure)",
+    codes.VESSEL: "Blood vessel structure (body structure)",
+}
+"""Fully specified names in SNOMED CT, where DICOM's code meaning is a shorter one."""
+
+_LOINC_NAMES = {
+    codes.US_REPORT: "US Unspecified body region",
+    codes.US_BREAST_REPORT: "US Breast",
+    codes.HEAD_CIRCUMFERENCE: "Fetal Head Circumference US",
+    codes.BIPARIETAL_DIAMETER: "Fetal Head Diameter.biparietal US",
+    codes.GESTATIONAL_AGE: "Gestational age",
+}
+"""Long common names in LOINC; DICOM's code meanings are names of its own."""
+
+
+def display_of(code: Coded) -> str | None:
+    """Return the name that a code has in its own code system; None where we do not know it."""
+    if code.scheme == "LN":
+        return _LOINC_NAMES.get(code)
+    return _SNOMED_NAMES.get(code, code.meaning)
+
 
 _OBSERVATION_STATUS = frozenset(
     [

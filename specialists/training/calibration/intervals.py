@@ -26,7 +26,8 @@ from specialists.letterbox import Letterbox
 from specialists.manifest import Kind, Manifest, MeasuredInterval, SpecialistEntry
 from specialists.result import Component, RegressResult, Result, SegmentResult
 from specialists.training.calibration import conformal
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey, read_mask
+from specialists.training.data.tables import Sample, read_samples
 from specialists.training.evaluation.predict import region_for
 from specialists.training.transfer.sources import Lot, Scored, joined, origins_of
 
@@ -261,7 +262,7 @@ def pairs_of(entry: SpecialistEntry, engine: Engine, samples: Sequence[Sample]) 
     for sample in tqdm(samples, desc=f"{entry.id}, intervals"):
         if entry.id not in sample.masks and entry.id not in sample.points:
             continue
-        image = image_of(read_grey(sample.path))
+        image = image_of(read_grey(sample.path), sample.aspect)
         exam = entry.exams[0]
         given = _numbers(exam, image, [_predicted(engine, tool, image) for tool in tools], tools)
         truth = _numbers(exam, image, [label_of(tool, sample, image) for tool in tools], tools)
@@ -331,7 +332,7 @@ def label_of(entry: SpecialistEntry, sample: Sample, image: Image) -> Result | N
         )
     if entry.id not in sample.masks:
         return None
-    mask = read_grey(sample.masks[entry.id])
+    mask = read_mask(sample.masks[entry.id])
     height_px, width_px = image.pixels.shape
     side = max(height_px, width_px)
     square = np.zeros((side, side), np.uint8)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from specialists.admission.quality import EXTREME, PREFIX, RULES, Fault, judge, scores_of
 from specialists.manifest import Threshold
-from specialists.training.data.tables import read_grey
+from specialists.training.data.readable import read_grey
 
 USUAL = 0.995
 """The share of val images that a limit is derived from."""

@@ -5,10 +5,13 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from specialists.errors import TrainingError
 from specialists.training.data.problems import Problems
+
+SHOWN = 100
+"""Characters of a cell that a message repeats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +82,33 @@ def _check_header(
         problems.add(0, "it holds no row below its header. Add one row per image.")
 
 
+def file_of(data: Path, relative: str) -> Path:
+    """Return the file in the data root that a row's path names, with links followed.
+
+    Raises:
+        TrainingError: the path names no file in the data root.
+    """
+    place = place_of(data, relative)
+    if isinstance(place, str):
+        raise TrainingError(place)
+    return Path(os.path.realpath(place))
+
+
 def place_of(data: Path, relative: str) -> Path | str:
     """Return the file in the data root that a row's path names, or what is wrong with the path."""
+    named = f"{relative[:SHOWN]!r}"
     if not relative:
         return "is empty. Name the file, relative to csv_files/."
+    if "\0" in relative:
+        return f"{named} holds a zero byte, which no file's name does. Write the name again."
+    if "://" in relative:
+        return f"{named} is an address. Save the file, and name it relative to csv_files/."
+    if Path(relative).is_absolute() or PureWindowsPath(relative).drive:
+        return f"{named} is an absolute path. Name the file relative to csv_files/."
     root = Path(os.path.normpath(data.absolute()))
     path = Path(os.path.normpath(root / "csv_files" / relative))
-    if Path(relative).is_absolute() or not path.is_relative_to(root):
-        return f"{relative!r} leads out of {data}. Put the file into that folder."
+    if "\\" in relative and not path.exists():
+        return f"{named} is written with backslashes. Write / between folders."
+    if not path.is_relative_to(root):
+        return f"{named} leads out of {data}. Put the file into that folder."
     return path

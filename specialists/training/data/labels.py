@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from specialists.manifest import Kind
-from specialists.training.data.csv_lines import Line, place_of
+from specialists.training.data.csv_lines import SHOWN, Line, place_of
 from specialists.training.data.problems import Problems
 from specialists.training.data.readable import picture_of
 
@@ -70,6 +70,11 @@ def _mask(
     picture = picture_of(path)
     if isinstance(picture, str):
         problems.add(line.number, f"the mask {picture}")
+    elif picture.lossy:
+        problems.add(
+            line.number,
+            f"the mask {path} is a JPEG, which does not keep its values. Save it as PNG.",
+        )
     elif picture.mode != "L":
         problems.add(
             line.number,
@@ -92,11 +97,11 @@ def _mask(
 
 def _class(line: Line, classes: int, problems: Problems) -> Labels:
     text = line.cells["mask"]
-    number = _number(text)
+    number = number_of(text)
     if number is None or number not in range(classes):
         problems.add(
             line.number,
-            f"mask is {text!r}. Write the class, a whole number from 0 to {classes - 1}.",
+            f"mask is {text[:SHOWN]!r}. Write the class, a whole number from 0 to {classes - 1}.",
         )
         return frozenset()
     return frozenset([int(number)])
@@ -106,7 +111,7 @@ def _box(line: Line, size: tuple[int, int], problems: Problems) -> Labels:
     cells = [line.cells[name] for name in CORNERS]
     if not any(cells):
         return frozenset([0])
-    corners = [number for number in map(_number, cells) if number is not None]
+    corners = [number for number in map(number_of, cells) if number is not None]
     if len(corners) < len(CORNERS):
         problems.add(
             line.number,
@@ -120,7 +125,7 @@ def _box(line: Line, size: tuple[int, int], problems: Problems) -> Labels:
         problems.add(
             line.number,
             f"the box ({', '.join(cells)}) is inverted or empty. "
-            "It must hold x_min < x_max, y_min < y_max.",
+            "It must hold x_min < x_max, y_min < y_max; leave all empty where nothing is there.",
         )
     elif min(x_min, y_min) < -EDGE_PX or x_max > width + EDGE_PX or y_max > height + EDGE_PX:
         problems.add(
@@ -139,10 +144,11 @@ def _points(line: Line, size: tuple[int, int], points: int, problems: Problems) 
         text = line.cells[name]
         if not text:
             continue  # not marked
-        point = _point(text)
+        point = point_of(text)
         if point is None:
             problems.add(
-                line.number, f'{name} is {text!r}. Write "[x, y]" in pixels, or leave it empty.'
+                line.number,
+                f'{name} is {text[:SHOWN]!r}. Write "[x, y]" in pixels, or leave it empty.',
             )
             continue
         x, y = point
@@ -160,7 +166,8 @@ def _points(line: Line, size: tuple[int, int], points: int, problems: Problems) 
     return frozenset(marked)
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """Return the finite number that a cell holds; None if it holds none."""
     try:
         number = float(text)
     except ValueError:
@@ -168,14 +175,18 @@ def _number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _point(text: str) -> tuple[float, float] | None:
+def point_of(text: str) -> tuple[float, float] | None:
+    """Return the point (x, y) that a cell holds; None if it holds none."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, list) or len(values) != 2:
         return None
     if any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         return None
-    x, y = float(values[0]), float(values[1])
+    try:
+        x, y = float(values[0]), float(values[1])
+    except OverflowError:
+        return None
     return (x, y) if math.isfinite(x) and math.isfinite(y) else None

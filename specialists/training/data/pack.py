@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from specialists.errors import TrainingError
 from specialists.letterbox import Letterbox, letterbox, resize
-from specialists.training.data.tables import Sample, read_grey
+from specialists.training.data.readable import read_grey, read_mask
+from specialists.training.data.tables import Sample
 
 
 @dataclass(kw_only=True)
@@ -42,11 +43,11 @@ def build_pack(samples: list[Sample], side_px: int) -> Pack:
     masks: dict[str, dict[int, npt.NDArray[np.uint8]]] = {}
     for index, sample in enumerate(tqdm(samples, desc="packing images", unit="image")):
         pixels = read_grey(sample.path)
-        box = letterbox(pixels.shape[0], pixels.shape[1], side_px)
+        box = letterbox(pixels.shape[0], pixels.shape[1], side_px, aspect=sample.aspect or 1.0)
         images[index] = resize(pixels, box)
         boxes.append(box)
         for task, path in sample.masks.items():
-            mask = read_grey(path)
+            mask = read_mask(path)
             if mask.shape != pixels.shape:
                 raise TrainingError(f"{path} has another size than its image {sample.path}.")
             masks.setdefault(task, {})[index] = resize(mask, box, nearest=True)

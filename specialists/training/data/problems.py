@@ -35,5 +35,5 @@ class Problems:
         ]
         more = f", the first {SHOWN} of them" if count > SHOWN else ""
         plural = "problem" if count == 1 else "problems"
-        head = f"{self.file} cannot be trained on: {count} {plural}{more}."
+        head = f"{self.file} cannot be used: {count} {plural}{more}."
         raise TrainingError("\n  ".join([head, *lines]))

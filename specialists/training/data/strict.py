@@ -3,15 +3,18 @@
 Every row is validated and every problem is named.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from specialists.errors import TrainingError
 from specialists.manifest import Kind
+from specialists.training.data.coordinates import check_coordinates
 from specialists.training.data.csv_lines import Line, place_of, read_lines
 from specialists.training.data.labels import LABEL_COLUMNS, Labels, label_problems
 from specialists.training.data.problems import Problems
 from specialists.training.data.readable import picture_of
+from specialists.training.data.tables import ASPECT_WANTED, is_aspect
 
 KINDS = {
     "segmentation": Kind.SEGMENT,
@@ -75,6 +78,7 @@ def read_task(data: Path, task_id: str, known: tuple[Kind, int] | None = None) -
     problems.refuse()
     _check_groups(columns, lines, problems)
     labels = _read_rows(data, lines, kind, classes, problems)
+    check_coordinates(lines, kind, classes, problems)
     problems.refuse()
     return Task(
         task_id=task_id,
@@ -168,20 +172,21 @@ def _check_groups(columns: list[str], lines: list[Line], problems: Problems) -> 
 def _read_rows(
     data: Path, lines: list[Line], kind: Kind, classes: int, problems: Problems
 ) -> dict[str, Labels]:
-    seen: dict[Path, int] = {}
+    seen: dict[str, int] = {}
     found: dict[str, Labels] = {}
     for line in lines:
         path = place_of(data, line.cells["image_path"])
         if isinstance(path, str):
             problems.add(line.number, f"image_path {path}")
             continue
-        if path in seen:
+        file = os.path.realpath(path)
+        if file in seen:
             problems.add(
                 line.number,
-                f"{path.name} is already the image of line {seen[path]}. Keep one row per image.",
+                f"{path.name} is already the image of line {seen[file]}. Keep one row per image.",
             )
             continue
-        seen[path] = line.number
+        seen[file] = line.number
         picture = picture_of(path)
         if isinstance(picture, str):
             problems.add(line.number, f"the image {picture}")
@@ -189,6 +194,9 @@ def _read_rows(
         labels = label_problems(data, line, picture.size, (kind, classes), problems)
         found[line.cells["image_path"]] = labels
         spacing = line.cells.get("mm_per_px", "")
+        aspect = line.cells.get("pixel_aspect", "")
+        if aspect and not is_aspect(aspect):
+            problems.add(line.number, f"pixel_aspect is {aspect!r}. {ASPECT_WANTED}")
         if spacing and not _positive(spacing):
             problems.add(
                 line.number, f"mm_per_px is {spacing!r}. Write millimetres, or leave it empty."

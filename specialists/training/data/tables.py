@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image as PILImage
 
 from specialists.errors import TrainingError
+from specialists.image import ASPECT_MAX, ASPECT_MIN
 from specialists.manifest import Kind, SpecialistEntry
+from specialists.training.data.csv_lines import file_of, read_lines
+from specialists.training.data.problems import Problems
 from specialists.training.data.split import completed
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +38,12 @@ class Sample:
     boxes: dict[str, tuple[float, float, float, float] | None] = field(default_factory=dict)
     points: dict[str, Array] = field(default_factory=dict)
     columns: dict[str, float] = field(default_factory=dict)
-    """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size."""
+    """Further numbers of its rows: `mm_per_px`, `hc_mm`, `aop_deg`, source size, pixel aspect."""
+
+    @property
+    def aspect(self) -> float | None:
+        """A pixel's height over its width; None where no row states it."""
+        return self.columns.get("pixel_aspect")
 
     @property
     def tasks(self) -> frozenset[str]:
@@ -45,10 +52,7 @@ class Sample:
 
 
 TRAINING_COLUMNS = ("task_id", "image_path")
-TEXT = ("task_id", "image_path", "group_id", "split")
-"""Columns that are never read as numbers: the group 01 is not the group 1."""
-
-EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height")
+EXTRA = ("mm_per_px", "hc_mm", "aop_deg", "source_width", "source_height", "pixel_aspect")
 
 
 def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) -> list[Sample]:
@@ -68,7 +72,7 @@ def read_samples(data: Path, entries: list[SpecialistEntry], split: str | None) 
                 continue
             if not counts(record, entry):
                 continue
-            path = (data / "csv_files" / str(record["image_path"])).resolve()
+            path = _file(data, entry, record, "image_path")
             sample = samples.setdefault(
                 path,
                 Sample(
@@ -98,6 +102,34 @@ def text_of(record: Row, column: str) -> str:
     return "" if value is None or pd.isna(value) else str(value)  # type: ignore[call-overload]
 
 
+def stated_aspect(record: Row) -> float | None:
+    """Return a row's `pixel_aspect`, height over width; None where it is empty or missing.
+
+    Raises:
+        TrainingError: it is no aspect that a pixel can have.
+    """
+    stated = text_of(record, "pixel_aspect")
+    if not stated:
+        return None
+    if not is_aspect(stated):
+        raise TrainingError(f"pixel_aspect is {stated!r}. {ASPECT_WANTED}")
+    return float(stated)
+
+
+ASPECT_WANTED = (
+    f"Write a pixel's height divided by its width, from {ASPECT_MIN:g} to {ASPECT_MAX:g}, "
+    "or leave it empty."
+)
+
+
+def is_aspect(text: str) -> bool:
+    """Return whether the text is a plausible height over width of a pixel."""
+    try:
+        return ASPECT_MIN <= float(text) <= ASPECT_MAX
+    except ValueError:
+        return False
+
+
 def counts(record: Row, entry: SpecialistEntry) -> bool:
     """Return whether the specialist is trained and evaluated on a row.
 
@@ -114,22 +146,20 @@ def counts(record: Row, entry: SpecialistEntry) -> bool:
 def read_table(
     data: Path, task_id: str, columns: Collection[str] = TRAINING_COLUMNS
 ) -> pd.DataFrame:
-    """Read `csv_files/<task_id>.csv`, each row with a group and a split.
+    """Read `csv_files/<task_id>.csv` as text, each row with a group and a split.
 
-    Groups and splits are made where the table has none.
+    An empty cell is NaN, and nothing else is: NA is a group like any other. Groups and splits are
+    made where the table has none.
 
     Raises:
-        TrainingError: the file or one of those columns is missing.
+        TrainingError: the file or one of those columns is missing, or it is no CSV.
     """
     path = data / "csv_files" / f"{task_id}.csv"
-    try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}") from error
-    missing = set(columns) - set(table.columns)
-    if missing:
-        raise TrainingError(f"{path} lacks the columns {', '.join(sorted(missing))}.")
-    return completed(table)
+    problems = Problems(file=path.name)
+    names, lines = read_lines(path, tuple(columns), problems)
+    problems.refuse()
+    table = pd.DataFrame([line.cells for line in lines], columns=names, dtype=object)
+    return completed(table.replace("", np.nan))
 
 
 def rows_by_task(data: Path, needed: Collection[str]) -> tuple[dict[str, list[Row]], list[str]]:
@@ -189,30 +219,30 @@ def label_class(record: Row, classes: int) -> int:
     return int(value)
 
 
-def read_grey(path: Path) -> npt.NDArray[np.uint8]:
-    """Read an image as (H, W) uint8 grey pixels.
-
-    Raises:
-        TrainingError: the file is missing or not an image.
-    """
-    try:
-        with PILImage.open(path) as image:
-            return np.asarray(image.convert("L"))
-    except (OSError, ValueError, PILImage.DecompressionBombError) as error:
-        raise TrainingError(f"{path} cannot be read: {error}") from error
-
-
 def _add_label(sample: Sample, entry: SpecialistEntry, record: Row, data: Path) -> None:
     match entry.kind:
         case Kind.SEGMENT:
-            path = data / "csv_files" / str(record["mask_path"])
-            sample.masks[entry.id] = path.resolve()
+            sample.masks[entry.id] = _file(data, entry, record, "mask_path")
         case Kind.CLASSIFY:
             sample.classes[entry.id] = label_class(record, len(entry.labels))
         case Kind.DETECT:
             sample.boxes[entry.id] = label_box(record)
         case Kind.REGRESS:
             sample.points[entry.id] = label_points(record, len(entry.landmarks))
+    stated_aspect(record)
     for name in EXTRA:
         if name in record and not pd.isna(value := record[name]):  # type: ignore[call-overload]
             sample.columns[name] = float(str(value))
+
+
+def _file(data: Path, entry: SpecialistEntry, record: Row, column: str) -> Path:
+    """Return the file that a row names, with links followed, so that an image is one sample.
+
+    Raises:
+        KeyError: there is no such column.
+        TrainingError: what stands there is no path in the data root.
+    """
+    try:
+        return file_of(data, text_of({column: record[column]}, column))
+    except TrainingError as error:
+        raise TrainingError(f"{entry.task_id}.csv: {column} {error}") from error

@@ -140,24 +140,40 @@ def _agreement(
     ]
 
 
-def circumference_mm(mask: Mask, mm_per_px: float) -> float:
-    """Return the circumference of a head's mask by the reports' ellipse.
+def scales_of(rows: Sequence[Row]) -> list[Scale]:
+    """Return the mm per pixel of each row along x and y; NaN where a row states none.
+
+    `mm_per_px` is of a pixel's width where `pixel_aspect` says that its height is another.
+    """
+    across = column(rows, "mm_per_px")
+    down = across * aspects_of(rows)
+    return list(zip(across.tolist(), down.tolist(), strict=True))
+
+
+def aspects_of(rows: Sequence[Row]) -> Array:
+    """Return the (rows,) heights over widths of the images' pixels; 1 where a row states none."""
+    stated = column(rows, "pixel_aspect")
+    return np.where(np.isfinite(stated), stated, 1.0)
+
+
+def circumference_mm(mask: Mask, scale: Scale) -> float:
+    """Return the circumference of a head's mask by the reports' ellipse, at mm per pixel.
 
     It is NaN where the mask is empty or has no area.
     """
     rings = largest_rings(mask)
-    if rings is None or not np.isfinite(mm_per_px):
+    if rings is None or not np.isfinite(scale).all():
         return float("nan")
     try:
-        return ellipse_of(rings, (mm_per_px, mm_per_px)).circumference
+        return ellipse_of(rings, scale).circumference
     except OutlineDegenerate:
         return float("nan")
 
 
-def progression_deg(mask: LabelMap, labels: Sequence[str]) -> float:
-    """Return the angle of progression of a label map in its own pixels.
+def progression_deg(mask: LabelMap, labels: Sequence[str], aspect: float = 1.0) -> float:
+    """Return the angle of progression of a label map, in square pixels as in a report.
 
-    It is NaN where its outlines allow none.
+    It is NaN where its outlines allow none. `aspect` is a pixel's height over its width.
     """
     symphysis, head = (
         largest_rings(mask == labels.index(label)) if label in labels else None
@@ -166,24 +182,25 @@ def progression_deg(mask: LabelMap, labels: Sequence[str]) -> float:
     if symphysis is None or head is None:
         return float("nan")
     try:
-        return progression_of_outlines(symphysis, head).deg
+        return progression_of_outlines(symphysis, head, (1.0, aspect)).deg
     except (NotMeasurable, OutlineDegenerate):
         return float("nan")
 
 
 def _heads(entry: SpecialistEntry, masks: Masks) -> list[Agreement]:
     what = ("head circumference", "hc", "mm")
-    spacing = column(masks.rows, "mm_per_px")
+    scales = scales_of(masks.rows)
     measured = np.array(
         [
-            np.nan if guess is None else circumference_mm(guess == 1, mm)
-            for guess, mm in zip(masks.guesses, spacing, strict=True)
+            np.nan if guess is None else circumference_mm(guess == 1, scale)
+            for guess, scale in zip(masks.guesses, scales, strict=True)
         ]
     )
     outlined = np.array(
-        [circumference_mm(t == 1, mm) for t, mm in zip(masks.truths, spacing, strict=True)]
+        [circumference_mm(t == 1, scale) for t, scale in zip(masks.truths, scales, strict=True)]
     )
-    stated = np.where(np.isfinite(spacing), column(masks.rows, "hc_mm"), np.nan)
+    spaced = np.isfinite(column(masks.rows, "mm_per_px"))
+    stated = np.where(spaced, column(masks.rows, "hc_mm"), np.nan)
     return [
         *_agreement(what, "against hc_mm", measured, stated),
         *_agreement(what, "against the label mask", measured, outlined),
@@ -192,10 +209,19 @@ def _heads(entry: SpecialistEntry, masks: Masks) -> list[Agreement]:
 
 def _progressions(entry: SpecialistEntry, masks: Masks) -> list[Agreement]:
     what = ("angle of progression", "aop", "deg")
+    aspects = aspects_of(masks.rows)
     measured = np.array(
-        [np.nan if g is None else progression_deg(g, entry.labels) for g in masks.guesses]
+        [
+            np.nan if guess is None else progression_deg(guess, entry.labels, aspect)
+            for guess, aspect in zip(masks.guesses, aspects, strict=True)
+        ]
     )
-    outlined = np.array([progression_deg(truth, entry.labels) for truth in masks.truths])
+    outlined = np.array(
+        [
+            progression_deg(truth, entry.labels, aspect)
+            for truth, aspect in zip(masks.truths, aspects, strict=True)
+        ]
+    )
     stated = column(masks.rows, "aop_deg")
     return [
         *_agreement(what, "from masks, against aop_deg", measured, stated),
@@ -204,10 +230,10 @@ def _progressions(entry: SpecialistEntry, masks: Masks) -> list[Agreement]:
 
 
 def _diameters(entry: SpecialistEntry, marks: Marks) -> list[Agreement]:
-    spacing = column(marks.rows, "mm_per_px")
+    scales = scales_of(marks.rows)
 
     def both(points: Sequence[Array]) -> Array:
-        pairs = [_axes(entry, p, (mm, mm)) for p, mm in zip(points, spacing, strict=True)]
+        pairs = [_axes(entry, p, scale) for p, scale in zip(points, scales, strict=True)]
         return np.array(pairs).reshape(-1, 2)
 
     measured, truth = both(marks.guesses), both(marks.truths)
@@ -233,10 +259,18 @@ def _axes(entry: SpecialistEntry, points: Array, scale: Scale) -> tuple[float, f
 
 
 def _angles(entry: SpecialistEntry, marks: Marks) -> list[Agreement]:
-    def turns(points: Sequence[Array]) -> Array:
-        return np.array([turn_deg(far - near, tangent - near) for far, near, tangent in points])
+    square = [np.array([1.0, aspect]) for aspect in aspects_of(marks.rows)]
 
-    # in the stored pixels, as `aop_deg` is: the images of psfhs were squashed by unknown factors
+    def turns(points: Sequence[Array]) -> Array:
+        return np.array(
+            [
+                turn_deg((far - near) * scale, (tangent - near) * scale)
+                for (far, near, tangent), scale in zip(points, square, strict=True)
+            ]
+        )
+
+    # Of the tissue, as a report's: psfhs, whose images were squashed by unknown factors, states
+    # no `pixel_aspect`, and its `aop_deg` is of the stored pixels.
     stated = column(marks.rows, "aop_deg")
     truth = np.where(np.isfinite(stated), stated, turns(marks.truths))
     return _agreement(("angle of progression", "aop", "deg"), "", turns(marks.guesses), truth)

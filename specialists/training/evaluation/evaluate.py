@@ -10,6 +10,7 @@ import pandas as pd
 
 from specialists.errors import TrainingError
 from specialists.manifest import Kind, Metric, SpecialistEntry
+from specialists.training.data.csv_lines import file_of
 from specialists.training.data.tables import Row, counts, rows_by_task
 from specialists.training.evaluation import metrics
 from specialists.training.evaluation.clinical import Agreement
@@ -50,7 +51,7 @@ def score_task(
     return score_rows(entry, rows, predictions, data_root)
 
 
-SHARED = ("mm_per_px", "hc_mm", "aop_deg")
+SHARED = ("mm_per_px", "hc_mm", "aop_deg", "pixel_aspect")
 """Columns that belong to the image, whichever task's CSV states them."""
 
 
@@ -198,7 +199,7 @@ def _row_problems(rows: Sequence[Row], data_root: Path, missing: dict[int, str])
     for index, row in enumerate(rows):
         path = str(row["image_path"])
         faults = [missing[index]] if index in missing else []
-        if np.isnan(height_px(data_root / "csv_files" / path)):
+        if np.isnan(height_px(file_of(data_root, path))):
             faults.append("the image is missing or unreadable")
         if faults:
             lines.append(f"{path}: {'; '.join(faults)}")

@@ -13,8 +13,10 @@ from PIL import Image as PILImage
 from reports.model import Ring
 from specialists.errors import TrainingError
 from specialists.manifest import Kind
+from specialists.training.data.csv_lines import file_of
 from specialists.training.data.masks import LabelMap, mask_rings, read_label_map
-from specialists.training.data.tables import Row, label_box, label_points, read_grey
+from specialists.training.data.readable import read_grey, read_mask
+from specialists.training.data.tables import Row, label_box, label_points
 from specialists.training.evaluation.judge import Judged
 from specialists.training.evaluation.predict import mask_target
 
@@ -48,7 +50,7 @@ def worst_pictures(judged: Judged, predictions: Path, data_root: Path, count: in
 def _picture(judged: Judged, index: int, predictions: Path, data_root: Path) -> Picture:
     row = judged.rows[index]
     path = str(row["image_path"])
-    href, (height_px, width_px) = _thumbnail(data_root / "csv_files" / path)
+    href, (height_px, width_px) = _thumbnail(file_of(data_root, path))
     truth, guess = _drawn(judged, row, predictions, data_root)
     missing = judged.given.missing([row]).get(0)
     parts = [f"{judged.per_image.name} {judged.per_image.values[index]:.3g}"]
@@ -100,7 +102,7 @@ def _drawn(judged: Judged, row: Row, predictions: Path, data_root: Path) -> tupl
         case Kind.CLASSIFY:
             return "", ""
         case Kind.SEGMENT:
-            truth = read_grey((data_root / "csv_files" / str(row["mask_path"])).resolve())
+            truth = read_mask(file_of(data_root, str(row["mask_path"])))
             try:
                 guess = read_label_map(mask_target(row, predictions), truth.shape)
             except TrainingError:

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from specialists.manifest import SpecialistEntry
+from specialists.training.data.csv_lines import file_of
 from specialists.training.data.masks import LabelMap
-from specialists.training.data.tables import Row, read_grey
+from specialists.training.data.readable import read_mask
+from specialists.training.data.tables import Row
 from specialists.training.evaluation import metrics
 from specialists.training.evaluation.clinical import Masks, agreements_of_masks
 from specialists.training.evaluation.judge import Figure, Judged, PerImage
@@ -21,7 +23,7 @@ def judge_masks(
     Raises:
         TrainingError: a label mask cannot be read.
     """
-    truths = [read_grey((data_root / "csv_files" / str(r["mask_path"])).resolve()) for r in rows]
+    truths = [read_mask(file_of(data_root, str(r["mask_path"]))) for r in rows]
     given = read_masks(rows, truths, predictions)
     maps = [given.masks.get(str(row["image_path"])) for row in rows]
     figures: list[Figure] = []

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from reports.measure.geometry import box_iou
 from specialists.manifest import SpecialistEntry
+from specialists.training.data.csv_lines import file_of
 from specialists.training.data.tables import Row, label_box, label_class, label_points
 from specialists.training.evaluation import metrics
 from specialists.training.evaluation.clinical import (
     Marks,
     agreements_of_marks,
+    aspects_of,
     column,
     observers_px,
 )
@@ -126,8 +128,10 @@ def judge_marks(
     in_mm = np.flatnonzero(np.isfinite(errors) & np.isfinite(spacing))
     figures = [Figure.mean("mre_px", known, errors[known])]
     if len(in_mm):
-        figures.append(Figure.mean("mre_mm", in_mm, errors[in_mm] * spacing[in_mm]))
-    heights_px = [height_px(data_root / "csv_files" / str(row["image_path"])) for row in rows]
+        square = [np.array([1.0, aspect]) for aspect in aspects_of(rows)]
+        widths = _radial_errors(_times(guesses, square), _times(truths, square))
+        figures.append(Figure.mean("mre_mm", in_mm, widths[in_mm] * spacing[in_mm]))
+    heights_px = [height_px(file_of(data_root, str(row["image_path"]))) for row in rows]
     if "points:thickness" in entry.provides:
         figures += _observers(rows, heights_px)
     marks = Marks(rows=rows, guesses=guesses, truths=truths, heights_px=heights_px)
@@ -139,6 +143,10 @@ def judge_marks(
         per_image=PerImage(name="mean radial error in px", values=errors, larger_is_worse=True),
         agreements=agreements_of_marks(entry, marks),
     )
+
+
+def _times(points: list[Array], scales: list[Array]) -> list[Array]:
+    return [one * scale for one, scale in zip(points, scales, strict=True)]
 
 
 def _radial_errors(guesses: list[Array], truths: list[Array]) -> Array:

@@ -68,15 +68,15 @@ def write_page(evaluation: Evaluation, path: Path, *, worst: int) -> None:
 
 
 def check_outside_git(path: Path) -> None:
-    """Check that no folder above the path is a git checkout.
+    """Check that neither the path nor a folder above it is a git checkout.
 
     Raises:
         TrainingError: one is; the message names it.
     """
-    for folder in path.resolve().parents:
+    for folder in (path.resolve(), *path.resolve().parents):
         if (folder / ".git").exists():
             raise TrainingError(
-                f"{path} lies in the git checkout {folder}. The page holds images of patients: "
+                f"{path} lies in the git checkout {folder}. It would hold images of patients: "
                 "choose a place outside."
             )
 

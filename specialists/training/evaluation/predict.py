@@ -24,7 +24,9 @@ from specialists.result import (
     Result,
     SegmentResult,
 )
-from specialists.training.data.tables import Row, read_grey, rows_by_task
+from specialists.training.data.csv_lines import file_of
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Row, rows_by_task, stated_aspect
 
 Answers = list[dict[str, object]]
 
@@ -243,7 +245,8 @@ def _predict_row(
     data_root, out = folders
     row, entry = question.row, question.entry
     relative = str(row["image_path"])
-    image = image_of(read_grey((data_root / "csv_files" / relative).resolve()))
+    pixels = read_grey(file_of(data_root, relative))
+    image = image_of(pixels, stated_aspect(row))
     answer = engine.answer(entry.id, image, region_for(engine, entry, image))
     common = {"image_path": relative, "task_id": row["task_id"]}
     size = np.array([image.info.width_px, image.info.height_px])

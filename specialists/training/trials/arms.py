@@ -150,8 +150,8 @@ def _errors(outputs: Outputs, val: Pack) -> list[list[float] | None]:
     ):
         points, _ = decode_heatmaps(heatmaps[None].float())
         side = val.side_px / heatmaps.shape[-1]
-        guess = points[0].numpy() * side / val.boxes[sample].scale
-        truth = label.numpy() * val.side_px / val.boxes[sample].scale
+        guess = points[0].numpy() * side / val.boxes[sample].scales
+        truth = label.numpy() * val.side_px / val.boxes[sample].scales
         marked = np.isfinite(truth).all(1)
         if not marked.any():
             found.append(None)

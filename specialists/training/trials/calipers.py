@@ -17,7 +17,8 @@ from specialists.image import image_of
 from specialists.load import load_engine
 from specialists.manifest import Manifest, SpecialistEntry
 from specialists.result import ClassifyResult
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample, read_samples
 from specialists.training.evaluation.metrics import accuracy, auc
 from specialists.training.evaluation.predict import answering
 from specialists.training.trials.arms import Estimate, estimate

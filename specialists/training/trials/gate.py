@@ -29,7 +29,8 @@ from specialists.training.calibration.gate import (
 )
 from specialists.training.calibration.novelty import descriptions, statistics_of
 from specialists.training.data.pack import build_pack
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample, read_samples
 from specialists.training.trials.arms import Estimate, estimate
 from specialists.training.trials.foreign_images import Foreign, foreign_images
 

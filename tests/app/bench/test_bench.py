@@ -29,7 +29,7 @@ THREE = ("breast_lesion_det", "breast_lesion", "breast_2cls")
 SPREADS = (
     *("analysis_over_backbone", "repeat_over_backbone", "shared_over_unshared"),
     *("runtime_over_torch", "http_over_inprocess", "queue_over_inprocess", "tta_cost"),
-    *("overhead_ms", "start_to_ready_s"),
+    *("overhead_ms", "start_to_ready_s", "text_search_over_backbone"),
 )
 BY_CLIENTS = ("batched_over_single", "peer_over_ours", "analyses_per_s", "peer_analyses_per_s")
 

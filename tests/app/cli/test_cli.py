@@ -11,9 +11,9 @@ from app.cli.demo import as_table, compare
 from app.cli.main import app
 from app.cli.terminal import Exit
 from app.settings import Settings
-from app.standalone import analyze, write_all
+from app.standalone import Reported, analyze, write_all
 from planner.case import Request
-from reports.forms.render import ReportForm
+from reports.forms.render import forms_of
 from reports.model import ExamCode
 from specialists.manifest import read_manifest
 from specialists.phantom.draw import png_bytes
@@ -21,6 +21,7 @@ from specialists.phantom.tissue import Lesion
 from specialists.phantom.truth import read_truth
 from tests.builders import a_report
 from tests.planner.stand_ins import StandInTools, no_lesion_answers
+from tests.reports.report_forms import a_biometry_report, frame_png
 from tests.serving import a_phantom, truthful_tools
 
 COMMANDS = (
@@ -150,9 +151,19 @@ def test_an_analysis_in_this_process_is_written_in_all_forms(tmp_path: Path) -> 
     assert write_all(reported, tmp_path / "out") == ()
     written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     pictures = {f"evidence/{item.id}.png" for item in reported.report.evidence}
-    assert written == {f"report.{form}" for form in ReportForm} | pictures
+    assert written == {f"report.{form}" for form in forms_of(reported.report)} | pictures
+    assert "report.biometry.dcm" not in written
     assert "data:image/png;base64," in (tmp_path / "out" / "report.html").read_text("utf-8")
     assert not (tmp_path / "ustri.db").exists()
+
+
+def test_a_head_in_pixels_is_written_without_its_biometry_which_says_why(tmp_path: Path) -> None:
+    reported = Reported(report=a_biometry_report(spacing_mm=None), png=frame_png())
+    [sentence] = write_all(reported, tmp_path)
+    assert sentence.startswith("Not written, report.biometry.dcm: No size of the head is in mill")
+    in_mm = Reported(report=a_biometry_report(), png=frame_png())
+    assert write_all(in_mm, tmp_path) == ()
+    assert (tmp_path / "report.biometry.dcm").read_bytes()[128:132] == b"DICM"
 
 
 def test_measured_values_of_a_perfect_outline_are_the_drawn_ones(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ async def test_nothing_that_identifies_reaches_an_error(
     broken = in_jpeg([speckle()])
     for data in (
         a_dicom(SOPClassUID="1.2.3.4711.1"),
-        a_dicom(PhotometricInterpretation="ACC 0815"),
+        a_dicom(PhotometricInterpretation="ACC 0815", Rows=113),
         a_dicom(Rows=None, PatientID="PID-4711"),
         a_dicom(PixelData=b"ab"),
         broken[: len(broken) // 2],

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -211,3 +212,85 @@ def test_coloured_calipers_text_and_an_icon_leave_an_image_grey(form: str) -> No
 
 def test_a_grey_image_saved_as_colour_jpeg_is_grey() -> None:
     assert colour_found(grey_rgb(), "JPEG") is Colour.GREY
+
+
+def a_multi_picture_jpeg(**options: Any) -> bytes:
+    small = a_picture().resize((40, 30))
+    return encoded(a_picture(), "MPO", save_all=True, append_images=[small], **options)
+
+
+def test_of_a_multi_picture_jpeg_the_first_is_read() -> None:
+    data = a_multi_picture_jpeg(quality=95)
+    ingested = ingest(data, LIMIT_PIXELS)
+    with PIL.Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
+        assert (ingested.image.pixels == np.asarray(picture)).all()
+    assert ingested.image.info.conversions == ("the first picture of a multi-picture JPEG",)
+
+
+def test_a_multi_picture_jpeg_is_turned_by_its_first_pictures_orientation() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    assert ingest(a_multi_picture_jpeg(exif=exif), LIMIT_PIXELS).image.pixels.shape == (80, 60)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.9])
+def test_a_second_picture_that_is_cut_short_is_left_alone(share: float) -> None:
+    data = a_multi_picture_jpeg(quality=95)
+    second = data.rindex(b"\xff\xd8\xff")
+    cut = data[: second + int((len(data) - second) * share)]
+    assert (ingest(cut, LIMIT_PIXELS).image.pixels == ingest(data, LIMIT_PIXELS).image.pixels).all()
+
+
+def test_a_first_picture_that_is_cut_short_is_refused() -> None:
+    data = a_multi_picture_jpeg(quality=95)
+    with pytest.raises(ImageUnreadable, match="cut short"):
+        ingest(data[: data.rindex(b"\xff\xd8\xff") // 2], LIMIT_PIXELS)
+
+
+BULK = b"x" * 3 * 2**20
+CHUNKS = {
+    "text": (b"tEXt", b"Comment\0" + BULK),
+    "compressed text": (b"zTXt", b"Comment\0\0" + zlib.compress(BULK)),
+    "international text": (b"iTXt", b"Comment\0\0\0\0\0" + BULK),
+    "compressed international text": (b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(BULK)),
+    "text that does not inflate": (b"zTXt", b"Comment\0\0" + BULK),
+    "a colour profile": (b"iCCP", b"profile\0\0" + zlib.compress(BULK)),
+    "a chunk of a maker's own": (b"maKr", BULK),
+    "a suggested palette": (b"sPLT", BULK),
+    "a density of no length": (b"pHYs", b""),
+}
+
+
+def with_chunk(png: bytes, name: bytes, content: bytes, place: int = 33) -> bytes:
+    chunk = struct.pack(">I", len(content)) + name + content
+    return png[:place] + chunk + struct.pack(">I", zlib.crc32(name + content)) + png[place:]
+
+
+@pytest.mark.parametrize("place", [33, -12], ids=["before the pixels", "after the pixels"])
+@pytest.mark.parametrize("name", CHUNKS)
+def test_what_lies_beside_the_pixels_of_a_png_does_not_keep_it_from_being_read(
+    name: str, place: int
+) -> None:
+    png = a_png(60, 80)
+    data = with_chunk(png, *CHUNKS[name], place=place if place > 0 else len(png) + place)
+    assert (ingest(data, LIMIT_PIXELS).image.pixels == some_pixels(60, 80)).all()
+
+
+def test_many_texts_of_a_png_are_read_without_them() -> None:
+    data = a_png(60, 80)
+    for _ in range(100):
+        data = with_chunk(data, *CHUNKS["compressed text"])
+    assert (ingest(data, LIMIT_PIXELS).image.pixels == some_pixels(60, 80)).all()
+
+
+def test_a_png_is_turned_by_the_orientation_in_its_exif_beside_bulk() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    data = with_chunk(encoded(a_picture(), exif=exif), *CHUNKS["text"])
+    assert ingest(data, LIMIT_PIXELS).image.pixels.shape == (80, 60)
+
+
+def test_a_png_whose_bulk_is_cut_short_is_refused() -> None:
+    data = with_chunk(a_png(60, 80), *CHUNKS["text"])[: 2**20]
+    with pytest.raises(ImageUnreadable):
+        ingest(data, LIMIT_PIXELS)

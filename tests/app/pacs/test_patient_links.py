@@ -310,6 +310,7 @@ def test_what_is_not_valid_is_left_out_and_without_uids_there_is_no_link() -> No
         {"SeriesInstanceUID": "4711"},
         {"PatientID": "x" * 65},
         {"PatientID": "one\\two"},
+        {"PatientID": "ü" * 33},
     ]
     for changes in variants:
         assert read_original(a_dicom(**changes)) is None, changes

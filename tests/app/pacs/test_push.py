@@ -231,8 +231,9 @@ def test_wrong_credentials_are_explained_and_not_tried_again(
     assert "the picture that it refers to was not stored" in answer.output
     assert orthanc.instances() == []
     password_file.write_text(PASSWORD, encoding="utf-8")
-    answer = push(analysis, *signed_in(orthanc, password_file))
+    answer = push("--failed", *signed_in(orthanc, password_file))
     assert answer.exit_code == Exit.OK, answer.output
+    assert len(orthanc.instances()) == 3
 
 
 def test_an_address_without_dicomweb_is_explained(
@@ -290,7 +291,7 @@ def test_two_that_send_at_once_send_each_instance_once(
     for analysis in analyses:
         push(analysis, *signed_in(orthanc, password_file), "--wait", "0")
     orthanc.start()
-    destination = Destination(url=orthanc.url, token=None, user=USER, password=PASSWORD)
+    destination = Destination(url=orthanc.url, user=USER, password_file=password_file)
     stores = [Store.open(over) for _ in range(2)]
     before = [item.attempts for item in outbox_of(over, stores[0]).items()]
     senders = [
@@ -315,7 +316,7 @@ def test_two_that_send_at_once_send_each_instance_once(
 def test_a_command_that_cannot_be_right_is_refused(settings: Settings, tmp_path: Path) -> None:
     for words, sentence in (
         ((), "Name an analysis"),
-        (("a", "--pending"), "Name an analysis"),
+        (("--failed", "--pending"), "Name an analysis"),
         (("a", "--dicomweb", "http://pacs.example/dicom-web"), "not encrypted"),
         (("a", "--dicomweb", "https://me:pw@pacs.example/"), "takes no user"),
         (("a", "--dicomweb", "ftp://pacs.example/"), "looks like"),

@@ -1,94 +1,16 @@
-"""Answers of DICOMweb servers that accept, refuse, fail in part or are none, by instance."""
+"""Requests to DICOMweb servers that accept, refuse, fail in part or are none, by instance."""
 
-import io
-import json
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
 
-import pydicom
 import pytest
 
-from app.errors import DestinationAway, DestinationRefuses
-from app.images.ingest import ingest
-from app.pacs.outbox import NewItem, Outbox, PushForm, StoreResult, outbox_of
+from app.errors import CredentialsUnreadable, DestinationAway, DestinationRefuses
+from app.pacs.outbox import StoreResult
 from app.pacs.server import Destination
 from app.pacs.stow import send
-from app.settings import Settings, address_of
-from app.storage.analysis import NewAnalysis
-from app.storage.store import Store
-from app.storage.tables import PushState
-from reports.forms.dicom.image import to_image
-from reports.forms.dicom.sr import to_sr
-from tests.app.conftest import a_png
+from app.settings import address_of
 from tests.app.images.test_dicom_privacy import leaks
-from tests.builders import a_worded_report
-from tests.reports.report_forms import frame_png
-
-JSON = "application/dicom+json"
-
-
-@dataclass
-class Answering:
-    """A server that gives one answer to everything, and keeps what it was sent."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-
-
-@pytest.fixture
-def answering() -> Iterator[tuple[Answering, str]]:
-    answer = Answering()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length", "0"))
-            body = self.rfile.read(length)
-            answer.requests.append((self.path, dict(self.headers), body))
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            self.wfile.write(answer.body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield answer, f"http://127.0.0.1:{server.server_port}/dicom-web"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def two() -> tuple[list[bytes], list[str]]:
-    """A picture and its SR, and their UIDs."""
-    report = a_worded_report()
-    files = [to_image(report, frame_png()), to_sr(report)]
-    return files, [str(pydicom.dcmread(io.BytesIO(each)).SOPInstanceUID) for each in files]
-
-
-def a_store_answer(stored: list[str], failed: dict[str, int]) -> bytes:
-    def uid(value: str) -> dict[str, Any]:
-        return {"00081155": {"vr": "UI", "Value": [value]}}
-
-    answer: dict[str, Any] = {}
-    if stored:
-        answer["00081199"] = {"vr": "SQ", "Value": [uid(each) for each in stored]}
-    if failed:
-        items = [
-            uid(each) | {"00081197": {"vr": "US", "Value": [reason]}}
-            for each, reason in failed.items()
-        ]
-        answer["00081198"] = {"vr": "SQ", "Value": items}
-    return json.dumps(answer).encode()
+from tests.app.pacs.answering import JSON, Answering, a_store_answer, two
 
 
 @pytest.mark.parametrize("status", [200, 202, 409])
@@ -129,6 +51,40 @@ def test_a_failure_reason_says_whether_to_try_again(
     for result in send(Destination(url=url), files).values():
         assert (result.stored, result.again) == (stored, again)
         assert (words or "") in (result.problem or "")
+
+
+def test_a_token_is_read_again_for_each_attempt(
+    answering: tuple[Answering, str], tmp_path: Path
+) -> None:
+    answer, url = answering
+    token_file = tmp_path / "token"
+    destination = Destination(url=url, token_file=token_file)
+    for token in ("first", "second"):
+        token_file.write_text(token, encoding="utf-8")
+        send(destination, two()[0])
+    assert [headers["Authorization"] for _, headers, _ in answer.requests] == [
+        "Bearer first",
+        "Bearer second",
+    ]
+    answer.status = 401
+    answer.asked = lambda: token_file.write_text("third", encoding="utf-8")
+    with pytest.raises(DestinationAway, match="renewed while"):
+        send(destination, two()[0])
+    with pytest.raises(DestinationRefuses, match="credentials"):
+        send(destination, two()[0])
+
+
+@pytest.mark.parametrize("text", [None, "", "\nsecond line", "two words", "zweiß"])
+def test_a_token_file_without_a_token_is_tried_again_later(
+    text: str | None, answering: tuple[Answering, str], tmp_path: Path
+) -> None:
+    answer, url = answering
+    token_file = tmp_path / "token"
+    if text is not None:
+        token_file.write_text(text, encoding="utf-8")
+    with pytest.raises(CredentialsUnreadable, match="token"):
+        send(Destination(url=url, token_file=token_file), two()[0])
+    assert answer.requests == []
 
 
 def test_an_instance_that_the_server_is_silent_of_is_not_taken_for_stored(
@@ -186,17 +142,19 @@ def test_nobody_at_the_address_is_tried_again() -> None:
 
 
 def test_a_token_is_shown_and_the_host_is_named_with_its_port(
-    answering: tuple[Answering, str],
+    answering: tuple[Answering, str], tmp_path: Path
 ) -> None:
     answer, url = answering
-    destination = Destination(url=url, token="a-token")
+    token_file = tmp_path / "token"
+    token_file.write_text("a-token\n", encoding="utf-8")
+    destination = Destination(url=url, token_file=token_file)
     send(destination, two()[0])
     [(path, headers, body)] = answer.requests
     assert path == "/dicom-web/studies"
     assert headers["Authorization"] == "Bearer a-token"
     assert headers["Host"] == url.split("/")[2]
     assert body.count(b"DICM") == 2
-    assert "a-token" not in repr(destination)
+    assert "a-token" not in repr(destination.credentials())
 
 
 @pytest.mark.parametrize(
@@ -221,83 +179,3 @@ def test_an_address_is_kept_without_its_last_slash() -> None:
     assert address_of("https://pacs.example/dicom-web/") == "https://pacs.example/dicom-web"
     assert address_of("http://127.0.0.1:8042/x") == "http://127.0.0.1:8042/x"
     assert address_of("http://pacs.example/x", plain_http=True) == "http://pacs.example/x"
-
-
-@pytest.fixture
-def outbox(settings: Settings) -> Iterator[Outbox]:
-    store = Store.open(settings)
-    store.accept(ingest(a_png(), 25_000_000), NewAnalysis(), 8)
-    yield Outbox(store, "[]", attempts_limit=2, retry_s=0.001)
-    store.close()
-
-
-def some(settings: Settings, *forms: PushForm) -> list[NewItem]:
-    store = Store.open(settings)
-    [analysis] = store.worklist()
-    store.close()
-    return [
-        NewItem(
-            analysis_id=analysis.id,
-            version=1,
-            form=form,
-            sop_instance_uid=f"2.25.{n}",
-            linked=False,
-        )
-        for n, form in enumerate(forms, start=1)
-    ]
-
-
-HERE = "https://pacs.example"
-
-
-def test_what_refers_to_the_picture_goes_after_it(outbox: Outbox, settings: Settings) -> None:
-    outbox.add(some(settings, PushForm.IMAGE, PushForm.SR, PushForm.SEG), HERE)
-    [picture] = outbox.claim(HERE)
-    assert picture.form is PushForm.IMAGE
-    assert outbox.claim(HERE) == ()
-    outbox.settle(picture, StoreResult(stored=True))
-    assert [item.form for item in outbox.claim(HERE)] == ["sr", "seg"]
-    assert outbox.claim("https://other.example") == ()
-
-
-def test_attempts_are_bounded_and_a_new_wish_starts_anew(
-    outbox: Outbox, settings: Settings
-) -> None:
-    items = some(settings, PushForm.IMAGE, PushForm.SR)
-    outbox.add(items, HERE)
-    for _ in range(2):
-        [picture] = outbox.claim(HERE, early=True)
-        outbox.settle(picture, StoreResult(stored=False, again=True, problem="It is away."))
-    assert [item.state for item in outbox.items()] == [PushState.FAILED, PushState.FAILED]
-    first, second = outbox.items()
-    assert first.problem == "Given up after 2 attempts. It is away."
-    assert "was not stored" in str(second.problem)
-    assert [item.state for item in outbox.add(items, HERE)] == [PushState.PENDING] * 2
-    assert len(outbox.items()) == 2
-
-
-def test_who_was_thought_dead_does_not_speak_for_the_next_attempt(
-    outbox: Outbox, settings: Settings
-) -> None:
-    outbox.add(some(settings, PushForm.IMAGE), HERE)
-    [slow] = outbox.claim(HERE)
-    outbox.settle(slow, StoreResult(stored=False, again=True, problem="It is away."))
-    [second] = outbox.claim(HERE, early=True)
-    outbox.settle(slow, StoreResult(stored=False, problem="Late."))
-    [item] = outbox.items()
-    assert (item.state, item.attempts) == (PushState.SENDING, second.attempts)
-    outbox.settle(second, StoreResult(stored=True))
-    assert outbox.items()[0].state is PushState.SENT
-    assert outbox.waiting() == ()
-
-
-def test_a_retry_waits_before_it_is_due(settings: Settings) -> None:
-    store = Store.open(settings)
-    store.accept(ingest(a_png(), 25_000_000), NewAnalysis(), 8)
-    outbox = outbox_of(settings, store)
-    outbox.add(some(settings, PushForm.IMAGE), HERE)
-    [picture] = outbox.claim(HERE)
-    outbox.settle(picture, StoreResult(stored=False, again=True, problem="It is away."))
-    assert outbox.claim(HERE) == ()
-    assert len(outbox.claim(HERE, early=True)) == 1
-    store.close()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.web.negotiation import negotiated
-from reports.errors import NothingOutlined
+from reports.errors import NoBiometry, NothingOutlined
 from reports.forms.render import MEDIA, ReportForm, Subject, render
 from tests.app.conftest import Serve, a_png
 from tests.app.stand_in import StandInTools
@@ -21,6 +21,7 @@ pydicom = module("pydicom", "pip install 'ustri[dicom]'")
 module("highdicom", "pip install 'ustri[dicom]'")
 module("reportlab", "pip install 'ustri[dicom]'")
 
+OF_HEADS_IN_MM = ("fetal head", "fetal biometry", "landmarks")
 STARTS = {
     ReportForm.PDF: b"%PDF-",
     ReportForm.FHIR: b"{",
@@ -39,6 +40,10 @@ async def test_every_form_has_its_suffix_and_its_media_type(client: httpx.AsyncC
     here = await analysed(client)
     for form in ReportForm:
         answer = await client.get(f"{here}/report.{form}")
+        if form is ReportForm.BIOMETRY:  # The analysis is of a breast.
+            assert answer.status_code == 404
+            assert "of: Breast ultrasound" in answer.json()["detail"]
+            continue
         assert answer.status_code == 200, form
         assert answer.headers["content-type"].partition(";")[0] == MEDIA[form]
         assert answer.headers["content-location"] == f"{here}/report.{form}"
@@ -116,6 +121,9 @@ def test_every_kind_of_report_is_rendered_in_every_form(name: str) -> None:
         if form is ReportForm.SEG and not any(e.kind == "mask" for e in REPORTS[name].evidence):
             with pytest.raises(NothingOutlined, match="no outline"):
                 render(form, subject)
+        elif form is ReportForm.BIOMETRY and name not in OF_HEADS_IN_MM:
+            with pytest.raises(NoBiometry):
+                render(form, subject)
         else:
             assert render(form, subject)
 
@@ -140,6 +148,6 @@ print(json.dumps(said))
     root = Path(__file__).parents[3]
     ran = finished([sys.executable, "-c", script], check=True, cwd=root)
     said = json.loads(ran.stdout)
-    assert set(said) == {"pdf", "dcm", "seg.dcm", "image.dcm"}
+    assert set(said) == {"pdf", "dcm", "seg.dcm", "biometry.dcm", "image.dcm"}
     for sentence in said.values():
         assert "pip install 'ustri[dicom]'" in sentence

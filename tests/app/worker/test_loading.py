@@ -1,6 +1,7 @@
 """Which planner the settings load, on what terms, and what its reports say."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -214,6 +215,26 @@ def test_the_doctor_says_who_plans_and_why(tmp_path: Path) -> None:
     assert lines["planner"].says == "rules: the settings ask for the rules"
     assert lines["specialists"].right
     assert lines["training"].says.startswith(("fp32 on ", "bf16 on "))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"), [(True, "found and blackened"), (False, "stays in the pictures")]
+)
+def test_the_doctor_says_what_becomes_of_burned_in_text(
+    tmp_path: Path, wanted: bool, says: str
+) -> None:
+    settings = settings_of(tmp_path, planner="rules", blacken_text=wanted)
+    lines = {line.name: line for line in examine(settings, Tools())}
+    assert lines["burned-in text"].says.startswith(says)
+
+
+def test_the_doctor_says_that_the_finder_of_burned_in_text_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    lines = {line.name: line for line in examine(settings_of(tmp_path, planner="rules"), Tools())}
+    assert not lines["burned-in text"].right
+    assert "pip install 'ustri[ocr]'" in lines["burned-in text"].says
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from transformers import CLIPVisionConfig
 from planner.errors import BackboneMisfit
 from planner.vlm.card import read_card
 from planner.vlm.llava_med import sentencepiece_tokenizer
-from planner.vlm.load import Placement, load_planner, padded_pixels
+from planner.vlm.load import Placement, load_planner, padded_pixels, square
 from planner.vlm.prompt import Turn
 from specialists.errors import WeightsError
 from specialists.image import image_of
@@ -143,6 +143,12 @@ def test_half_precision_on_a_cpu_scores_nearly_the_same(tmp_path: Path) -> None:
     rounded = half.scores(an_image(), TURN)
     for label, value in full.by_label.items():
         assert rounded.by_label[label] == pytest.approx(value, abs=0.1)
+
+
+@pytest.mark.parametrize(("aspect", "size"), [(1.0, (40, 30)), (0.5, (80, 30)), (1.5, (40, 45))])
+def test_a_planner_sees_square_pixels_too(aspect: float, size: tuple[int, int]) -> None:
+    image = image_of(np.full((30, 40), 90, dtype=np.uint8), aspect)
+    assert square(image).size == size
 
 
 @pytest.mark.parametrize("size", [(30, 40), (40, 30), (40, 40)])

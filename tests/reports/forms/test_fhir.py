@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 
 from reports.errors import CodeNotAllowed
 from reports.forms.fhir.bundle import to_fhir
-from reports.forms.fhir.value_sets import check
+from reports.forms.fhir.value_sets import SYSTEMS, check
 from reports.model import Report, Status
 from tests.builders import a_worded_report
 from tests.processes import finished
@@ -159,6 +160,73 @@ def test_the_image_the_devices_and_the_superseded_report_are_referred_to() -> No
     }
     for model in report.provenance.models:
         assert versions[model.id] == model.sha256
+
+
+def codings(node: object) -> Iterator[Json]:
+    """Every coding below a node."""
+    if isinstance(node, dict):
+        if {"system", "code", "display"} <= node.keys():
+            yield node
+        for value in node.values():
+            yield from codings(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from codings(item)
+
+
+def every_display() -> dict[tuple[str, str], set[str]]:
+    """The displays that the bundles of all kinds of report give each code."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for report in REPORTS.values():
+        for coding in codings(json.loads(to_fhir(report))):
+            found.setdefault((coding["system"], coding["code"]), set()).add(coding["display"])
+    return found
+
+
+OF_LOINC = {
+    "11820-8": "Fetal Head Diameter.biparietal US",
+    "11984-2": "Fetal Head Circumference US",
+    "18185-9": "Gestational age",
+    "24601-7": "US Breast",
+    "25061-3": "US Unspecified body region",
+}
+OF_HL7 = {
+    ("http://terminology.hl7.org/CodeSystem/v2-0074", "RUS"): "Radiology Ultrasound",
+    ("http://terminology.hl7.org/CodeSystem/v3-ActReason", "HTEST"): "test health data",
+}
+
+
+def test_a_code_has_one_display() -> None:
+    assert {code: shown for code, shown in every_display().items() if len(shown) > 1} == {}
+
+
+def test_displays_of_dicom_and_snomed_are_those_that_pydicom_lists() -> None:
+    listed = module("pydicom.sr._concepts_dict", "pip install 'ustri[dicom]'").concepts
+    for (system, code), shown in every_display().items():
+        for scheme in ("DCM", "SCT"):
+            if system == SYSTEMS[scheme] and code != "US":
+                names = {of[code][0] for of in listed[scheme].values() if code in of}
+                assert shown <= names, code
+                full = {name for name in names if name.endswith(")")}
+                assert not full or shown <= full, code
+
+
+def test_displays_of_loinc_are_its_long_common_names() -> None:
+    shown = {c: one for (system, c), one in every_display().items() if system == SYSTEMS["LN"]}
+    assert shown == {code: {name} for code, name in OF_LOINC.items() if code in shown}
+    assert {"11984-2", "24601-7", "25061-3"} <= shown.keys()
+
+
+def test_displays_of_hl7_are_those_of_the_independent_validator(validator: Path) -> None:
+    path = validator / "node_modules" / "fhir" / "profiles" / "valuesets.json"
+    listed = dict(OF_HL7)
+    for value_set in json.loads(path.read_text(encoding="utf-8")).values():
+        for system in value_set.get("systems", []):
+            for each in system["codes"]:
+                listed[system["uri"], each["code"]] = each.get("display")
+    shown = {key: one for key, one in every_display().items() if "hl7.org" in key[0]}
+    assert shown == {key: {listed[key]} for key in shown}
+    assert OF_HL7.keys() <= shown.keys()
 
 
 def test_the_same_report_gives_the_same_bundle() -> None:

@@ -40,16 +40,16 @@ def test_the_circumference_of_a_mask_is_that_of_its_ellipse(
 ) -> None:
     mask = ellipse_mask(long, short, deg) == 1
     expected = perimeter(long, short) * mm_per_px
-    assert circumference_mm(mask, mm_per_px) == pytest.approx(expected, rel=0.003)
+    assert circumference_mm(mask, (mm_per_px, mm_per_px)) == pytest.approx(expected, rel=0.003)
 
 
 def test_the_largest_outline_is_the_head_and_an_empty_mask_has_no_size() -> None:
     mask = ellipse_mask(30, 25, 0) == 1
-    alone = circumference_mm(mask, 1.0)
+    alone = circumference_mm(mask, (1.0, 1.0))
     mask[2:8, 2:8] = True
-    assert circumference_mm(mask, 1.0) == alone
-    assert math.isnan(circumference_mm(np.zeros_like(mask), 1.0))
-    assert math.isnan(circumference_mm(mask, math.nan))
+    assert circumference_mm(mask, (1.0, 1.0)) == alone
+    assert math.isnan(circumference_mm(np.zeros_like(mask), (1.0, 1.0)))
+    assert math.isnan(circumference_mm(mask, (math.nan, math.nan)))
 
 
 def test_head_errors_are_in_mm_against_the_column_and_against_the_label_mask() -> None:
@@ -153,6 +153,30 @@ def test_an_angle_is_compared_in_the_pixels_that_its_label_was_taken_in() -> Non
     marks = Marks(rows=rows, guesses=[points], truths=[points], heights_px=[256])
     (agreement,) = agreements_of_marks(entry("aop_landmarks"), marks)
     assert agreement.errors == pytest.approx([0], abs=1e-6)
+
+
+def test_an_angle_is_of_the_tissue_where_a_row_states_the_aspect_of_its_pixels() -> None:
+    squash = (1.0, 1 / 1.2)  # pixels 1.2 times as high as wide
+    points = marked(120)[0] * squash
+    rows: list[Row] = [{"aop_deg": 120.0, "pixel_aspect": 1.2}, {"pixel_aspect": 1.2}]
+    marks = Marks(rows=rows, guesses=[points] * 2, truths=[points] * 2, heights_px=[256] * 2)
+    (agreement,) = agreements_of_marks(entry("aop_landmarks"), marks)
+    assert agreement.measured == pytest.approx([120, 120])
+    assert agreement.errors == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_an_angle_of_masks_is_of_the_tissue_too() -> None:
+    labels = entry("head_symphysis_multi").labels
+    angles = []
+    for aspect in (1.0, 0.8, 1.2):
+        y, x = np.mgrid[: round(240 / aspect), :320] + 0.5
+        mask = np.zeros(x.shape, np.uint8)
+        across, down = x - 80, y * aspect - 60
+        mask[(across / 48) ** 2 + (down / 12) ** 2 <= 1] = labels.index("pubic symphysis")
+        mask[(x - 180) ** 2 + (y * aspect - 160) ** 2 <= 60**2] = labels.index("fetal head")
+        angles.append(progression_deg(mask, labels, aspect))
+    assert angles == pytest.approx([angles[0]] * 3, abs=1.0)
+    assert progression_deg(mask, labels) != pytest.approx(angles[0], abs=3.0)
 
 
 def test_angles_are_measured_in_masks_too() -> None:

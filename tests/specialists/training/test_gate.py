@@ -26,7 +26,8 @@ from specialists.training.calibration.gate import (
 )
 from specialists.training.commands import with_checks
 from specialists.training.data.pack import build_pack
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample, read_samples
 from specialists.training.trials.gate import NEITHER, ORGAN, SCANNER, SERVED, gate_trial
 from tests.specialists.dataset import read_csv, write_csv
 from tests.specialists.nets import INPUT_PX, MODEL, a_model, an_entry, installed, threshold

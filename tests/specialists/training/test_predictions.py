@@ -175,7 +175,7 @@ def test_a_task_without_a_specialist_is_one_line_and_the_others_go_on(
     manifest = answering(tiny.model_copy(update={"specialists": entries}))
     found = predict_folder(load_engine(manifest, "cpu"), data, tmp_path / "out")
     broken, uninstalled, unknown = found.problems
-    assert "broken.csv lacks the columns image_path, task_id" in broken
+    assert "the header lacks the columns task_id, image_path" in broken
     assert "fetal_head is not installed. Its 3 rows were not predicted." in uninstalled
     assert "'unheard_of'. Its 3 rows were not predicted." in unknown
     assert (found.rows - found.predicted, found.tasks) == (6, len(KINDS))

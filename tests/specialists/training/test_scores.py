@@ -154,7 +154,9 @@ def test_what_one_csv_states_of_an_image_holds_for_the_others(heads: Path) -> No
     write_csv(heads, "fetal_head_axes", [dict(row) for row in rows])
     found, _ = rows_by_task(heads, ("image_path",))
     share_columns(found)
-    assert [row["mm_per_px"] for row in found["fetal_head_axes"]] == [0.5] * 10 + [1.25] * 10
+    assert [float(str(row["mm_per_px"])) for row in found["fetal_head_axes"]] == [0.5] * 10 + [
+        1.25
+    ] * 10
     hc = [row["hc_mm"] for row in found["fetal_head_axes"]]
     assert hc == [row["hc_mm"] for row in found["fetal_head"]]
 

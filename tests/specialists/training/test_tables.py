@@ -9,7 +9,8 @@ from specialists.errors import TrainingError
 from specialists.manifest import read_manifest
 from specialists.training.commands import tasks_in
 from specialists.training.data.pack import build_pack
-from specialists.training.data.tables import Sample, read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import Sample, read_samples
 from tests.shared_data import SHARED, data_of, known_rows, needs_data, rows_of
 from tests.specialists.dataset import BIRTH, BREAST, read_csv, write_csv
 from tests.specialists.nets import KINDS
@@ -146,6 +147,37 @@ def test_a_pack_holds_images_and_masks_in_their_letterbox(drawn_data: Path) -> N
     }
     assert set(pack.masks["breast_lesion"]) == set(range(BREAST))
     assert {int(v) for v in np.unique(pack.masks["head_symphysis_multi"][BREAST])} == {0, 1, 2}
+
+
+def put_aspects(data: Path, *aspects: str) -> None:
+    """Give the rows of the breast's outlines those pixel aspects, in turn."""
+    path = data / "csv_files" / "breast_lesion.csv"
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    lines = [f"{row},{aspects[n % len(aspects)]}" for n, row in enumerate(rows)]
+    path.write_text("\n".join([f"{head},pixel_aspect", *lines]) + "\n", encoding="utf-8")
+
+
+def test_a_pack_holds_square_tissue_where_the_table_states_the_pixels_aspect(data: Path) -> None:
+    plain = build_pack(samples_of(data, "breast_lesion"), 64)
+    put_aspects(data, "0.5", "", "1")
+    pack = build_pack(samples_of(data, "breast_lesion"), 64)
+    assert [box.aspect for box in pack.boxes[:3]] == [0.5, 1.0, 1.0]
+    x_min, y_min, x_max, y_max = pack.boxes[0].field()
+    height, width = plain.boxes[0].height_px, plain.boxes[0].width_px
+    assert (y_max - y_min) / (x_max - x_min) == pytest.approx(height * 0.5 / width)
+    for index in (1, 2):
+        assert (pack.images[index] == plain.images[index]).all()
+        label = "breast_lesion"
+        assert (pack.masks[label][index] == plain.masks[label][index]).all()
+    outside = pack.images[0][: int(y_min) - 1]
+    assert not outside.any()
+
+
+@pytest.mark.parametrize("stated", ["0", "-1", "40", "inf", "wide", "1:1"])
+def test_an_aspect_that_no_pixel_has_is_refused_by_name(data: Path, stated: str) -> None:
+    put_aspects(data, stated)
+    with pytest.raises(TrainingError, match="pixel_aspect is"):
+        samples_of(data, "breast_lesion")
 
 
 @needs_data

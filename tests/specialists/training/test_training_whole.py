@@ -38,7 +38,8 @@ from specialists.training.commands import (
     train_novelty,
 )
 from specialists.training.data.pack import build_pack
-from specialists.training.data.tables import read_grey, read_samples
+from specialists.training.data.readable import read_grey
+from specialists.training.data.tables import read_samples
 from specialists.training.install import predicted_regions
 from specialists.training.outputs import Outputs
 from specialists.training.registry import write_entries

@@ -1,0 +1,239 @@
+"""Finding of burned-in text in a separate process, and its blackening."""
+
+import atexit
+import hashlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from app.errors import ImageUnreadable, NotReady, SettingsError
+from app.images.burned_in.messages import Found, GaveUp, PixelBox, Search
+from app.images.dicom.messages import receive, send
+from specialists.errors import PictureUnreadable
+
+log = logging.getLogger(__name__)
+
+FindText = Callable[[npt.NDArray[np.uint8]], tuple[PixelBox, ...]]
+"""Returns the places of text in (H, W) or (H, W, 3) pixels."""
+
+START_S = 120.0
+"""Time limit for the start of the process, which loads two networks, on a machine that is busy."""
+
+SEARCH_S = 60.0
+"""Time limit for one picture; a full screen of text takes about two seconds."""
+
+PICTURES_MAX = 500
+"""Pictures per process; then a fresh one replaces it, so that nothing it leaked stays."""
+
+CHILD = (sys.executable, "-m", "app.images.burned_in.child")
+"""The command that starts the process."""
+
+_REASONS: Mapping[GaveUp, str] = {
+    "memory": "needs more memory than one picture may take",
+    "failure": "failed on this picture",
+}
+_ANSWER_MAX_BYTES = 1 << 20
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+def text_finder(wanted: bool) -> FindText | None:
+    """Return what finds text in pictures; None where it is not wanted.
+
+    Raises:
+        SettingsError: it is wanted, and the package that reads text is not installed.
+    """
+    if not wanted:
+        return None
+    if any(importlib.util.find_spec(name) is None for name in ("rapidocr", "cv2", "openvino")):
+        raise SettingsError(
+            "What finds burned-in text is not installed: pip install 'ustri[ocr]', or take "
+            "pictures as they are (USTRI_BLACKEN_TEXT=false; a command without --blacken-text)."
+        )
+    return find_text
+
+
+def find_text(pixels: npt.NDArray[np.uint8]) -> tuple[PixelBox, ...]:
+    """Return the places of text in (H, W) or (H, W, 3) pixels that are to be blackened.
+
+    Raises:
+        ImageUnreadable: the search takes more memory or time than one picture may take, or fails.
+        NotReady: the process does not start.
+    """
+    return _FINDER.boxes(pixels)
+
+
+class Blackener:
+    """Blackens the text of a training's images, and remembers where it was in each of them.
+
+    A training reads its images several times; what was found once is not searched for again.
+    """
+
+    def __init__(self, find_text: FindText = find_text) -> None:
+        self._find = find_text
+        self._known: dict[bytes, tuple[PixelBox, ...]] = {}
+
+    def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return (H, W) or (H, W, 3) pixels with their text set to black.
+
+        Raises:
+            PictureUnreadable: the search for text is given up.
+            NotReady: the process that finds text does not start.
+        """
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels).data)
+        key = digest.digest()
+        if key not in self._known:
+            try:
+                self._known[key] = self._find(pixels)
+            except ImageUnreadable as error:
+                raise PictureUnreadable(str(error)) from error
+        return blacken(pixels, self._known[key])
+
+
+def blacken(pixels: npt.NDArray[np.uint8], boxes: Sequence[PixelBox]) -> npt.NDArray[np.uint8]:
+    """Return the pixels with these boxes set to black."""
+    if not boxes:
+        return pixels
+    black = pixels.copy()
+    for x_min, y_min, x_max, y_max in boxes:
+        black[y_min:y_max, x_min:x_max] = 0
+    return black
+
+
+class TextFinder:
+    """A process that is started on demand, and replaced when it is old or was ended."""
+
+    def __init__(self, command: Sequence[str] = CHILD, search_s: float = SEARCH_S) -> None:
+        self._command, self._search_s = command, search_s
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pictures = 0
+
+    def boxes(self, pixels: npt.NDArray[np.uint8]) -> tuple[PixelBox, ...]:
+        """Return what `find_text` does; pictures wait for one another.
+
+        A process that ends without an answer, killed by whoever needed its memory, is replaced
+        once.
+        """
+        height, width = pixels.shape[:2]
+        search = Search(height_px=height, width_px=width, channels=1 if pixels.ndim == 2 else 3)
+        data = np.ascontiguousarray(pixels).tobytes()
+        with self._lock:
+            found = self._asked(search, data) or self._asked(search, data)
+        if found is None:
+            raise _given_up("ended twice without an answer")
+        if found.gave_up is not None:
+            raise _given_up(_REASONS[found.gave_up])
+        return found.boxes
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._end()
+
+    def _asked(self, search: Search, data: bytes) -> Found | None:
+        """Send one picture and return the reply; None where the process ended or sent none.
+
+        Raises:
+            ImageUnreadable: the time limit was reached.
+            NotReady: the process does not start.
+        """
+        found, late = _exchange(self._ready(), search, data, self._search_s)
+        self._pictures += 1
+        if found is None or found.last or self._pictures >= PICTURES_MAX:
+            self._end()
+        if late:
+            raise _given_up(f"was ended after {self._search_s:g} s")
+        return found
+
+    def _ready(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._end()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("USTRI_")}
+        limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+        self._process = process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=kept | limits | {"PYTHONPATH": str(_ROOT)},
+            cwd=_ROOT,
+            start_new_session=True,
+        )
+        self._pictures = 0
+        timer = threading.Timer(START_S, process.kill)
+        timer.start()
+        try:
+            greeting = process.stdout and receive(process.stdout, _ANSWER_MAX_BYTES)
+        finally:
+            timer.cancel()
+        if not greeting:
+            self._end()
+            log.error("The process that finds text ended at its start: %s.", process.returncode)
+            raise NotReady(
+                "The process that finds burned-in text does not start "
+                f"(exit code {process.returncode})."
+            )
+        return process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:
+                    log.debug("The process ended before its pipe was emptied.")
+        process.wait()
+
+
+def _given_up(why: str) -> ImageUnreadable:
+    log.warning("The search for text in a picture %s.", why)
+    return ImageUnreadable(
+        f"The search for burned-in text {why}, and a picture that was not searched is not kept."
+    )
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], search: Search, data: bytes, within_s: float
+) -> tuple[Found | None, bool]:
+    """Send one picture and return the reply, and whether the time limit was reached.
+
+    None: the process ended, was killed at the time limit, or sent an invalid reply.
+    """
+    if process.stdin is None or process.stdout is None:
+        return None, False
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(within_s, stop)
+    timer.start()
+    try:
+        send(process.stdin, search, data)
+        reply = receive(process.stdout, _ANSWER_MAX_BYTES)
+        found = None if reply is None else Found.model_validate_json(reply[0])
+    except (OSError, ValidationError):
+        found = None
+    finally:
+        timer.cancel()
+    return found, found is None and late.is_set()
+
+
+_FINDER = TextFinder()
+atexit.register(_FINDER.close)

@@ -1,0 +1,1 @@
+"""Reading of PNG and JPEG files, by the service and by training alike."""
