@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.bench.capacity import doubts_of, sizing_of
+from app.bench.prose import wrapped
 from app.bench.results import Document, Memory, Ratio
 from app.errors import RequestRejected
 
@@ -138,7 +139,7 @@ def with_sizing(text: str, found: Document) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise RequestRejected(f"The page has no lines {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n{sizing_of(found)}{END}{after}"
+    return f"{before}{BEGIN}\n{wrapped(sizing_of(found))}{END}{after}"
 
 
 def page_of(found: Document) -> str:
@@ -157,7 +158,7 @@ def page_of(found: Document) -> str:
         _machine(found),
         _method(found),
     )
-    return "\n".join(parts)
+    return wrapped("\n".join(parts))
 
 
 def _judged(found: Document) -> list[tuple[str, Ratio, float]]:

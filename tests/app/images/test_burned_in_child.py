@@ -1,7 +1,6 @@
 """The process that finds burned-in text: its limits, its end, and that it opens no connection."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from app.images.burned_in.finder import TextFinder
 from app.images.burned_in.messages import Found
 from app.settings import Settings
 from tests.app.images.test_burned_in_text import phantom, written
+from tests.processes import finished
 
 ROOT = Path(__file__).parents[3]
 BLANK = np.zeros((64, 64), np.uint8)
@@ -132,8 +132,7 @@ for ask in (lambda: socket.create_connection(("127.0.0.1", 9)),
         continue
     raise SystemExit(1)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=120)
-    assert done.returncode == 0
+    assert finished([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_text_is_found_where_no_network_can_be_reached(
