@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from reports.measure import head, muscle, nerve, progression
+from reports.measure import head, heart, muscle, nerve, progression
 from reports.measure.numbers import (
     AREA,
     LONG_AXIS,
@@ -40,6 +40,12 @@ MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
     ),
     muscle.FASCICLE: (muscle.FASCICLE_ANGLE,),
     muscle.POINTS: (muscle.THICKNESS,),
+    heart.MASK: (
+        heart.CAVITY_AREA,
+        heart.LONG_AXIS,
+        heart.WALL_AREA,
+        heart.ATRIUM_AREA,
+    ),
 }
 """Measurements by the slot whose result they are made from."""
 
@@ -62,7 +68,7 @@ NUMBERS_OF: Mapping[ExamCode, Callable[[Seen], Sequence[Number]]] = {
     ExamCode.NERVE: nerve.nerve_numbers,
     ExamCode.MUSCLE: muscle.muscle_numbers,
     ExamCode.THYROID: _of_outlines("mask:nodule"),
-    ExamCode.HEART: _nothing,
+    ExamCode.HEART: heart.heart_numbers,
     ExamCode.OVARY: _of_outlines("mask:ovary"),
     ExamCode.LUNG: _nothing,
 }

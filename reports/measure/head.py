@@ -62,6 +62,14 @@ Outside of them, the spacing or the outline is wrong.
 AGE_WEEKS = (14.0, 40.0)
 """The gestational ages, in weeks, for which the formula is reported."""
 
+CEPHALIC_INDEX_RANGE = (70.0, 86.0)
+"""The normal range of the cephalic index, in %: 2 standard deviations around the mean.
+
+Hadlock 1981, AJR 137:83, from 14 to 40 weeks: mean 78.3, 1 standard deviation from 74 to 83. Later
+work finds the same width around lower means: 75.9 (SD 3.7) at 17 to 22 weeks and 77.8 (SD 3.5) at
+28 to 33 weeks (Constantine 2020, Ultrasound Q 36:255).
+"""
+
 _HC_FORMULA = (
     "exact circumference of the ellipse with the second moments of the outlined head (outer border)"
 )

@@ -121,6 +121,10 @@ class Pennation:
     low: float
     high: float
     fragments: int
+    inclination_deg: float
+    """The fascicles' own angle to the horizontal; positive where they get deeper to the right."""
+    centre: Point
+    """The middle of the fragments' centres, in image pixels."""
 
 
 def muscle_numbers(seen: Seen) -> tuple[Number, ...]:
@@ -208,7 +212,7 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
     """
     scale = layers.deep.scale
     widths = in_widths(scale)
-    angles, weights = [], []
+    angles, weights, centres = [], [], []
     for rings in fragments:
         try:
             ellipse = ellipse_of(rings, scale)
@@ -223,6 +227,7 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
             own = np.degrees(np.arctan2((y1 - y0) * scale[1], (x1 - x0) * scale[0]))
             angles.append(axial_deg(float(own) - layers.deep.inclination_deg))
             weights.append(ellipse.long.length)
+            centres.append(ellipse.centre)
     if len(angles) < LEAST_FRAGMENTS:
         raise NotMeasurable(
             f"{len(angles)} of {len(fragments)} fascicle fragments lie between the aponeuroses "
@@ -241,7 +246,15 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
         )
     if middle < 0:
         low, high = -high, -low
-    return Pennation(deg=abs(middle), low=low, high=high, fragments=len(angles))
+    x, y = np.median(centres, axis=0)
+    return Pennation(
+        deg=abs(middle),
+        low=low,
+        high=high,
+        fragments=len(angles),
+        inclination_deg=axial_deg(layers.deep.inclination_deg + middle),
+        centre=(float(x), float(y)),
+    )
 
 
 def _thickness(points: PointsEvidence, image: ImageInfo) -> Number:

@@ -42,13 +42,14 @@ def nerve_numbers(seen: Seen) -> tuple[Number, ...]:
     """
     nerves, vessels = seen.masks(MASK, NERVE), seen.masks(MASK, VESSEL)
     return (
-        *(_area(NERVE_AREA, mask, seen) for mask in nerves),
-        *(_area(VESSEL_AREA, mask, seen) for mask in vessels),
+        *(section_area(NERVE_AREA, mask, seen) for mask in nerves),
+        *(section_area(VESSEL_AREA, mask, seen) for mask in vessels),
         *(number for nerve in nerves for number in _apart(nerve, vessels, seen)),
     )
 
 
-def _area(name: str, mask: MaskEvidence, seen: Seen) -> Number:
+def section_area(name: str, mask: MaskEvidence, seen: Seen) -> Number:
+    """Measure the area of one outlined part; it is not assessed where the image cuts it off."""
     calibration = calibration_for(seen.image, mask.polygons[0])
     value: float | None = area(mask.polygons, calibration.scale)
     reason = reason_of(calibration)

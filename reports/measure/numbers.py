@@ -90,7 +90,8 @@ class Number:
     `drawn` names the points it is drawn through, in image pixels. `rests_on` holds the evidence
     behind it, first the one whose specialist the drawn points are ascribed to. `least` is the
     lowest value that the quantity can have. `follows` names the number that this one is computed
-    from, and gives the formula, which rises with that number.
+    from, and gives the formula, which rises with that number. `widened` adds, to the value and the
+    ends that follow so, an error of the formula itself.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Number:
     drawn: tuple[tuple[str, Point], ...] = ()
     least: float | None = 0.0
     follows: tuple[str, Callable[[float], float]] | None = None
+    widened: Callable[[float, tuple[float, float]], tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,7 +319,10 @@ def _interval(
         if isinstance(found, NoInterval):
             return found
         (low, high), known = found
-        return (formula(low), formula(high)), known
+        ends = formula(low), formula(high)
+        if number.widened is not None and number.value is not None:
+            ends = number.widened(number.value, ends)
+        return ends, known
     own = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
     if isinstance(own, NoInterval):
         return own

@@ -16,6 +16,7 @@ from reports.measure.geometry import SQUARE_PX, Scale, Segment, in_widths
 from reports.measure.lines import first_crossing, length, long_axis, turn_deg, within
 from reports.measure.numbers import (
     DEGREES,
+    Calibration,
     Number,
     Seen,
     angle_reason,
@@ -51,6 +52,17 @@ It is a share of the image's longer side; the shortest in psfhs has 0.14.
 
 AOP_DEG = (40.0, 220.0)
 """The angles of psfhs's labels (59° to 210°), with a margin on both sides."""
+
+STATION_CM = (-3.0, 5.0)
+"""The head stations, in cm, for which the relation to the angle is tabulated.
+
+They are those of the ISUOG guideline 2018, Ultrasound Obstet Gynecol 52:128.
+"""
+
+STATION_FORMULA = (
+    "head station = 0.0937·angle of progression − 10.911 cm, 0 at the ischial spines, positive "
+    "below them (Tutschek 2011, BJOG 118:62)"
+)
 
 AOP_FORMULA = (
     "angle at the inferior end of the symphysis, between its long axis and the tangent to the "
@@ -172,6 +184,36 @@ def infrapubic_distance(
             "does not meet the outlined head."
         )
     return Segment(start=near, end=met, length=length(near, met, scale))
+
+
+def head_station_cm(aop_deg: float, calibration: Calibration) -> float:
+    """Return the head station that an angle of progression corresponds to, in cm.
+
+    0 is at the ischial spines, positive below them. Tutschek 2011, BJOG 118:62: 0.0937·angle −
+    10.911 (read second-hand; 116° at station 0 agrees with the guideline). It is the angle again in
+    another unit, and no measurement of its own: where pixels are not square the angle itself is
+    wrong by degrees, and the station by half a centimetre.
+
+    Args:
+        aop_deg: the angle of progression.
+        calibration: of the three landmarks.
+
+    Raises:
+        NotMeasurable: the pixels' aspect is only assumed, or no such station is tabulated.
+    """
+    if calibration.square_assumed:
+        raise NotMeasurable(
+            "The head station is withheld: it needs the true shape of the pixels, "
+            "which are only assumed to be square."
+        )
+    station = 0.0937 * aop_deg - 10.911
+    low, high = STATION_CM
+    if not low - 0.05 <= station <= high + 0.05:
+        raise NotMeasurable(
+            f"An angle of {aop_deg:.0f}° corresponds to no station from {low:.0f} to "
+            f"+{high:.0f} cm, for which the relation is known.".replace("-", "−")
+        )
+    return station
 
 
 def _from(start: Point, end: Point, scale: Scale) -> Point:

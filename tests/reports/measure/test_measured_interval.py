@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from planner.protocols import Answer, read_protocols
 from reports.measure.formulas import BESIDES, MEASUREMENTS
+from reports.measure.gestation import age_interval
 from reports.measure.head import GESTATIONAL_AGE, HC, MASK, gestational_age_weeks, head_numbers
 from reports.measure.intervals import (
     LARGEST_ONLY,
@@ -98,6 +101,24 @@ def test_the_interval_of_the_age_is_that_of_the_circumference_through_the_formul
     assert age.interval == pytest.approx([gestational_age_weeks(e / 10) for e in hc], abs=1e-4)
     assert age.coverage == 0.9
     assert age.interval[0] < (age.value or 0) < age.interval[1]
+
+
+def test_an_interval_that_follows_is_widened_by_the_error_of_its_formula() -> None:
+    image = a_calibrated_image_info((0.4, 0.4))
+    numbers = [
+        replace(number, widened=age_interval) if number.name == GESTATIONAL_AGE else number
+        for number in head_numbers(Seen(image=image, evidence={MASK: [HEAD]}))
+    ]
+    intervals: dict[str, Calibrated] = {HC: Interval(form=Form.RELATIVE, low=-0.03, high=0.04)}
+    found = assemble(numbers, first_measurement=1, first_evidence=1, intervals=intervals)
+    named = {item.name: item for item in found.measurements}
+    hc, age = named[HC].interval, named[GESTATIONAL_AGE]
+    assert hc is not None
+    assert age.value is not None
+    low, high = (gestational_age_weeks(end / 10) for end in hc)
+    assert age.interval == pytest.approx(age_interval(age.value, (low, high)), abs=1e-3)
+    assert age.interval is not None
+    assert age.interval[0] < low < high < age.interval[1]
 
 
 def test_an_age_without_millimetres_has_no_interval_either() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.errors import NotMeasurable
-from reports.measure.numbers import Number, Seen
+from reports.measure.numbers import Number, Seen, calibration_for
 from reports.measure.progression import (
     AOP,
     FAR,
@@ -19,6 +19,7 @@ from reports.measure.progression import (
     POINTS,
     SYMPHYSIS,
     TANGENT,
+    head_station_cm,
     infrapubic_distance,
     progression_numbers,
     progression_of_outlines,
@@ -207,3 +208,25 @@ def test_the_landmarks_and_labels_are_named_as_the_manifest_names_them() -> None
     manifest = read_manifest()
     assert manifest.specialist("aop_landmarks").landmarks == (FAR, NEAR, TANGENT)
     assert {SYMPHYSIS, HEAD} < set(manifest.specialist("head_symphysis_multi").labels)
+
+
+KNOWN = calibration_for(a_calibrated_image_info((0.4, 0.4)), [])
+ASSUMED = calibration_for(an_image_info(), [])
+
+
+@pytest.mark.parametrize(
+    ("deg", "station"), [(84, -3), (95, -2), (106, -1), (116, 0), (127, 1), (138, 2), (148, 3)]
+)
+def test_the_station_of_an_angle_is_that_of_the_guidelines_table(deg: float, station: int) -> None:
+    assert head_station_cm(deg, KNOWN) == pytest.approx(station, abs=0.06)
+
+
+def test_the_station_is_withheld_where_pixels_are_only_assumed_square() -> None:
+    with pytest.raises(NotMeasurable, match="assumed to be square"):
+        head_station_cm(116, ASSUMED)
+
+
+@pytest.mark.parametrize("deg", [75, 180])
+def test_no_station_is_made_up_where_the_relation_is_unknown(deg: float) -> None:
+    with pytest.raises(NotMeasurable, match=r"−3 to \+5 cm"):
+        head_station_cm(deg, KNOWN)
