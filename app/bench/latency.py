@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.bench.drawn_text import Ink, Kind, Place, screen_of
+from app.bench.burned_in.drawn import Ink, Kind, Place, screen_of
 from app.bench.results import Ratio, ratio_of
 from app.bench.sample_image import TOOLS, Subject
 from app.images.burned_in.finder import text_finder

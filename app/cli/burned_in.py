@@ -12,8 +12,8 @@ from rich.table import Table
 from app.cli.terminal import errors_as_exits, out, settings_with
 
 if TYPE_CHECKING:
-    from app.bench.drawn_text import Share
-    from app.bench.text_loss import Loss
+    from app.bench.burned_in.drawn import Share
+    from app.bench.burned_in.loss import Loss
 
 TEXT_EXAMPLE = (
     "[bold]Examples[/]\n\nustri evaluate text\n\n"
@@ -49,7 +49,7 @@ def text(
         if find_text is None:
             raise TypeError("text that is wanted has a finder")
         if folders:
-            from app.bench.text_loss import loss_of, sample_of
+            from app.bench.burned_in.loss import loss_of, sample_of
             from specialists.training.evaluation.page import check_outside_git
 
             if look is not None:
@@ -62,7 +62,7 @@ def text(
             ]
             rows, table = [asdict(loss) for loss in losses], _lost(losses)
         else:
-            from app.bench.drawn_text import judged, kinds
+            from app.bench.burned_in.drawn import judged, kinds
 
             shares = [judged(find_text, kind, seed) for seed in range(seeds) for kind in kinds()]
             rows, table = [asdict(share) for share in shares], _found(shares)
@@ -81,7 +81,7 @@ def _lost(losses: "Iterable[Loss]") -> Table:
 
 def _found(shares: "list[Share]") -> Table:
     """Return the texts that are gone, in percent, by place, ink and size."""
-    from app.bench.drawn_text import SIZES_PX
+    from app.bench.burned_in.drawn import SIZES_PX
 
     heads = [f"{size} px" for size in SIZES_PX]
     table = Table("place", "ink", *heads, "% of tissue", box=None)

@@ -10,6 +10,7 @@ import torch
 from specialists.manifest import Manifest
 from tests.specialists.dataset import write_dataset
 from tests.specialists.nets import installed
+from tests.specialists.own_dataset import write_own_data
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +37,15 @@ def data(drawn_data: Path, tmp_path: Path) -> Path:
 def tiny(tmp_path: Path) -> Manifest:
     """Specialists of every kind with random weights, installed in the test's own folder."""
     return installed(tmp_path / "weights")
+
+
+@pytest.fixture(scope="session")
+def drawn_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's own tables to read; use `own` to change them."""
+    return write_own_data(tmp_path_factory.mktemp("own"))
+
+
+@pytest.fixture
+def own(drawn_own: Path, tmp_path: Path) -> Path:
+    """A copy of the user's own tables."""
+    return Path(shutil.copytree(drawn_own, tmp_path / "own"))

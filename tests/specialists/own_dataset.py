@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image as PILImage
 
+from specialists.errors import TrainingError
 from specialists.phantom.draw import Options, Phantom, draw
 from specialists.phantom.tissue import Lesion
+from specialists.training.commands import prepare
+from specialists.training.new_task import Declared
 from tests.specialists.dataset import Row, write_csv
 
 IMAGES = 36
@@ -64,3 +68,10 @@ def _write(root: Path, pixels: np.ndarray, folder: str, index: int) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     PILImage.fromarray(pixels).save(path)
     return f"../{folder}/{path.name}"
+
+
+def refusal(data: Path, task: str) -> str:
+    """Return why a training on that task is refused."""
+    with pytest.raises(TrainingError) as refused:
+        prepare([task], data, data / "out", Declared())
+    return str(refused.value)

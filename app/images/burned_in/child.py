@@ -6,8 +6,6 @@ it.
 """
 
 import math
-import os
-import resource
 import sys
 import warnings
 from pathlib import Path
@@ -20,7 +18,8 @@ from rapidocr import EngineType, RapidOCR
 
 from app.images.burned_in.messages import Found, Search
 from app.images.burned_in.rule import Line, blackened
-from app.images.dicom.messages import receive, send
+from app.images.isolated.framing import receive, send
+from app.images.isolated.limits import address_space, answer_stream, limit
 
 SIDE_MAX_PX = 1024
 """Longest side of the searched picture, to which a larger one is reduced."""
@@ -57,18 +56,17 @@ _MODELS = Path(rapidocr.__file__).parent / "models"
 def main() -> None:
     """Answer requests until the input ends, or the process has grown too large."""
     warnings.simplefilter("ignore")
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # A library's prints must not mix with answers.
+    answers = answer_stream()
     sys.addaudithook(_refuse_connections)
     engine = _engine()
     engine._load_det_model()
     engine._load_rec_model()
-    started_bytes = _address_space()
-    _limit(started_bytes)
+    started_bytes = address_space()
+    limit(started_bytes + HEADROOM_BYTES, CPU_MAX_S)
     send(answers, Found())
     while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
         found = _answer(engine, Search.model_validate_json(request[0]), request[1])
-        last = found.gave_up is not None or _address_space() - started_bytes > LEFT_MAX_BYTES
+        last = found.gave_up is not None or address_space() - started_bytes > LEFT_MAX_BYTES
         send(answers, found.model_copy(update={"last": last}))
         if last:
             return
@@ -170,23 +168,6 @@ def _rounded(side_px: float) -> int:
 def _refuse_connections(event: str, _: tuple[object, ...]) -> None:
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
         raise PermissionError("The process that finds text opens no connection.")
-
-
-def _address_space() -> int:
-    """Return the bytes that this process has mapped, which is what RLIMIT_AS counts; Linux only."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    return int(pages) * resource.getpagesize()
-
-
-def _limit(started_bytes: int) -> None:
-    """Set kernel limits on this process: memory, processor time, and no files written at all."""
-    for what, limit in (
-        (resource.RLIMIT_AS, started_bytes + HEADROOM_BYTES),
-        (resource.RLIMIT_CPU, CPU_MAX_S),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (limit, limit))
 
 
 if __name__ == "__main__":

@@ -4,20 +4,16 @@ import atexit
 import hashlib
 import importlib.util
 import logging
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
-from app.errors import ImageUnreadable, NotReady, SettingsError
+from app.errors import ImageUnreadable, SettingsError
 from app.images.burned_in.messages import Found, GaveUp, PixelBox, Search
-from app.images.dicom.messages import receive, send
+from app.images.isolated.process import IsolatedProcess
 from specialists.errors import PictureUnreadable
 
 log = logging.getLogger(__name__)
@@ -41,8 +37,6 @@ _REASONS: Mapping[GaveUp, str] = {
     "memory": "needs more memory than one picture may take",
     "failure": "failed on this picture",
 }
-_ANSWER_MAX_BYTES = 1 << 20
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 def text_finder(wanted: bool) -> FindText | None:
@@ -110,13 +104,18 @@ def blacken(pixels: npt.NDArray[np.uint8], boxes: Sequence[PixelBox]) -> npt.NDA
 
 
 class TextFinder:
-    """A process that is started on demand, and replaced when it is old or was ended."""
+    """A process that finds text; a fresh one replaces it when it is old or was ended."""
 
     def __init__(self, command: Sequence[str] = CHILD, search_s: float = SEARCH_S) -> None:
-        self._command, self._search_s = command, search_s
+        self._search_s = search_s
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = IsolatedProcess(command, does="finds burned-in text", start_s=START_S)
         self._pictures = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the running process; None where none runs."""
+        return self._process.pid
 
     def boxes(self, pixels: npt.NDArray[np.uint8]) -> tuple[PixelBox, ...]:
         """Return what `find_text` does; pictures wait for one another.
@@ -141,63 +140,23 @@ class TextFinder:
             self._end()
 
     def _asked(self, search: Search, data: bytes) -> Found | None:
-        """Send one picture and return the reply; None where the process ended or sent none.
+        """Send one picture and return the answer; None where the process ended or sent none.
 
         Raises:
             ImageUnreadable: the time limit was reached.
             NotReady: the process does not start.
         """
-        found, late = _exchange(self._ready(), search, data, self._search_s)
+        reply = self._process.exchange(search, data, Found, within_s=self._search_s)
         self._pictures += 1
-        if found is None or found.last or self._pictures >= PICTURES_MAX:
+        if reply.answer is None or reply.answer.last or self._pictures >= PICTURES_MAX:
             self._end()
-        if late:
+        if reply.late:
             raise _given_up(f"was ended after {self._search_s:g} s")
-        return found
-
-    def _ready(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._end()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("USTRI_")}
-        limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-        self._process = process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=kept | limits | {"PYTHONPATH": str(_ROOT)},
-            cwd=_ROOT,
-            start_new_session=True,
-        )
-        self._pictures = 0
-        timer = threading.Timer(START_S, process.kill)
-        timer.start()
-        try:
-            greeting = process.stdout and receive(process.stdout, _ANSWER_MAX_BYTES)
-        finally:
-            timer.cancel()
-        if not greeting:
-            self._end()
-            log.error("The process that finds text ended at its start: %s.", process.returncode)
-            raise NotReady(
-                "The process that finds burned-in text does not start "
-                f"(exit code {process.returncode})."
-            )
-        return process
+        return reply.answer
 
     def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:
-                    log.debug("The process ended before its pipe was emptied.")
-        process.wait()
+        self._process.end()
+        self._pictures = 0
 
 
 def _given_up(why: str) -> ImageUnreadable:
@@ -205,34 +164,6 @@ def _given_up(why: str) -> ImageUnreadable:
     return ImageUnreadable(
         f"The search for burned-in text {why}, and a picture that was not searched is not kept."
     )
-
-
-def _exchange(
-    process: subprocess.Popen[bytes], search: Search, data: bytes, within_s: float
-) -> tuple[Found | None, bool]:
-    """Send one picture and return the reply, and whether the time limit was reached.
-
-    None: the process ended, was killed at the time limit, or sent an invalid reply.
-    """
-    if process.stdin is None or process.stdout is None:
-        return None, False
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(within_s, stop)
-    timer.start()
-    try:
-        send(process.stdin, search, data)
-        reply = receive(process.stdout, _ANSWER_MAX_BYTES)
-        found = None if reply is None else Found.model_validate_json(reply[0])
-    except (OSError, ValidationError):
-        found = None
-    finally:
-        timer.cancel()
-    return found, found is None and late.is_set()
 
 
 _FINDER = TextFinder()

@@ -5,7 +5,7 @@ What was read never leaves that process; only where it stands does.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from app.images.isolated.framing import Message
 
 GaveUp = Literal["memory", "failure"]
 """Why a search gave up: it needed more memory than one picture may take, or it failed."""
@@ -14,11 +14,7 @@ PixelBox = tuple[int, int, int, int]
 """x_min, y_min, x_max, y_max in pixels of the picture, half-open."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Search(_Message):
+class Search(Message):
     """A request to search the picture that follows, (H, W) or (H, W, 3) bytes."""
 
     height_px: int
@@ -26,7 +22,7 @@ class Search(_Message):
     channels: Literal[1, 3]
 
 
-class Found(_Message):
+class Found(Message):
     """The places to blacken, or why there is no answer; `last` where the process ends."""
 
     boxes: tuple[PixelBox, ...] = ()

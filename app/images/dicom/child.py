@@ -5,18 +5,17 @@ whatever goes wrong here ends here. Refusals are fixed sentences, because a libr
 may quote the file.
 """
 
-import os
-import resource
 import sys
 import warnings
-from pathlib import Path
 
 from pydicom import config
 
 from app.errors import ImageRejected, RequestRejected
 from app.images.dicom.dataset import Opened, open_file, read_frame
 from app.images.dicom.identity import original
-from app.images.dicom.messages import Answer, Ask, Refusal, receive, send
+from app.images.dicom.messages import Answer, Ask, Refusal
+from app.images.isolated.framing import receive, send
+from app.images.isolated.limits import address_space, answer_stream, limit
 
 HEADROOM_BYTES = 448 * 2**20
 """Memory for reading, beyond that of the started process; 25 million pixels fit."""
@@ -45,10 +44,9 @@ def main() -> None:
     """Answer requests until the input ends, or a file has taken all the memory it may have."""
     warnings.simplefilter("ignore")
     config.settings.reading_validation_mode = config.IGNORE
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # A library's prints must not mix with answers.
-    started_bytes = _address_space()
-    _limit(started_bytes)
+    answers = answer_stream()
+    started_bytes = address_space()
+    limit(started_bytes + HEADROOM_BYTES, CPU_MAX_S)
     send(answers, Answer())
     opened: Opened | None = None
     while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
@@ -58,7 +56,7 @@ def main() -> None:
         del request
         # Memory that a file left allocated is lost to the next one: a fresh process reads that.
         held_bytes = len(payload) + (0 if opened is None else opened.size_bytes)
-        last = answer.last or _address_space() - started_bytes - held_bytes > LEFT_MAX_BYTES
+        last = answer.last or address_space() - started_bytes - held_bytes > LEFT_MAX_BYTES
         send(answers, answer.model_copy(update={"last": last}), payload)
         if last:
             return
@@ -82,23 +80,6 @@ def _answer(ask: Ask, data: bytes, opened: Opened | None) -> tuple[Answer, bytes
         return Answer(refusal=_TOO_LARGE, last=True), b"", None
     except Exception:  # noqa: BLE001 - a hostile file; decoders raise anything.
         return Answer(refusal=_DAMAGED), b"", opened
-
-
-def _address_space() -> int:
-    """Return the bytes that this process has mapped, which is what RLIMIT_AS counts; Linux only."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
-    return int(pages) * resource.getpagesize()
-
-
-def _limit(started_bytes: int) -> None:
-    """Set kernel limits on this process: memory, processor time, and no files written at all."""
-    for what, limit in (
-        (resource.RLIMIT_AS, started_bytes + HEADROOM_BYTES),
-        (resource.RLIMIT_CPU, CPU_MAX_S),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(what, (limit, limit))
 
 
 if __name__ == "__main__":

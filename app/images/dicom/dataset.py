@@ -1,6 +1,5 @@
 """Header and one frame of a DICOM file; runs in the reader process, never in the service."""
 
-import io
 import math
 import re
 from dataclasses import dataclass
@@ -8,19 +7,17 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag, Tag
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from app.errors import ImageTooLarge, ImageUnreadable, ImageUnsupported, RequestRejected
+from app.images.dicom.elements import parsed
 from app.images.dicom.lengths import check_length
 from app.images.dicom.messages import Header, RawRegion
 from app.images.dicom.pixels import check_form, decode
 from app.images.dicom.reconcile import Settled, reconcile
 from app.images.dicom.streams import SYNTAXES
-from app.images.dicom.structure import Scanned, read_meta, scan
+from app.images.dicom.structure import read_meta, scan
 
 SIDE_MIN_PX = 16
 FRAMES_PIXELS_MAX = 200
@@ -108,7 +105,7 @@ def open_file(data: bytes, limit_pixels: int) -> Opened:
     meta = read_meta(data)
     _check_syntax(meta.transfer_syntax)
     scanned = scan(data, meta)
-    dataset = _parsed(scanned)
+    dataset = parsed(scanned, _KEYWORDS)
     _check_class(dataset)
     stated = UID(meta.transfer_syntax)
     settled = reconcile(dataset, stated)
@@ -131,30 +128,6 @@ def read_frame(opened: Opened, frame: int) -> tuple[Header, npt.NDArray[np.uint8
     pixels, converted = decode(opened.dataset, frame, opened.settled)
     notes = [*opened.settled.notes, *converted]
     return _header(opened.dataset, pixels, (frame, opened.frames), notes), pixels
-
-
-def _parsed(scanned: Scanned) -> Dataset:
-    """Parse only the elements that are used: names and dates are never read."""
-    tags = [_tag(keyword) for keyword in _KEYWORDS]
-    file = io.BytesIO(scanned.data)  # BytesIO shares bytes and does not copy them.
-    file.seek(scanned.start)
-    dataset = read_dataset(
-        file,
-        is_implicit_VR=scanned.implicit,
-        is_little_endian=scanned.little,
-        bytelength=scanned.length,
-        specific_tags=list[BaseTag | int](tags),
-    )
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(scanned.transfer_syntax)
-    return dataset
-
-
-def _tag(keyword: str) -> BaseTag:
-    number = tag_for_keyword(keyword)
-    if number is None:
-        raise KeyError(keyword)
-    return Tag(number)
 
 
 def _check_class(dataset: Dataset) -> None:

@@ -3,16 +3,14 @@
 Runs in the reader process, and only in a deployment that keeps the link to the original.
 """
 
-import io
 import re
 
 from pydicom import config
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 from pydicom.valuerep import PersonName, validate_value
 
+from app.images.dicom.elements import parsed
 from app.images.dicom.messages import Original
 from app.images.dicom.structure import read_meta, scan
 from reports.forms.attributes import fitted
@@ -49,16 +47,7 @@ def original(data: bytes) -> Original | None:
     """
     scanned = scan(data, read_meta(data))
     keywords = ("SpecificCharacterSet", *_UIDS, *_WORDS.values())
-    tags: list[BaseTag | int] = [tag_for_keyword(keyword) or 0 for keyword in keywords]
-    file = io.BytesIO(scanned.data)
-    file.seek(scanned.start)
-    dataset = read_dataset(
-        file,
-        is_implicit_VR=scanned.implicit,
-        is_little_endian=scanned.little,
-        bytelength=scanned.length,
-        specific_tags=tags,
-    )
+    dataset = parsed(scanned, keywords)
     uids = [_valid(dataset, keyword) for keyword in _UIDS]
     if not all(uid and len(uid) <= 64 and _UID.fullmatch(uid) for uid in uids):
         return None

@@ -4,23 +4,15 @@ No identifying attribute but UIDs has a field, except in `Original`, which is re
 the link to the original is kept.
 """
 
-import struct
-from typing import IO, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from app.images.isolated.framing import Message
 
 META_START = b"\x02\x00\x00\x00UL\x04\x00"
 """Start of a file whose preamble was cut off: the length of its meta information (PS3.10 7.1)."""
 
-HEAD = struct.Struct(">IQ")
-"""Length in bytes of the JSON that follows, then of the payload after it."""
 
-
-class _Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Ask(_Message):
+class Ask(Message):
     """A request to read a frame of the file that follows, or of the last one when `again`.
 
     `frame` is counted from 0.
@@ -33,7 +25,7 @@ class Ask(_Message):
     """Answer with `Original` and no frame; set only by a deployment that keeps the link."""
 
 
-class RawRegion(_Message):
+class RawRegion(Message):
     """An item of SequenceOfUltrasoundRegions as it stands; None where it states nothing usable."""
 
     x0: int
@@ -49,7 +41,7 @@ class RawRegion(_Message):
     delta_y: float | None
 
 
-class Header(_Message):
+class Header(Message):
     """One frame's size and what its file states about it.
 
     The payload that comes with it is the frame's (H, W) or (H, W, 3) bytes.
@@ -71,7 +63,7 @@ class Header(_Message):
     notes: tuple[str, ...]
 
 
-class Original(_Message):
+class Original(Message):
     """Patient and study attributes that a report needs to be filed beside the original.
 
     Fields are empty where the file does not state them.
@@ -97,46 +89,17 @@ class Original(_Message):
     __str__ = __repr__
 
 
-class Refusal(_Message):
+class Refusal(Message):
     """Why the file is not read: the name of an error in `app.errors` and its message."""
 
     error: str
     sentence: str
 
 
-class Answer(_Message):
+class Answer(Message):
     """A frame, or why there is none; `last` when the reader process ends after it."""
 
     last: bool = False
     header: Header | None = None
     original: Original | None = None
     refusal: Refusal | None = None
-
-
-def send(stream: IO[bytes], message: BaseModel, payload: bytes | memoryview = b"") -> None:
-    """Write a message and its payload.
-
-    Raises:
-        OSError: the other side has closed.
-    """
-    words = message.model_dump_json().encode()
-    stream.write(HEAD.pack(len(words), len(payload)))
-    stream.write(words)
-    stream.write(payload)
-    stream.flush()
-
-
-def receive(stream: IO[bytes], limit_bytes: int) -> tuple[bytes, bytes] | None:
-    """Return the next message's JSON and payload.
-
-    None: the other side has closed, or the message is longer than the limit.
-    """
-    head = stream.read(HEAD.size)
-    if len(head) < HEAD.size:
-        return None
-    words, payload = HEAD.unpack(head)
-    if words + payload > limit_bytes:
-        return None
-    message = stream.read(words), stream.read(payload)
-    whole = len(message[0]) == words and len(message[1]) == payload
-    return message if whole else None

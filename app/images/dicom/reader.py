@@ -3,26 +3,22 @@
 import atexit
 import importlib.util
 import logging
-import os
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from app.errors import (
     FrameUnreadable,
     ImageTooLarge,
     ImageUnreadable,
     ImageUnsupported,
-    NotReady,
     RequestRejected,
 )
-from app.images.dicom.messages import META_START, Answer, Ask, Header, Original, receive, send
+from app.images.dicom.messages import META_START, Answer, Ask, Header, Original
+from app.images.isolated.process import IsolatedProcess
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +31,9 @@ READ_S = 6.0
 FILES_MAX = 200
 """Files per reader process; then a fresh one replaces it, so that nothing it leaked stays."""
 
-_HEADER_MAX_BYTES = 1 << 20
-_ROOT = Path(__file__).resolve().parents[3]
+CHILD = (sys.executable, "-m", "app.images.dicom.child")
+"""The command that starts the process."""
+
 _ERRORS: dict[str, type[Exception]] = {
     error.__name__: error
     for error in (
@@ -99,11 +96,11 @@ def read_original(data: bytes) -> Original | None:
 
 
 class _Reader:
-    """A reader process that is started on demand, and replaced when it is old or was ended."""
+    """A reader process with the file that it has opened; a fresh one replaces it when it is old."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = IsolatedProcess(CHILD, does="reads DICOM files", start_s=START_S)
         self._files = 0
         self._sent: bytes | None = None
 
@@ -113,84 +110,35 @@ class _Reader:
         Requests wait for one another, so that the memory of several files does not add up.
         """
         with self._lock:
-            process = self._ready()
+            if self._process.pid is None:
+                self._end()
             again = self._sent is data and not ask.original
             ask = ask.model_copy(update={"again": again})
             self._files += not again
-            reply = _exchange(process, b"" if again else data, ask, within_s)
-            self._sent = data if reply is not None and reply[0].header is not None else None
-            if reply is None or reply[0].last or self._files >= FILES_MAX:
+            reply = self._process.exchange(
+                ask,
+                b"" if again else data,
+                Answer,
+                within_s=within_s,
+                payload_max_bytes=3 * ask.limit_pixels,
+            )
+            answer = reply.answer
+            self._sent = data if answer is not None and answer.header is not None else None
+            if answer is None or answer.last or self._files >= FILES_MAX:
                 self._end()
-        if reply is None:
+        if answer is None:
             log.warning("A DICOM file was given up: its reader ended or took too long.")
             raise ImageUnreadable(_GAVE_UP)
-        return reply
+        return answer, reply.payload
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             self._end()
 
-    def _ready(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
-            return self._process
-        self._end()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("USTRI_")}
-        limits = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-        self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "app.images.dicom.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=kept | limits | {"PYTHONPATH": str(_ROOT)},
-            cwd=_ROOT,
-            start_new_session=True,
-        )
-        self._files = 0
-        timer = threading.Timer(START_S, process.kill)
-        timer.start()
-        try:
-            greeting = process.stdout and receive(process.stdout, _HEADER_MAX_BYTES)
-        finally:
-            timer.cancel()
-        if not greeting:
-            self._end()
-            raise NotReady("The process that reads DICOM files does not start; see the log.")
-        return process
-
     def _end(self) -> None:
-        process, self._process, self._sent = self._process, None, None
-        if process is None:
-            return
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                try:
-                    stream.close()
-                except OSError:
-                    log.debug("The reader ended before its pipe was emptied.")
-        process.wait()
-
-
-def _exchange(
-    process: subprocess.Popen[bytes], data: bytes, ask: Ask, within_s: float
-) -> tuple[Answer, bytes] | None:
-    """Send one request and return the reply.
-
-    None: the process ended, was killed at the time limit, or sent an invalid reply.
-    """
-    if process.stdin is None or process.stdout is None:
-        return None
-    timer = threading.Timer(within_s, process.kill)
-    timer.start()
-    try:
-        send(process.stdin, ask, data)
-        reply = receive(process.stdout, 3 * ask.limit_pixels + _HEADER_MAX_BYTES)
-        return reply and (Answer.model_validate_json(reply[0]), reply[1])
-    except (OSError, ValidationError):
-        return None
-    finally:
-        timer.cancel()
+        self._process.end()
+        self._files, self._sent = 0, None
 
 
 def _frame(answer: Answer, payload: bytes) -> Frame:

@@ -1,6 +1,7 @@
 """The process that finds burned-in text: its limits, its end, and that it opens no connection."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ STAND_IN = """
 import os, sys, time
 from pathlib import Path
 from app.images.burned_in.messages import Found
-from app.images.dicom.messages import receive, send
+from app.images.isolated.framing import receive, send
 send(sys.stdout.buffer, Found())
 receive(sys.stdin.buffer, 1 << 30)
 """
@@ -98,9 +99,9 @@ def test_the_real_process_is_replaced_when_it_is_killed(finders: list[TextFinder
     finders.append(TextFinder())
     pixels, ink = written(phantom(), "MARIA GONZALEZ", (40, 8), 16)
     before = finders[0].boxes(pixels)
-    process = finders[0]._process
-    assert process is not None
-    process.kill()
+    pid = finders[0].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     assert finders[0].boxes(pixels) == before
     assert ink[before[0][1] : before[0][3], before[0][0] : before[0][2]].sum() == ink.sum()
 

@@ -1,7 +1,6 @@
 """What other tools write into a table and its images is read as the service does, or refused."""
 
 import io
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,19 +17,9 @@ from specialists.training.data.strict import read_task
 from specialists.training.data.tables import read_samples, read_table
 from specialists.training.new_task import Declared
 from tests.specialists.dataset import Row, read_csv, write_csv
-from tests.specialists.own_dataset import HEIGHT_PX, IMAGES, WIDTH_PX, write_own_data
+from tests.specialists.own_dataset import HEIGHT_PX, IMAGES, WIDTH_PX, refusal
 
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
-
-
-@pytest.fixture(scope="module")
-def drawn_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_own_data(tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture
-def own(drawn_own: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn_own, tmp_path / "own"))
 
 
 def changed(data: Path, task: str, change: Callable[[int, dict[str, str]], object]) -> None:
@@ -39,12 +28,6 @@ def changed(data: Path, task: str, change: Callable[[int, dict[str, str]], objec
         change(index, row)
     written: list[Row] = [dict(row) for row in rows]
     write_csv(data, task, written)
-
-
-def refusal(data: Path, task: str) -> str:
-    with pytest.raises(TrainingError) as refused:
-        prepare([task], data, data / "out", Declared())
-    return str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["NA", "N/A", "nan", "NULL", "None", "-nan", "<NA>", "01", "1e3"])

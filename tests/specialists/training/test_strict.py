@@ -1,6 +1,5 @@
 """A CSV that cannot be trained on is refused with the lines named, and all problems at once."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,19 +15,9 @@ from specialists.training.data.tables import read_table
 from specialists.training.new_task import LEAST, Declared
 from tests.shared_data import data_of, needs_data, rows_of
 from tests.specialists.dataset import Row, read_csv, write_csv
-from tests.specialists.own_dataset import HEIGHT_PX, IMAGES, TASKS, WIDTH_PX, write_own_data
+from tests.specialists.own_dataset import HEIGHT_PX, IMAGES, TASKS, WIDTH_PX, refusal
 
 Change = Callable[[Path, list[dict[str, str]]], object]
-
-
-@pytest.fixture(scope="module")
-def drawn_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_own_data(tmp_path_factory.mktemp("own"))
-
-
-@pytest.fixture
-def own(drawn_own: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(drawn_own, tmp_path / "own"))
 
 
 def changed(data: Path, task: str, change: Change) -> None:
@@ -36,12 +25,6 @@ def changed(data: Path, task: str, change: Change) -> None:
     change(data, rows)
     written: list[Row] = [dict(row) for row in rows]
     write_csv(data, task, written)
-
-
-def refusal(data: Path, task: str) -> str:
-    with pytest.raises(TrainingError) as refused:
-        prepare([task], data, data / "out", Declared())
-    return str(refused.value)
 
 
 def put(row: int, **cells: str) -> Change:
