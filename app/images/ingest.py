@@ -21,6 +21,7 @@ from app.images.burned_in.finder import FindText, blacken
 from app.images.burned_in.messages import PixelBox
 from app.images.colour import colour_of
 from app.images.dicom.calibration import Calibrated, calibrate
+from app.images.dicom.messages import Header
 from app.images.dicom.reader import Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
 from app.images.png import encode_png
@@ -99,8 +100,9 @@ def ingest(
                 f"The file has {count} frames; "
                 f"choose one with the field frame, from 0 to {count - 1}."
             )
-        boxes = None if find_text is None else find_text(unmasked(read))
-        return from_dicom(sha256_of(data), read, uids or UidMap.forgotten(), boxes)
+        shown = masked(read)
+        boxes = None if find_text is None else find_text(shown.pixels)
+        return from_dicom(sha256_of(data), shown, uids or UidMap.forgotten(), boxes)
     picture = _decoded(data, limit_pixels)
     if frame:
         raise RequestRejected("The image has one frame; frame is counted from 0.")
@@ -131,24 +133,44 @@ def _decoded(data: bytes, limit_pixels: int) -> Decoded:
         raise _REJECTED[type(error)](str(error)) from error
 
 
-def unmasked(frame: Frame) -> npt.NDArray[np.uint8]:
-    """Return what a DICOM frame shows after masking, (H, W) or (H, W, 3): where text may stand."""
-    return _masked(frame.pixels, calibrate(frame.header), [])[0]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Masked:
+    """A DICOM frame with everything outside its analysed regions set to black."""
+
+    header: Header
+    seen: Calibrated
+    pixels: npt.NDArray[np.uint8]
+    """(H, W) or (H, W, 3); text may still stand in it."""
+    masked_px: int
+
+
+def masked(frame: Frame) -> Masked:
+    """Set to black what a DICOM frame shows outside its analysed regions."""
+    seen, pixels, masked_px = calibrate(frame.header), frame.pixels, 0
+    if seen.kept is not None:
+        masked_px = int((~seen.kept).sum())
+        kept = seen.kept if pixels.ndim == 2 else seen.kept[..., None]
+        pixels = np.where(kept, pixels, np.uint8(0))
+    return Masked(header=frame.header, seen=seen, pixels=pixels, masked_px=masked_px)
 
 
 def from_dicom(
-    sha256: str, frame: Frame, uids: UidMap, text_boxes: Sequence[PixelBox] | None = None
+    sha256: str, frame: Masked, uids: UidMap, text_boxes: Sequence[PixelBox] | None = None
 ) -> Ingested:
-    """Convert one DICOM frame, with everything outside its analysed regions blacked out.
+    """Convert one masked DICOM frame.
 
-    The masking comes before the image is stored or shown, and so does the blackening of
-    `text_boxes`; these are None where no text was looked for. `sha256` is the hash of the whole
-    file.
+    `text_boxes` are blackened before the image is stored or shown; they are None where no text was
+    looked for. `sha256` is the hash of the whole file.
     """
-    header, seen = frame.header, calibrate(frame.header)
+    header, seen = frame.header, frame.seen
     notes = [*header.notes, *seen.notes]
-    pixels, masked_px = _masked(frame.pixels, seen, notes)
-    pixels = blacken(pixels, text_boxes or ())
+    if frame.masked_px:
+        share = frame.masked_px / (header.width_px * header.height_px)
+        notes.append(
+            f"masked outside the ultrasound regions: {frame.masked_px} pixels, "
+            f"{100 * share:.1f} % of the frame"
+        )
+    pixels = blacken(frame.pixels, text_boxes or ())
     colour = Colour.GREY
     if pixels.ndim == 3:
         colour = Colour.COLOUR if seen.colour else colour_of(_shown(pixels, seen))
@@ -175,7 +197,7 @@ def from_dicom(
             instance_uid=uids.remap(header.instance_uid or f"instance {sha256}"),
             frames=header.frames,
             burned_in=_STATED[header.burned_in],
-            masked_px=masked_px,
+            masked_px=frame.masked_px,
         ),
     )
     return _kept(pixels, info)
@@ -214,22 +236,6 @@ def _greyed(
     elif colour is Colour.COLOUR:
         notes.append("colour was found; the analysed pixels are grey by luma")
     return pixels
-
-
-def _masked(
-    pixels: npt.NDArray[np.uint8], seen: Calibrated, notes: list[str]
-) -> tuple[npt.NDArray[np.uint8], int]:
-    """Return the pixels with all but the analysed regions set to black, and how many were."""
-    if seen.kept is None:
-        return pixels, 0
-    masked_px = int((~seen.kept).sum())
-    kept = seen.kept if pixels.ndim == 2 else seen.kept[..., None]
-    notes.append(
-        f"masked outside the ultrasound regions: {masked_px} pixels, "
-        f"{100 * masked_px / seen.kept.size:.1f} % of the frame"
-    )
-    blackened: npt.NDArray[np.uint8] = np.where(kept, pixels, np.uint8(0))
-    return blackened, masked_px
 
 
 def _shown(pixels: npt.NDArray[np.uint8], seen: Calibrated) -> npt.NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from app.images.burned_in.finder import FindText
 from app.images.dicom.messages import Header
 from app.images.dicom.reader import READ_S, Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
-from app.images.ingest import Ingested, Picture, from_dicom, ingest, sha256_of, unmasked
+from app.images.ingest import Ingested, Masked, Picture, from_dicom, ingest, masked, sha256_of
 
 FRAMES_MAX = 512
 """Most frames stored of one file; of a longer file, every second, third, … frame is stored."""
@@ -69,7 +69,8 @@ def ingest_frames(
     bad: list[int] = []
     first = _first_whole(data, limit_pixels, until, bad)
     text = CineText(find_text)
-    shown = from_dicom(sha256, first, uids, text.boxes(unmasked(first)))
+    tissue = masked(first)
+    shown = from_dicom(sha256, tissue, uids, text.boxes(tissue.pixels))
     if first.header.frames == 1:
         return shown
     places = (
@@ -78,7 +79,7 @@ def ingest_frames(
         if place > first.header.frame
     )
     later = (read for place in places if (read := _whole(data, limit_pixels, place, bad)))
-    searched = ((frame, text.boxes(unmasked(frame))) for frame in later)
+    searched = ((frame, text.boxes(frame.pixels)) for frame in map(masked, later))
     frames = [shown.picture, *_pictures(sha256, searched, uids)]
     if len(bad) > len(frames):
         raise FrameUnreadable(
@@ -153,7 +154,7 @@ def _places(header: Header) -> Iterator[int]:
 
 
 def _pictures(
-    sha256: str, frames: Iterator[tuple[Frame, Boxes | None]], uids: UidMap
+    sha256: str, frames: Iterator[tuple[Masked, Boxes | None]], uids: UidMap
 ) -> Iterator[Picture]:
     """Yield each frame as it is stored, until `KEPT_MAX_BYTES` is used up.
 
