@@ -1,12 +1,14 @@
 """Both stages train, follow from their seed, survive a kill, and leave the backbone as it was."""
 
 import multiprocessing
-import time
+import os
+import signal
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from specialists.errors import TrainingError
 from specialists.load import load_backbone
 from specialists.manifest import Manifest, SpecialistEntry, read_manifest
 from specialists.model import Frozen, build_backbone
-from specialists.training import generalist
+from specialists.training import generalist, specialist
 from specialists.training.augmentation.batches import Phase, Rotation, Turn, Turns
 from specialists.training.augmentation.regions import training_regions
 from specialists.training.augmentation.synthetic import phantom_samples
@@ -27,7 +29,7 @@ from specialists.training.data.tables import read_samples
 from specialists.training.generalist import Generalist, GeneralistConfig
 from specialists.training.new_task import DEFAULTS
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
-from specialists.training.state import Average, load_state
+from specialists.training.state import Average, load_state, save_state
 from tests.specialists.nets import IN_FP32, INPUT_PX, KINDS, MODEL, a_manifest, a_model, installed
 
 FAST = GeneralistConfig(
@@ -94,31 +96,40 @@ def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(
     config = replace(FAST, phases=phases, save_every_s=0.0)
     whole = weights_of(stage_one(pack, tmp_path / "whole", config))
     cut = tmp_path / "cut"
-    kill_after(3, cut, stage_one, pack, cut, config)
-    assert 3 <= saved_step(cut) < 16
+    kill_after(3, stage_one, pack, cut, config)
+    assert saved_step(cut) == 3
     assert same(whole, weights_of(stage_one(pack, cut, config, resume=True)))
 
 
-def kill_after(
-    steps: int, folder: Path, training: Callable[..., object], *arguments: object
-) -> None:
-    """Run a training in a process of its own, which is killed once it has saved so many steps.
+def kill_after(steps: int, training: Callable[..., object], *arguments: object) -> None:
+    """Run a training in a process of its own, which kills itself once it has saved so many steps.
 
     The process is spawned: a fork of this one would keep locks of threads that it does not have,
-    and could wait forever.
+    and could wait forever. It is killed from inside, because a short training can end before
+    another process sees what it saved.
     """
     spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=training, args=arguments)
+    process = spawn.Process(target=killed_at, args=(steps, training, *arguments))
     process.start()
+    process.join(120)
     try:
-        deadline = time.monotonic() + 120
-        while saved_step(folder) < steps:
-            assert process.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        assert process.exitcode == -signal.SIGKILL
     finally:
         process.kill()
         process.join()
+
+
+def killed_at(steps: int, training: Callable[..., object], *arguments: object) -> None:
+    def save_and_die(folder: Path, step: int, *parts: Any) -> None:
+        save_state(folder, step, *parts)
+        if step == steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with (
+        patch.object(generalist, "save_state", save_and_die),
+        patch.object(specialist, "save_state", save_and_die),
+    ):
+        training(*arguments)
 
 
 def saved_step(run: Path) -> int:
@@ -227,8 +238,8 @@ def test_heads_that_were_killed_go_on_as_if_they_had_not_been(
     config = replace(HEADS, steps=12, save_every_s=0.0)
     whole = heads_of(ready, pack, config)
     cut = tmp_path / "cut"
-    kill_after(2, cut, heads_of, ready, pack, config, Start(folder=cut))
-    assert 2 <= saved_step(cut) < 12
+    kill_after(2, heads_of, ready, pack, config, Start(folder=cut))
+    assert saved_step(cut) == 2
     resumed = heads_of(ready, pack, config, Start(folder=cut, resume=True))
     for name in KINDS.values():
         assert same(whole[name], resumed[name]), name
