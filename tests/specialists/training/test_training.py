@@ -232,6 +232,7 @@ def test_the_same_seed_gives_the_same_heads(ready: tuple[Manifest, Frozen], pack
         assert not same(one[name], other[name]), name
 
 
+@pytest.mark.soak
 def test_heads_that_were_killed_go_on_as_if_they_had_not_been(
     ready: tuple[Manifest, Frozen], pack: Pack, tmp_path: Path
 ) -> None:

@@ -233,6 +233,7 @@ def test_an_id_that_is_in_no_manifest_needs_a_csv_of_its_own(data: Path, tmp_pat
         train_specialist(["my_task"], data, out, CONFIG)
 
 
+@pytest.mark.soak
 def test_a_shipped_backbone_is_not_listed_as_the_users(tmp_path: Path, data: Path) -> None:
     out = tmp_path / "mine"
     write_entries(out / "manifest.toml", [], [])

@@ -262,6 +262,7 @@ def test_a_source_that_is_finished_is_read_and_one_that_was_cut_short_goes_on(
         next(transfer.leave_out(other, [ONE]))
 
 
+@pytest.mark.soak
 def test_a_backbone_that_never_saw_the_source_is_said_and_its_decoders_are_used(
     sources: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +334,7 @@ def test_what_heads_said_is_read_again_for_a_calibration_of_the_same_backbone(
         read_all([trial.out], trial.model.sha256)
 
 
+@pytest.mark.soak
 def test_a_calibration_keeps_to_what_heads_said_of_sources_left_out(
     sources: Path, run: Path, tmp_path: Path
 ) -> None:
