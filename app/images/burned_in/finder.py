@@ -137,7 +137,7 @@ class TextFinder:
     def close(self) -> None:
         """End the process."""
         with self._lock:
-            self._end()
+            self._process.end()
 
     def _asked(self, search: Search, data: bytes) -> Found | None:
         """Send one picture and return the answer; None where the process ended or sent none.
@@ -146,17 +146,15 @@ class TextFinder:
             ImageUnreadable: the time limit was reached.
             NotReady: the process does not start.
         """
+        if self._process.start():
+            self._pictures = 0
         reply = self._process.exchange(search, data, Found, within_s=self._search_s)
         self._pictures += 1
         if reply.answer is None or reply.answer.last or self._pictures >= PICTURES_MAX:
-            self._end()
+            self._process.end()
         if reply.late:
             raise _given_up(f"was ended after {self._search_s:g} s")
         return reply.answer
-
-    def _end(self) -> None:
-        self._process.end()
-        self._pictures = 0
 
 
 def _given_up(why: str) -> ImageUnreadable:

@@ -110,8 +110,8 @@ class _Reader:
         Requests wait for one another, so that the memory of several files does not add up.
         """
         with self._lock:
-            if self._process.pid is None:
-                self._end()
+            if self._process.start():
+                self._files, self._sent = 0, None
             again = self._sent is data and not ask.original
             ask = ask.model_copy(update={"again": again})
             self._files += not again
@@ -138,7 +138,7 @@ class _Reader:
 
     def _end(self) -> None:
         self._process.end()
-        self._files, self._sent = 0, None
+        self._sent = None
 
 
 def _frame(answer: Answer, payload: bytes) -> Frame:

@@ -40,7 +40,7 @@ class Reply(Generic[Answer]):
 class IsolatedProcess:
     """A process without the service's settings; it greets with one message when it is ready.
 
-    One thread at a time may use it.
+    One thread at a time may use it: it starts it, then asks it.
     """
 
     def __init__(self, command: Sequence[str], *, does: str, start_s: float) -> None:
@@ -51,8 +51,31 @@ class IsolatedProcess:
     @property
     def pid(self) -> int | None:
         """The number of the running process; None where none runs."""
-        running = self._process is not None and self._process.poll() is None
-        return self._process.pid if running and self._process is not None else None
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(self) -> bool:
+        """Start the process where none runs, and return whether that was so.
+
+        Raises:
+            NotReady: it does not start.
+        """
+        if self.pid is not None:
+            return False
+        self.end()
+        process = self._process = self._launched()
+        timer = threading.Timer(self._start_s, process.kill)
+        timer.start()
+        try:
+            greeting = process.stdout and receive(process.stdout, ANSWER_MAX_BYTES)
+        finally:
+            timer.cancel()
+        if not greeting:
+            self.end()
+            code = process.returncode
+            log.error("The process that %s ended at its start: exit code %s.", self._does, code)
+            raise NotReady(f"The process that {self._does} does not start (exit code {code}).")
+        return True
 
     def exchange(
         self,
@@ -63,13 +86,10 @@ class IsolatedProcess:
         within_s: float,
         payload_max_bytes: int = 0,
     ) -> Reply[Answer]:
-        """Send one request and return the reply; the process is started where none runs.
-
-        Raises:
-            NotReady: it does not start.
-        """
-        process = self._running()
-        late = threading.Event()
+        """Send one request to the process that was started, and return the reply."""
+        process, late = self._process, threading.Event()
+        if process is None or process.stdin is None or process.stdout is None:
+            return Reply(answer=None)
 
         def stop() -> None:
             late.set()
@@ -78,8 +98,6 @@ class IsolatedProcess:
         timer = threading.Timer(within_s, stop)
         timer.start()
         try:
-            if process.stdin is None or process.stdout is None:
-                return Reply(answer=None)
             send(process.stdin, ask, payload)
             reply = receive(process.stdout, payload_max_bytes + ANSWER_MAX_BYTES)
             if reply is not None:
@@ -104,12 +122,9 @@ class IsolatedProcess:
                     log.debug("The process that %s ended before its pipe was emptied.", self._does)
         process.wait()
 
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self.pid is not None:
-            return self._process
-        self.end()
+    def _launched(self) -> subprocess.Popen[bytes]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("USTRI_")}
-        self._process = process = subprocess.Popen(
+        return subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -118,15 +133,3 @@ class IsolatedProcess:
             cwd=_ROOT,
             start_new_session=True,
         )
-        timer = threading.Timer(self._start_s, process.kill)
-        timer.start()
-        try:
-            greeting = process.stdout and receive(process.stdout, ANSWER_MAX_BYTES)
-        finally:
-            timer.cancel()
-        if not greeting:
-            self.end()
-            code = process.returncode
-            log.error("The process that %s ended at its start: exit code %s.", self._does, code)
-            raise NotReady(f"The process that {self._does} does not start (exit code {code}).")
-        return process
