@@ -106,7 +106,7 @@ def write_all(reported: Reported, folder: Path) -> tuple[str, ...]:
     pictures = folder / "evidence"
     pictures.mkdir(parents=True, exist_ok=True)
     for item in reported.report.evidence:
-        (pictures / f"{item.id}.png").write_bytes(draw(item, reported.png))
+        (pictures / f"{item.id}.png").write_bytes(draw(item, reported.report, reported.png))
     subject = Subject(report=reported.report, png=reported.png)
     left_out = []
     for form in forms_of(reported.report):

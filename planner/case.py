@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from planner.protocols import Protocols
 from reports.measure.scan_area import unknown
-from reports.model import Box, ExamCode, ImageInfo, PlannerRef, Ring, Step
+from reports.model import Box, ExamCode, ImageInfo, Laterality, Ring, Scope, Step
+from reports.provenance import PlannerRef
+from reports.upgrade import present_step
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
@@ -24,12 +28,34 @@ EXPECT = "expect"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Details:
+    """What the sender says of the image beside the exam; it is shown and kept, and never logged.
+
+    `gestational_age` is that of the day of the image, such as `19w6d`.
+    """
+
+    label: str | None = None
+    laterality: Laterality | None = None
+    site: str | None = None
+    indication: str | None = None
+    gestational_age: str | None = None
+    operator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """The user's request; `question` is read by the planner and stored in no report."""
 
     exam: ExamCode | None = None
     question: str | None = None
+    scope: Scope = Scope.PROTOCOL
     frame: int | None = None
+    details: Details = Details()
+
+    @property
+    def gestational_age(self) -> str | None:
+        """The gestational age on the day of the image, as the sender states it."""
+        return self.details.gestational_age
 
 
 class Record(BaseModel):
@@ -40,6 +66,14 @@ class Record(BaseModel):
     step: Step
     result: Result | None = None
     declined: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_present_words(cls, given: object) -> object:
+        """Read the steps of an analysis that an older version began."""
+        if isinstance(given, dict) and "step" in given:
+            return {**given, "step": present_step(given["step"])}
+        return given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +145,8 @@ class Case:
 
     `sees` says whether the policy uses the image, and so may state the exam it expects before the
     router answers. `scanned` returns the outline of the scanned area (see
-    `reports.measure.scan_area`); it is called only when a formula needs it.
+    `reports.measure.scan_area`), `grey` the grey values of the analysed frame, (H, W) uint8, None
+    where there are none at hand; both are called only when a formula needs them.
     """
 
     image: ImageInfo
@@ -121,6 +156,7 @@ class Case:
     planner: PlannerRef
     records: tuple[Record, ...] = ()
     scanned: Callable[[], Ring | None] = unknown
+    grey: Callable[[], npt.NDArray[np.uint8] | None] = unknown
     sees: bool = False
 
     @cached_property

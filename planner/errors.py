@@ -8,6 +8,7 @@ PlannerError
 ├── HashMissing       a model that was used has no SHA-256 to identify it
 ├── BackboneMisfit    a planner was trained on a backbone that is not installed
 ├── ExamsMisfit       a planner was not trained on every exam that the router distinguishes
+├── StepsMisfit       a planner was trained on other steps, or on other rules of what is legal
 └── PlannerFailed     a planning model returned no usable scores; the rules decide
 """
 
@@ -47,6 +48,10 @@ class ExamsMisfit(PlannerError, WeightsError):
 
     The message names the exams that the planner lacks.
     """
+
+
+class StepsMisfit(PlannerError, WeightsError):
+    """A planner was trained on other protocol steps, or on other rules of which are legal."""
 
 
 class PlannerFailed(PlannerError):

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from planner.case import EXPECT, Case, best_class
 from planner.errors import ThresholdMissing
 from planner.protocols import Protocols
-from planner.question import UNMATCHED, Asked, read_question
+from planner.question import Reading, read_question
 from reports.model import ChosenBy, Colour, ExamCode, ExamInfo
-from reports.wording import clause, score_text
+from reports.wording.phrases import clause, score_text
 from specialists.admission.limits import REFUSED, UNNAMED, limit_of
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
@@ -16,21 +16,28 @@ ACCEPT = "accept"
 CONTRADICTION = "contradiction"
 UNRECOGNISED = "Exam not recognised"
 COLOUR_REFUSED = (
-    "The image holds colour, as in colour Doppler or a colour overlay; "
-    "only 2D grey-scale tissue is analysed. It would need the same view without colour."
+    "The image holds colour, as in colour Doppler or a colour overlay, and only 2D grey-scale "
+    "tissue is analysed. Send the same view without colour."
 )
 
-LIKE_TRAINING = "It would need a 2D grey-scale ultrasound image of one of the exams that are known."
+SEND_KNOWN = "Send a 2D grey-scale ultrasound image of one of the exams that are known."
+NAME_IT = "If the exam is known, name it in the request."
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExamDecision:
-    """The exam so far; `refusal` says why nothing more is run, `routed` whether the router ran."""
+    """The exam so far; `routed` says whether the router ran.
+
+    `refusal` says in one sentence why nothing more is run, and in another what to do; `because` are
+    the scores, limits and specialists behind it, as a clause for how the report was made. `asked`
+    is what the question asks of the exam; None while no exam is known.
+    """
 
     info: ExamInfo
     refusal: str | None = None
+    because: str | None = None
     routed: bool = True
-    asked: Asked | None = None
+    asked: Reading | None = None
 
 
 def check_thresholds(manifest: Manifest, router: str) -> None:
@@ -59,7 +66,9 @@ def decide_exam(case: Case) -> ExamDecision:
     """Return the exam of the case, as far as its records determine it."""
     requested = case.request.exam
     if requested is not None and (why := unserved(requested, case.protocols, case.manifest)):
-        return ExamDecision(info=_exam_info(case, requested, None), refusal=why)
+        because = _missing(requested, case.protocols, case.manifest)
+        info = _exam_info(case, requested, None)
+        return ExamDecision(info=info, refusal=why, because=because)
     if case.image.not_analysed is not None:
         info = _exam_info(case, case.request.exam, None)
         return ExamDecision(info=info, refusal=case.image.not_analysed)
@@ -72,14 +81,9 @@ def decide_exam(case: Case) -> ExamDecision:
 
 
 def not_installed(manifest: Manifest, specialists: tuple[str, ...]) -> str:
-    """Return those of `specialists` without weights, as part of a sentence with the reasons.
-
-    The reasons are the manifest's.
-    """
-    return "; ".join(
-        ", ".join(names) + (f" ({reason.rstrip('.')})" if reason else "")
-        for reason, names in _without_weights(manifest, specialists).items()
-    )
+    """Return that `specialists` have no weights, as a clause with the manifest's reasons."""
+    reasons = [clause(reason) for reason in _without_weights(manifest, specialists) if reason]
+    return "what answers it is not installed here" + (f" ({'; '.join(reasons)})" if reasons else "")
 
 
 def unserved(code: ExamCode, protocols: Protocols, manifest: Manifest) -> str | None:
@@ -92,12 +96,20 @@ def unserved(code: ExamCode, protocols: Protocols, manifest: Manifest) -> str | 
     if installed(manifest, protocol.specialists(required)):
         return None
     every = protocol.specialists(step.slot for step in protocol.steps)
-    missing = "; ".join(
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed"
-        + (f" ({clause(reason)})" if reason else "")
-        for reason, names in _without_weights(manifest, every).items()
+    reasons = [clause(reason) for reason in _without_weights(manifest, every) if reason]
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return (
+        f"{protocol.title} is not served here: its specialists are not installed{why}. "
+        "Send an image of an exam that is served, or have them installed."
     )
-    return f"{protocol.title} is not served here: {missing}."
+
+
+def _missing(code: ExamCode, protocols: Protocols, manifest: Manifest) -> str:
+    """Return which specialists the exam lacks, as a clause."""
+    protocol = protocols.exams[code]
+    every = protocol.specialists(step.slot for step in protocol.steps)
+    there = installed(manifest, every)
+    return f"not installed: {', '.join(name for name in every if name not in there)}"
 
 
 def _without_weights(
@@ -144,27 +156,31 @@ def _exam_info(
 def _route(case: Case) -> ExamDecision:
     router, requested = case.protocols.router, case.request.exam
     record = next(iter(case.state.slots.get(router.slot, ())), None)
+    info = _exam_info(case, requested, None)
     if record is None:
         if installed(case.manifest, (router.specialist,)):
-            return ExamDecision(info=_exam_info(case, requested, None), routed=False)
-        why = f"the router is not installed: {not_installed(case.manifest, (router.specialist,))}"
-    elif isinstance(record.result, ClassifyResult):
-        return _judge(case, record.result)
-    else:
-        why = (record.declined or "").rstrip(".")
-    info = _exam_info(case, requested, None)
-    if record is not None:
-        what = (
-            "No exam was recognised"
-            if requested is None
-            else f"The image was not taken as {requested.value}, which the request names"
+            return ExamDecision(info=info, routed=False)
+        if requested is not None:
+            return ExamDecision(info=info)
+        refusal = (
+            "No exam was recognised: what recognises exams is not installed here. "
+            "Name the exam in the request."
         )
-        return ExamDecision(info=info, refusal=f"{what}, since {why}. {LIKE_TRAINING}")
-    if requested is None:
         return ExamDecision(
-            info=info, refusal=f"No exam was recognised, since {why}. Name the exam in the request."
+            info=info, refusal=refusal, because=f"not installed: {router.specialist}"
         )
-    return ExamDecision(info=info)
+    if isinstance(record.result, ClassifyResult):
+        return _judge(case, record.result)
+    what = "No exam was recognised"
+    if requested is not None:
+        what = f"The image was not taken as {_named(case, requested)}, which the request names"
+    why = (record.declined or "").rstrip(".")
+    return ExamDecision(info=info, refusal=f"{what}, since {why}. {SEND_KNOWN}")
+
+
+def _named(case: Case, code: ExamCode) -> str:
+    """Return the exam's title to stand in a sentence."""
+    return clause(case.protocols.exams[code].title)
 
 
 def best_exam(result: ClassifyResult) -> tuple[ExamCode, float]:
@@ -190,67 +206,78 @@ def exam_seen(case: Case) -> Seen | None:
     one that chose to run it.
     """
     record = next(iter(case.state.slots.get(case.protocols.router.slot, ())), None)
-    if record is None or record.step.chosen_by is not ChosenBy.LLAVA:
+    if record is None or record.step.chosen_by is not ChosenBy.MODEL:
         return None
     expected = record.step.parameters.get(EXPECT)
     return Seen(exam=None if expected is None else ExamCode(expected))
 
 
-def _disagreement(case: Case, code: ExamCode, score: float) -> str | None:
-    """Return why the image is refused although the router is sure, or None.
+def _disagreement(case: Case, code: ExamCode, score: float) -> ExamDecision | None:
+    """Return the refusal of an image although the router is sure, or None.
 
     If the request names no exam, the image is refused where planner and router see different ones.
     """
     seen = exam_seen(case)
     if seen is None or seen.exam == code:
         return None
-    took = "no known exam" if seen.exam is None else seen.exam.value
-    return (
-        f"The router recognised {code.value} with a score of {score_text(score)}, "
-        f"but the planner saw {took} in the image. If the exam is known, name it in the request."
+    took = "no exam that is known" if seen.exam is None else _named(case, seen.exam)
+    return ExamDecision(
+        info=_exam_info(case, code, score),
+        refusal=(
+            f"The exam is uncertain: the image was recognised as {_named(case, code)}, and another "
+            f"reading of it saw {took}. {NAME_IT}"
+        ),
+        because=(
+            f"the router's score for {code.value} is {score_text(score)}; the planner saw {took}"
+        ),
     )
 
 
 def _judge(case: Case, result: ClassifyResult) -> ExamDecision:
     router, requested = case.protocols.router.specialist, case.request.exam
     code, score = best_exam(result)
-    reason = _far(case, result, code if requested is None else requested)
-    if reason is not None and requested is None:
-        return ExamDecision(info=_exam_info(case, None, score), refusal=reason)
+    far = _far(case, result, code if requested is None else requested)
     if requested is None:
+        if far is not None:
+            return replace(far, info=_exam_info(case, None, score))
         accept = _threshold(case.manifest, router, ACCEPT)
         if score < accept:
             return ExamDecision(
                 info=_exam_info(case, None, score),
                 refusal=(
-                    f"No exam was recognised: the best router score is {score_text(score)} for "
-                    f"{code.value}, below the {accept:.2f} that is asked for. "
-                    "If the exam is known, name it in the request."
+                    f"No exam was recognised: the image may be {_named(case, code)}, which is not "
+                    f"sure enough. {NAME_IT}"
+                ),
+                because=(
+                    f"the router's best score is {score_text(score)} for {code.value}, below the "
+                    f"{accept:.2f} that is asked for"
                 ),
             )
-        info = _exam_info(case, code, score)
-        return ExamDecision(info=info, refusal=_disagreement(case, code, score))
+        differs = _disagreement(case, code, score)
+        return differs or ExamDecision(info=_exam_info(case, code, score))
     if requested.value not in result.scores:  # The router has no such class.
         return ExamDecision(info=_exam_info(case, requested, None))
     contradiction = _threshold(case.manifest, router, CONTRADICTION)
     if code != requested and score >= contradiction:
         served = unserved(code, case.protocols, case.manifest) is None
-        other = f", or a request for {code.value}" if served else ""
+        other = f", or a request for {_named(case, code)}" if served else ""
         return ExamDecision(
             info=_exam_info(case, code, score),
             refusal=(
-                f"The request names {requested.value}, but the image was recognised as "
-                f"{code.value} with a router score of {score_text(score)} "
-                f"(contradiction from {contradiction:.2f}). "
-                f"It would need an image of the requested exam{other}."
+                f"The request names {_named(case, requested)}, but the image was recognised as "
+                f"{_named(case, code)}. Send an image of the requested exam{other}."
+            ),
+            because=(
+                f"the router's score for {code.value} is {score_text(score)}; it contradicts a "
+                f"request from {contradiction:.2f}"
             ),
         )
     info = _exam_info(case, requested, result.scores.get(requested.value))
-    return ExamDecision(info=info, refusal=reason)
+    return ExamDecision(info=info) if far is None else replace(far, info=info)
 
 
-def _far(case: Case, result: ClassifyResult, code: ExamCode) -> str | None:
-    """Return why the image cannot show that exam, however sure the router is; None if it may."""
+def _far(case: Case, result: ClassifyResult, code: ExamCode) -> ExamDecision | None:
+    """Return the refusal of an image that cannot show that exam, however sure the router is."""
     entry = case.manifest.specialists[case.protocols.router.specialist]
     model = case.manifest.models.get(entry.model)
     named = case.request.exam is not None
@@ -260,75 +287,28 @@ def _far(case: Case, result: ClassifyResult, code: ExamCode) -> str | None:
     limit = limit_of(model, REFUSED if named else UNNAMED, code.value)
     if distance <= limit:
         return None
-    apart = f"(distance {distance:.2f}, limit {limit:.2f})"
-    title = case.protocols.exams[code].title
     if named:
-        return (
-            f"The request names {code.value}, but the image does not look like {title}, whatever "
-            f"the scanner {apart}. It would need an image of the requested exam."
+        refusal = (
+            f"The request names {_named(case, code)}, but the image does not look like it, "
+            "whatever the scanner. Send an image of the requested exam."
         )
-    return (
-        "No exam was recognised: the image seems to show none of those that are known. The nearest "
-        f"is {title}, but the image is too far from its images {apart}. If the exam is known, name "
-        "it in the request."
+    else:
+        refusal = (
+            "No exam was recognised: the image seems to show none of those that are known, and the "
+            f"nearest is {_named(case, code)}. {NAME_IT}"
+        )
+    return ExamDecision(
+        info=_exam_info(case, code, None),
+        refusal=refusal,
+        because=(
+            f"its distance from images of {code.value} is {distance:.2f}, the limit {limit:.2f}"
+        ),
     )
 
 
 def _fit_question(case: Case, decision: ExamDecision, code: ExamCode) -> ExamDecision:
+    """Return the decision with what the question asks of the exam, which refuses nothing."""
     asked = read_question(case.request.question, code, case.protocols)
-    protocol = case.protocols.exams[code]
-    if why := unserved(code, case.protocols, case.manifest):
-        return replace(decision, asked=asked, refusal=why)
-    if not asked.own and not _left_to_planner(case):
-        refusal = _foreign_refusal(case, asked, decision.info.title)
-        return replace(decision, asked=asked, refusal=refusal)
-    if not asked.own and case.state.stopped:
-        asked = Asked(own=protocol.questions, note=UNMATCHED)
-    decision = replace(decision, asked=asked)
-    asks = asked.own or protocol.questions
-    slots = {question.slot for question in asks if protocol.step(question.slot).required}
-    specialists = protocol.specialists(protocol.closure(slots))
-    if not installed(case.manifest, specialists):
-        return replace(
-            decision,
-            refusal=(
-                f"What is asked of {protocol.title} is not served here. "
-                "It would need specialists that are not installed: "
-                f"{not_installed(case.manifest, specialists)}."
-            ),
-        )
-    return decision
-
-
-def _left_to_planner(case: Case) -> bool:
-    """Return whether the question is left to a planner that reads it.
-
-    That is the case if the policy uses the image and either has run a specialist or has not stopped
-    yet: it may find more in the question than keywords of other exams.
-    """
-    ran = any(slot != case.protocols.router.slot for slot in case.state.slots)
-    return case.sees and (ran or not case.state.stopped)
-
-
-def foreign_label(case: Case, code: ExamCode, question_label: str | None) -> str:
-    """Return in words what a question asks for from another exam."""
-    title = case.protocols.exams[code].title
-    return title if question_label is None else f"{question_label} ({title})"
-
-
-def _foreign_refusal(case: Case, asked: Asked, title: str) -> str:
-    labels = "; ".join(
-        foreign_label(case, code, question.label if question else None)
-        for code, question in asked.foreign
-    )
-    wanted: list[str] = []
-    for code, question in asked.foreign:
-        protocol = case.protocols.exams[code]
-        asks = protocol.questions if question is None else (question,)
-        wanted += protocol.specialists(protocol.closure(q.slot for q in asks))
-    gap = not_installed(case.manifest, tuple(dict.fromkeys(wanted)))
-    needs = f" and specialists that are not installed: {gap}" if gap else ""
-    return (
-        f"The question asks for {labels}, but the image was taken as {title}. "
-        f"It would need an image of that exam{needs}."
-    )
+    refusal = unserved(code, case.protocols, case.manifest)
+    because = None if refusal is None else _missing(code, case.protocols, case.manifest)
+    return replace(decision, asked=asked, refusal=refusal, because=because)

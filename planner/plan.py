@@ -6,17 +6,23 @@ Both follow from the manifest, the protocol and the state.
 from dataclasses import dataclass
 from functools import cached_property
 
-from planner.case import Case, Record
+from planner.case import Case
 from planner.exam import ExamDecision, decide_exam, installed, not_installed, routed_exams
 from planner.policy import STOP_ACTION, Action
 from planner.protocols import Condition, Need, Protocol, ProtocolStep, Question
-from reports.model import ChosenBy
+from reports.model import Scope
 from specialists.manifest import Roi
+
+NARROWED = "the request asked for other things only"
+"""Why a slot stays open that a request with `scope=question` does not ask for."""
+
+OPTIONAL = "it is optional, and was not run"
+"""Why a slot stays open that the protocol does not require."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the exam and the question require, and what the state allows the planner to do."""
+    """What the exam and the request require, and what the state allows the planner to do."""
 
     case: Case
     decision: ExamDecision
@@ -28,82 +34,58 @@ class Plan:
         return None if code is None else self.case.protocols.exams[code]
 
     @cached_property
-    def required(self) -> frozenset[str]:
-        """The slots that the question's keywords ask for, with the slots that these need.
+    def narrowed(self) -> bool:
+        """Whether the request asks for the answer to its question alone, and names a part of it."""
+        asked = self.decision.asked
+        return self.case.request.scope is Scope.QUESTION and asked is not None and asked.distinct
 
-        Without keywords they are the slots that the exam's protocol requires.
+    @cached_property
+    def required(self) -> frozenset[str]:
+        """The slots that the exam's protocol requires, whatever a question asks.
+
+        Of a request that narrows the report to its question they are the slots that the question
+        asks for, with those that these need.
         """
         asked = self.decision.asked
         if self.protocol is None or asked is None:
             return frozenset()
-        if not asked.narrowed:
-            return frozenset(step.slot for step in self.protocol.steps if step.required)
-        return self.protocol.answering(asked.own)
+        if self.narrowed:
+            return self.protocol.answering(asked.own)
+        return frozenset(step.slot for step in self.protocol.steps if step.required)
 
     @cached_property
     def wanted(self) -> frozenset[str]:
-        """The required slots and, for a whole protocol, also those that cross-check them."""
+        """The required slots, those that cross-check them, and those that the question asks for."""
         asked = self.decision.asked
-        if asked is not None and asked.narrowed:
+        if self.protocol is None or asked is None or self.narrowed:
             return self.required
-        steps = () if self.protocol is None else self.protocol.steps
-        checks = {step.slot for step in steps if self.required.intersection(step.cross_checks)}
-        return self.required | checks
-
-    @cached_property
-    def chosen(self) -> frozenset[str]:
-        """The slots that the vision-language planner chose to run after reading the request.
-
-        The planner does not state which question they are meant to answer.
-        """
-        return frozenset(
-            slot
-            for slot, records in self.case.state.slots.items()
-            if slot != self.case.protocols.router.slot and any(map(_by_model, records))
-        )
+        checks = {s.slot for s in self.protocol.steps if self.required.intersection(s.cross_checks)}
+        return self.required | checks | self.protocol.answering(asked.own)
 
     @cached_property
     def considered(self) -> frozenset[str]:
-        """The slots that the case is about: wanted by keywords, or chosen by the planner."""
-        return self.wanted | self.chosen
-
-    @cached_property
-    def stopped_by_model(self) -> bool:
-        """Whether the vision-language planner judged that the request asks for nothing more."""
-        return any(
-            _by_model(record) and record.step.action == STOP_ACTION.name
-            for record in self.case.records
-        )
-
-    @cached_property
-    def due(self) -> frozenset[str]:
-        """The slots that the report must answer.
-
-        They are the required slots or, where a planner read the request and stopped, the slots that
-        ran. Recognised keywords stay due, whatever the planner made of the request.
-        """
-        asked = self.decision.asked
-        if asked is None or asked.narrowed or not self.stopped_by_model or not self.asked_freely:
-            return self.required
-        return frozenset(self.case.state.slots) - {self.case.protocols.router.slot}
+        """The slots that the case is about: wanted, or run because the planner chose them."""
+        router = self.case.protocols.router.slot
+        return self.wanted | {slot for slot in self.case.state.slots if slot != router}
 
     def is_due(self, question: Question) -> bool:
         """Return whether the report must answer the question.
 
-        If keywords named questions, only these are due; otherwise every question of a due slot is.
+        If the request narrows the report, only what it asks for is due; otherwise every question
+        of a step that the protocol requires. An optional step is never missed.
         """
         asked = self.decision.asked
-        if asked is not None and asked.narrowed:
+        if self.narrowed and asked is not None:
             return question in asked.own
-        return question.slot in self.due
+        return question.slot in self.required
 
     def legal_actions(self) -> tuple[Action, ...]:
         """Return the legal actions in protocol order, `stop` last if it is legal; never empty.
 
         Before the router has answered, a planner with image input states which exam it expects.
-        With a question in words, every step of the exam that can run is legal, and so is `stop`: it
-        is up to the planner to read what the question asks for. Without one, `stop` is not legal
-        while a step that the protocol requires can still run.
+        With a question in words, every step of the exam that can run is legal: it is up to the
+        planner to read what the question asks for beside the protocol. `stop` is not legal while a
+        required step can still run.
         """
         if self.case.state.stopped or self.decision.refusal:
             return (STOP_ACTION,)
@@ -116,7 +98,7 @@ class Plan:
             if self.asked_freely or step.slot in self.wanted
             for action in self._actions(step)
         )
-        if not self.asked_freely and any(action.slot in self.required for action in actions):
+        if any(action.slot in self.required for action in actions):
             return actions
         return (*actions, STOP_ACTION)
 
@@ -142,19 +124,17 @@ class Plan:
         if self.decision.refusal:
             return "the analysis was refused"
         if slot not in self.considered:
-            return "the question did not ask for it"
+            return NARROWED if self.narrowed else OPTIONAL
         step = self._step(slot)
         records = self.case.state.slots.get(slot, ())
         declined = [record.declined for record in records if record.declined]
         if declined:
             return "; ".join(sentence.rstrip(".") for sentence in declined)
         if not installed(self.case.manifest, step.specialists):
-            return f"not installed: {not_installed(self.case.manifest, step.specialists)}"
+            return not_installed(self.case.manifest, step.specialists)
         need = self._unmet(step)
         if need is None:
-            if self.stopped_by_model:
-                return "the planner judged that the request does not ask for it"
-            return "the analysis stopped before it"
+            return "the analysis stopped before it" if slot in self.required else OPTIONAL
         if self.case.state.answer(need.slot) is None:
             why = self.why_open(need.slot)
             return f"it follows from {self.label(need.slot)}, which was not assessed: {why}"
@@ -239,10 +219,6 @@ class Plan:
         need = self._unmet(step)
         blocked = need is not None and need.condition is Condition.FOUND and self._closed(need.slot)
         return blocked or not self._left(step)
-
-
-def _by_model(record: Record) -> bool:
-    return record.step.chosen_by is ChosenBy.LLAVA
 
 
 def plan_for(case: Case) -> Plan:

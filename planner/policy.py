@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from planner.case import EXPECT, ROI, SLOT, STOP, Case
-from reports.model import ChosenBy, ExamCode, PlannerRef
+from reports.model import ChosenBy, ExamCode
+from reports.provenance import PlannerRef
 from specialists.image import Image
 
 

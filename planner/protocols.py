@@ -1,12 +1,15 @@
 """The protocol table: each exam's questions, the specialists that may answer them, and keywords."""
 
 import hashlib
+import json
 import tomllib
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,6 +26,13 @@ SLOT_KINDS = {
     "points": Kind.REGRESS,
 }
 """The kind of result that fills a slot, by the part of the slot's name before the colon."""
+
+
+LEGALITY = 2
+"""The edition of the rules by which actions are legal (`planner.plan`).
+
+1: a request in words narrowed the protocol. 2: what the protocol requires always runs.
+"""
 
 
 class _Table(BaseModel):
@@ -82,7 +92,15 @@ class Question(_Table):
     kind: Answer
     slot: Slot
     structure: str | None = None
+    """What the report groups the answer by, such as "lesion"."""
+    topic: str | None = None
+    """What a clinician calls it and the questions that share it, such as "size"; else `label`."""
+    component: str | None = None
     """The component label in a mask with several structures; None for all of them."""
+    quality: str | None = None
+    """What it asks of an outline, by its name in `reports.measure.lesion`, such as "shape"."""
+    stated: Literal["gestational_age"] | None = None
+    """What the request must state, or the question be asked, for it to be in the report."""
     confirmed_by: Slot | None = None
     """The mask that must not contradict a detector's "none"; its outlines are evidence too."""
     outlined_as: str | None = None
@@ -91,6 +109,30 @@ class Question(_Table):
     """The class whose score the finding carries; None for the best class."""
     absent: str | None = None
     keywords: tuple[str, ...]
+
+    @property
+    def subject(self) -> bool:
+        """Whether it asks for a structure itself, not for its size, class or what it is like."""
+        seen = self.slot.startswith(("box:", "mask:")) and self.quality is None
+        return self.kind is Answer.FINDING and seen
+
+
+class GeneralTopic(_Table):
+    """What may be asked of any exam, and the sentence that says what this service does not answer.
+
+    `everything` says that the whole report answers it, as far as it is answered.
+    """
+
+    name: str
+    keywords: Annotated[tuple[str, ...], Field(min_length=1)]
+    cannot: str | None = None
+    everything: bool = False
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if self.cannot is None and not self.everything:
+            raise ValueError(f"the topic {self.name!r} is answered by nothing and says not why")
+        return self
 
 
 class CheckKind(StrEnum):
@@ -105,6 +147,8 @@ class CheckKind(StrEnum):
     PROGRESSION = "progression"
     HEAD_AXES = "head_axes"
     THICKNESS = "thickness"
+    BOX_SIZE = "box_size"
+    CAVUM_AGE = "cavum_age"
 
 
 class CheckRow(_Table):
@@ -174,6 +218,11 @@ class Protocol(_Table):
         return next(step for step in self.steps if step.slot == slot)
 
 
+def folded(text: str) -> str:
+    """Return the text in the form in which words are compared: in lower case, on one line."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().replace("’", "'").split())
+
+
 class Router(_Table):
     """The specialist that recognises the exam."""
 
@@ -182,12 +231,42 @@ class Router(_Table):
 
 
 class Protocols(_Table):
-    """All exams, the router, and the SHA-256 of the table's bytes."""
+    """All exams, the router, the words of questions, and the SHA-256 of the table's bytes."""
 
     negations: tuple[str, ...]
+    histories: tuple[str, ...]
+    presence: tuple[str, ...]
+    everyday: tuple[str, ...]
+    topics: tuple[GeneralTopic, ...]
     router: Router
     exams: dict[ExamCode, Protocol]
     sha256: str
+
+    @cached_property
+    def owners(self) -> Counter[str]:
+        """How many exams each keyword, as `folded`, belongs to."""
+        return Counter(
+            word
+            for exam in self.exams.values()
+            for word in {
+                folded(keyword)
+                for words in (exam.keywords, *(q.keywords for q in exam.questions))
+                for keyword in words
+            }
+        )
+
+    @cached_property
+    def steps_sha256(self) -> str:
+        """The SHA-256 of what the legal actions follow from: the rules' edition, router and steps.
+
+        A planner that was trained with another one has learnt other choices.
+        """
+        steps = {
+            exam.value: [step.model_dump(mode="json") for step in self.exams[exam].steps]
+            for exam in ExamCode
+        }
+        told = [LEGALITY, self.router.model_dump(mode="json"), steps]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     @model_validator(mode="after")
     def _cover_every_exam_with_unique_questions(self) -> Self:

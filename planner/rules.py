@@ -8,13 +8,14 @@ from planner.case import STOP, Case
 from planner.plan import plan_for
 from planner.policy import STOP_ACTION, Action, Choice
 from planner.protocols import Protocols
-from reports.model import ChosenBy, PlannerRef
-from reports.wording import RULES
+from reports.model import ChosenBy
+from reports.provenance import PlannerRef
+from reports.wording.phrases import RULES
 from specialists.image import Image
 
 
 class Rules:
-    """Chooses the first legal specialist that the request's keywords ask for, or else `stop`."""
+    """Chooses the first legal specialist that protocol or question want, or else `stop`."""
 
     def __init__(self, protocols: Protocols) -> None:
         self.sees = False
@@ -28,7 +29,7 @@ class Rules:
         slots = {case.protocols.router.slot, *plan_for(case).wanted}
         action = next((action for action in legal if action.slot in slots), STOP_ACTION)
         if action.name == STOP:
-            reason = "Nothing more is asked for."
+            reason = "Nothing more is wanted."
         else:
             reason = f"The first legal specialist in protocol order fills {action.slot}."
         return Choice(action=action, chosen_by=ChosenBy.RULES, reason=reason)

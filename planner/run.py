@@ -13,6 +13,7 @@ from planner.policy import Action, Choice, Policy
 from planner.protocols import SLOT_KINDS, read_protocols
 from reports.measure.scan_area import scanned_outline
 from reports.model import Box, ChosenBy, Step
+from reports.wording.phrases import sentence
 from specialists.deadline import Deadline
 from specialists.errors import Declined
 from specialists.image import Image
@@ -93,6 +94,7 @@ def run(
         planner=policy.ref,
         records=tuple(records),
         scanned=cache(partial(scanned_outline, image.pixels)),
+        grey=lambda: image.pixels,
         sees=policy.sees,
     )
     check_thresholds(case.manifest, case.protocols.router.specialist)
@@ -138,7 +140,10 @@ def _choose(image: Image, plan: Plan, legal: tuple[Action, ...], policy: Policy)
 def _why_forced(plan: Plan, action: Action) -> str:
     if action.name != STOP:
         return "It was the only legal action."
-    return plan.decision.refusal or "Nothing that the request wants is left to run."
+    if plan.decision.refusal is None:
+        return "Nothing that the request wants is left to run."
+    because = plan.decision.because
+    return plan.decision.refusal + ("" if because is None else f" {sentence(because)}")
 
 
 def _act(

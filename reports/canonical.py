@@ -7,6 +7,7 @@ from reports.model import Report
 
 _CONTENT = {
     "request",
+    "asked",
     "exam",
     "image",
     "outcome",

@@ -3,9 +3,13 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-SCHEMA_VERSION: Literal["1.0"] = "1.0"
+from reports.data import Data, is_none
+from reports.provenance import Provenance
+
+SCHEMA_VERSION: Literal["2.0"] = "2.0"
+"""From 2.0 on, versions 2.x only add keys; `reports.upgrade` reads what 1.0 wrote."""
 
 Point = tuple[float, float]
 """(x, y) in the analysed frame's pixels after EXIF orientation; pixel (0, 0) covers [0, 1)²."""
@@ -17,22 +21,6 @@ Ring = tuple[Point, ...]
 """A closed outline without a repeated last point."""
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-TERMS_UNSTATED = "it was made before reports stated what their weights may be used for"
-"""The reason that `Provenance.research_only` gives for stored reports that state none.
-
-It withholds them: what is not known to be permitted does not leave the deployment.
-"""
-
-
-def _is_none(value: object) -> bool:
-    """Return whether to leave a field out: the JSON of reports without it keeps its form."""
-    return value is None
 
 
 class ExamCode(StrEnum):
@@ -104,36 +92,72 @@ class Colour(StrEnum):
 
 
 class ChosenBy(StrEnum):
-    """Who chose a step."""
+    """Who chose a step: the planner's model, the rules, or nobody (one action was legal)."""
 
-    LLAVA = "llava"
+    MODEL = "model"
     RULES = "rules"
     FORCED = "forced"
 
 
-class Spacing(_Data):
+class Spacing(Data):
     """Millimetres per pixel along each axis."""
 
     x: Annotated[float, Field(gt=0.0)]
     y: Annotated[float, Field(gt=0.0)]
 
 
-class Region(_Data):
+class Region(Data):
     """One calibrated part of a frame; a measurement's points must lie in one region."""
 
     box: Box
     spacing_mm: Spacing | None
 
 
-class RequestInfo(_Data):
-    """What the request named; its free text is never stored."""
+class Scope(StrEnum):
+    """What a question in words does to a report: it orders the protocol, or it narrows it."""
+
+    PROTOCOL = "protocol"
+    QUESTION = "question"
+
+
+class Laterality(StrEnum):
+    """The side of the body, as the sender names it."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    BILATERAL = "bilateral"
+
+
+GestationalAge = Annotated[str, Field(pattern=r"^\d{1,2}w[0-6]d$")]
+"""Completed weeks and days, such as `19w6d`."""
+
+
+class RequestInfo(Data):
+    """What the request named; the text of its question is never stored.
+
+    `label`, `site`, `indication` and `operator` are the sender's own words: they are shown and kept
+    with the report, and never logged. `gestational_age` is the sender's, on the day of the image.
+    """
 
     exam: ExamCode | None
     question_given: bool
+    scope: Scope = Scope.PROTOCOL
     frame: int | None
+    label: str | None = None
+    laterality: Laterality | None = None
+    site: str | None = None
+    indication: str | None = None
+    gestational_age: GestationalAge | None = None
+    operator: str | None = None
 
 
-class ExamInfo(_Data):
+class StudyRef(Data):
+    """The study that the analysis belongs to."""
+
+    id: str
+
+
+class ExamInfo(Data):
     """The exam that the image was taken for; `score` is the router's, null if it did not run."""
 
     code: ExamCode | None
@@ -142,7 +166,7 @@ class ExamInfo(_Data):
     score: Score | None
 
 
-class DicomSource(_Data):
+class DicomSource(Data):
     """The DICOM file that the frame is from; its UIDs are keyed hashes, which identify nobody."""
 
     sop_class_uid: str
@@ -156,7 +180,7 @@ class DicomSource(_Data):
     """How many pixels outside the analysed regions were blackened before any other step."""
 
 
-class ImageInfo(_Data):
+class ImageInfo(Data):
     """The analysed frame; `frame` counts from 0, null for a still image.
 
     `sha256` is of the uploaded bytes. `frame_reason` says why that frame was chosen where the
@@ -177,48 +201,60 @@ class ImageInfo(_Data):
     colour: Colour = Colour.GREY
     conversions: tuple[str, ...] = ()
     synthetic: bool = False
-    frame_reason: str | None = Field(default=None, exclude_if=_is_none)
-    spacing_reason: str | None = Field(default=None, exclude_if=_is_none)
-    aspect_ratio: Annotated[float, Field(gt=0.0)] | None = Field(default=None, exclude_if=_is_none)
-    not_analysed: str | None = Field(default=None, exclude_if=_is_none)
-    dicom: DicomSource | None = Field(default=None, exclude_if=_is_none)
-    text_blackened: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude_if=_is_none)
+    frame_reason: str | None = Field(default=None, exclude_if=is_none)
+    spacing_reason: str | None = Field(default=None, exclude_if=is_none)
+    aspect_ratio: Annotated[float, Field(gt=0.0)] | None = Field(default=None, exclude_if=is_none)
+    not_analysed: str | None = Field(default=None, exclude_if=is_none)
+    dicom: DicomSource | None = Field(default=None, exclude_if=is_none)
+    text_blackened: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude_if=is_none)
 
 
-class Finding(_Data):
-    """One structure, and whether it was found."""
+class Finding(Data):
+    """One structure, and whether it was found.
+
+    `structure` names what findings and measurements are grouped by, such as "lesion". `value` is
+    what was found of a quality, in a word, such as "oval" of a shape; its geometry is the `reason`.
+    """
 
     id: str
     label: str
+    structure: str | None = None
     state: FindingState
+    value: str | None = Field(default=None, exclude_if=is_none)
     reason: str | None = None
     score: Score | None = None
     label_set: tuple[str, ...] | None = None
-    held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
+    held_elsewhere: Score | None = Field(default=None, exclude_if=is_none)
     """Lowest coverage of the label sets, by class, on images of a source left out of training."""
     statement: str = ""
     evidence: tuple[str, ...] = ()
 
 
-class Measurement(_Data):
-    """One number; `interval` is null, with `reason`, where it was not calibrated."""
+class Measurement(Data):
+    """One number; `interval` is null, with `reason`, where it was not calibrated.
+
+    `unreliable` says, as a clause, why a number that was measured must not be relied on;
+    `structure` is what it was measured on.
+    """
 
     id: str
     name: str
+    structure: str | None = None
     state: MeasurementState
+    unreliable: str | None = None
     reason: str | None = None
     value: float | None = None
     unit: str | None = None
     interval: tuple[float, float] | None = None
     coverage: Score | None = None
-    held_elsewhere: Score | None = Field(default=None, exclude_if=_is_none)
+    held_elsewhere: Score | None = Field(default=None, exclude_if=is_none)
     """Lowest coverage of the intervals on images of a source left out of training."""
     formula: str | None = None
     statement: str = ""
     evidence: tuple[str, ...] = ()
 
 
-class NamedPoint(_Data):
+class NamedPoint(Data):
     """A landmark; `score` is its heatmap peak."""
 
     name: str
@@ -227,10 +263,11 @@ class NamedPoint(_Data):
     score: Score | None = None
 
 
-class _Evidence(_Data):
+class _Evidence(Data):
     id: str
     specialist: str
     step: int
+    frame: int | None = None
     score: Score | None = None
     edited_by: str | None = None
 
@@ -269,7 +306,7 @@ Evidence = Annotated[
 ]
 
 
-class Step(_Data):
+class Step(Data):
     """One choice of the planner: what was legal, what was chosen, by whom and how clearly.
 
     `legal` and the keys of `scores` are specialist ids, followed by `@` and a parameter where there
@@ -287,7 +324,7 @@ class Step(_Data):
     reason: str = ""
 
 
-class Check(_Data):
+class Check(Data):
     """A comparison of two results; it flags a disagreement and never replaces a value."""
 
     name: str
@@ -295,58 +332,10 @@ class Check(_Data):
     detail: str
 
 
-class ModelRef(_Data):
-    """A weights file that took part, identified by the SHA-256 of its content."""
-
-    id: str
-    sha256: str
-
-
-def _is_false(value: object) -> bool:
-    """Return whether to leave a flag out of the JSON: it is true of few planners."""
-    return value is False
-
-
-class PlannerRef(ModelRef):
-    """The planner that chose the steps; `licence` is that of its model's weights.
-
-    `research_only` says that the licence allows research only; `blind` that the planner failed the
-    test of whether it uses the image.
-    """
-
-    licence: str | None = Field(default=None, exclude_if=_is_none)
-    research_only: bool = Field(default=False, exclude_if=_is_false)
-    blind: bool = Field(default=False, exclude_if=_is_false)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_released(cls, given: object) -> object:
-        """Drop `released` from older reports; that setting is read when a report is to leave."""
-        if isinstance(given, dict):
-            return {name: value for name, value in given.items() if name != "released"}
-        return given
-
-
-class Provenance(_Data):
-    """What made the report; `content_sha256` covers the results and what follows from them.
-
-    `research_only` says, as a clause, which of the weights that made it may be used for research
-    only, and why; null where none of them. `reports.release` decides by it whether the report may
-    become final or leave the deployment.
-    """
-
-    code_version: str
-    runtime: str
-    models: tuple[ModelRef, ...]
-    planner: PlannerRef
-    content_sha256: str
-    research_only: str | None = TERMS_UNSTATED
-
-
-class Report(_Data):
+class Report(Data):
     """A structured report; a new version supersedes, and never overwrites, an older one."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["2.0"] = SCHEMA_VERSION
     report_id: str
     analysis_id: str
     version: Annotated[int, Field(ge=1)]
@@ -356,7 +345,13 @@ class Report(_Data):
     outcome: Outcome
     reason: str | None = None
     request: RequestInfo
+    asked: str | None = None
+    """The answer to the request's question, in one or two sentences; null without a question."""
+    study: StudyRef | None = None
     external_id: str | None = None
+    signed_by: str | None = None
+    signed_at: str | None = None
+    amendment_reason: str | None = None
     exam: ExamInfo
     image: ImageInfo
     findings: tuple[Finding, ...] = ()

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reports.measure.intervals import LEVEL, Form
 from reports.model import ExamCode
@@ -87,6 +87,12 @@ class Transfer(_Entry):
     """What could not be learned from the other sources, as a clause."""
 
 
+RENAMED = {"fascicle angle": "pennation angle"} | {
+    f"{part} cross-section area": f"{part} cross-sectional area" for part in ("nerve", "vessel")
+}
+"""Measurements by the names that they had in older manifests."""
+
+
 class MeasuredInterval(_Entry):
     """The conformal interval of a report's measurement that rests on the specialist.
 
@@ -96,7 +102,7 @@ class MeasuredInterval(_Entry):
     gives the reason why there is no interval.
     """
 
-    measurement: str
+    measurement: Annotated[str, AfterValidator(lambda name: RENAMED.get(name, name))]
     form: Form
     low: Annotated[float, Field(le=0.0)] | None = None
     high: Annotated[float, Field(ge=0.0)] | None = None

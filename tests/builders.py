@@ -22,13 +22,10 @@ from reports.model import (
     MaskEvidence,
     Measurement,
     MeasurementState,
-    ModelRef,
     NamedPoint,
     Outcome,
     PixelAspect,
-    PlannerRef,
     PointsEvidence,
-    Provenance,
     Report,
     RequestInfo,
     Ring,
@@ -36,7 +33,8 @@ from reports.model import (
     Spacing,
     Step,
 )
-from reports.wording import word
+from reports.provenance import ModelRef, PlannerRef, Provenance
+from reports.wording.report import word
 from specialists.image import Image
 from specialists.result import (
     ClassifyResult,
@@ -291,7 +289,7 @@ def a_provenance(**changes: Any) -> Provenance:
 
 
 def a_report(**changes: Any) -> Report:
-    """A breast report with one lesion, not worded yet (`reports.wording.word` does that)."""
+    """A breast report with one lesion, not worded yet (`reports.wording.report.word` does that)."""
     return Report.model_validate(
         {
             "report_id": "6f1d4be6c1f54a0c9d2d7b0a7f5f3c11",

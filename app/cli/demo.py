@@ -20,6 +20,7 @@ from app.errors import NotReady, RequestRejected, SettingsError
 from app.web.server import listening
 from reports.measure.geometry import box_iou, box_of
 from reports.model import MaskEvidence, Report
+from reports.upgrade import read_report
 from specialists.phantom.truth import Structure, Truth
 
 START_LIMIT_S = 120.0
@@ -178,7 +179,7 @@ def show(address: str, asked: Asked, key: str | None, console: Console) -> Repor
         if answer.status_code != httpx.codes.OK:
             problem = answer.json()
             raise RequestRejected(f"{problem.get('title')}: {problem.get('detail')}")
-        report = Report.model_validate_json(answer.content)
+        report = read_report(answer.content)
         text = client.get(f"/analyses/{report.analysis_id}/report.txt").raise_for_status().text
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if asked.truth is not None:

@@ -116,6 +116,49 @@ def calipers(data: DataRoot, to: Json = None, data_dir: DataDir = None) -> None:
     out.print(f"Verdict: {verdict}.", highlight=False)
 
 
+@judge.command(epilog="[bold]Example[/]  ustri evaluate descriptors --data data")
+def descriptors(data: DataRoot, to: Json = None, data_dir: DataDir = None) -> None:
+    """Measure how computed descriptors of lesions and nodules relate to malignancy, by source.
+
+    They are taken from the masks of train and val, so that no specialist is needed.
+    """
+    with errors_as_exits():
+        from specialists.manifest import read_manifest
+        from specialists.training.trials.descriptors import descriptor_trial
+
+        found = descriptor_trial(read_manifest(settings_with(data_dir).specialists_dir), data)
+        _write(to, [asdict(row) for row in found])
+    table = Table("source", "descriptor", "n", "median or share, by class", "AUC", box=None)
+    for row in found:
+        middles = ", ".join(f"{label} {value:.2f}" for label, value in row.middles.items())
+        table.add_row(row.source, row.descriptor, str(row.n), middles, _interval(row.auc))
+    out.print(table)
+
+
+@judge.command(epilog="[bold]Example[/]  ustri evaluate plausibility --data data")
+def plausibility(data: DataRoot, to: Json = None, data_dir: DataDir = None) -> None:
+    """Fit the ranges of plausible outlines on the train masks, and count the true ones flagged.
+
+    The ranges in use stand in reports/measure/outlines/ranges.py; this changes none of them.
+    """
+    with errors_as_exits():
+        from specialists.manifest import read_manifest
+        from specialists.training.trials.plausibility import plausibility_trial
+
+        found = plausibility_trial(read_manifest(settings_with(data_dir).specialists_dir), data)
+        _write(to, [asdict(row) for row in found])
+    ranges = Table("structure", "feature", "from", "to", box=None)
+    flagged = Table("structure", "split", "outlines", "flagged", "by", box=None)
+    for row in found:
+        for name, (low, high) in row.spans.items():
+            ranges.add_row(row.label, name, f"{low:.3f}", f"{high:.3f}")
+        faults = ", ".join(f"{name} {count}" for name, count in row.faults.items())
+        for split, count in row.outlines.items():
+            flagged.add_row(row.label, split, str(count), str(row.flagged[split]), faults)
+    out.print(ranges)
+    out.print(flagged)
+
+
 @judge.command(
     epilog="[bold]Example[/]  ustri evaluate comparison --data data --out runs/comparison"
 )

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.analyze import ANALYZE_EXAMPLE, analyze
 from app.cli.bench import BENCH_EXAMPLE, PRECISION_EXAMPLE, bench, precision
 from app.cli.burned_in import TEXT_EXAMPLE, text
 from app.cli.experiments import judge
@@ -19,9 +20,7 @@ from app.cli.terminal import MEANING, DataDir, Exit, errors_as_exits, out, setti
 from app.cli.training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train
 from app.cli.worker import WORKER_EXAMPLE, worker
 from app.startup import uncollected
-from reports.canonical import to_json
-from reports.forms.text import to_text
-from reports.model import ExamCode, Outcome
+from reports.model import ExamCode
 from specialists.cards.licence import research_only_of
 from specialists.manifest import Manifest, read_manifest
 from specialists.phantom.field import FieldShape
@@ -51,6 +50,7 @@ judge.command("predictions", epilog=EVALUATE_EXAMPLE)(evaluate)
 judge.command("planner", epilog=PLANNER_EXAMPLE)(evaluate_planner)
 judge.command("text", epilog=TEXT_EXAMPLE)(text)
 app.add_typer(judge, name="evaluate")
+app.command(epilog=ANALYZE_EXAMPLE)(analyze)
 app.command(epilog=PREDICT_EXAMPLE)(predict)
 app.command(epilog=PUSH_EXAMPLE)(push)
 app.command(epilog=BENCH_EXAMPLE)(bench)
@@ -87,40 +87,6 @@ def serve(
             address = f"http://{host}:{listener.getsockname()[1]}/"
             out.print(f"USTri on {address} — Ctrl-C stops it.", soft_wrap=True)
             server.serve(served, listener)
-
-
-@app.command(
-    epilog="[bold]Examples[/]\n\nustri analyze scan.png --exam breast --out report/\n\n"
-    "ustri analyze scan.png --json | jq .outcome"
-)
-def analyze(
-    image: Annotated[Path, typer.Argument(help="A PNG, JPEG or DICOM ultrasound image.")],
-    exam: Annotated[ExamCode | None, typer.Option(help="The exam; else the router says.")] = None,
-    question: Annotated[str | None, typer.Option(help="A question in your words.")] = None,
-    frame: Annotated[
-        int | None, typer.Option(min=0, help="The frame of a multi-frame DICOM file, from 0.")
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for the report in every form, and evidence/."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Report on one image in this process; nothing is stored."""
-    with errors_as_exits():
-        from app import standalone
-        from planner.case import Request
-
-        request = Request(exam=exam, question=(question or "").strip() or None, frame=frame)
-        reported = standalone.analyze(image.read_bytes(), request, settings_with(data_dir))
-        if folder is not None:
-            for line in standalone.write_all(reported, folder):
-                typer.echo(line, err=True)
-        report = reported.report
-        typer.echo(to_json(report).decode() if as_json else to_text(report))
-    if report.outcome is Outcome.REFUSED:
-        raise typer.Exit(Exit.REFUSED)
 
 
 @app.command(

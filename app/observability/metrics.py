@@ -13,7 +13,8 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from app import errors
 from planner.case import STOP, Record
-from reports.model import ChosenBy, Colour, ModelRef, Outcome, Report
+from reports.model import ChosenBy, Colour, Outcome, Report
+from reports.provenance import ModelRef
 from specialists.errors import Declined, Foreign, Illegible
 from specialists.manifest import Manifest
 

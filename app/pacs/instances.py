@@ -14,6 +14,7 @@ from reports.forms.dicom.source import Source, own_source, sop_uid
 from reports.forms.render import ReportForm, Subject, render
 from reports.model import MaskEvidence, Report
 from reports.release import may_leave, worth_filing
+from reports.upgrade import read_report
 
 _RENDERED = {
     PushForm.IMAGE: ReportForm.IMAGE,
@@ -110,7 +111,7 @@ class Filing:
             )
         if body is None:
             raise NotFound("The report is not there any more.")
-        return Report.model_validate_json(body)
+        return read_report(body)
 
     def _original(self, analysis: Analysis, report: Report) -> Source | None:
         """Return the original instance if its link is kept, otherwise None.

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from app.storage.tables import JobState
-from reports.model import ExamCode, ImageInfo, Outcome
+from planner.case import Details, Request
+from reports.model import ExamCode, ImageInfo, Outcome, Scope
 
 ENDED = (JobState.DONE, JobState.FAILED)
 """States after which a version does not change any more."""
@@ -23,7 +24,9 @@ class NewAnalysis:
 
     exam: ExamCode | None = None
     question: str | None = None
+    scope: Scope = Scope.PROTOCOL
     frame: int | None = None
+    details: Details = Details()
     external_id: str | None = None
     idempotency_key: str | None = None
     deadline_s: float | None = None
@@ -48,7 +51,9 @@ class Analysis:
     created_at: str
     exam: ExamCode | None
     question_given: bool
+    scope: Scope
     frame: int | None
+    details: Details
     external_id: str | None
     image: ImageInfo
     image_key: str
@@ -58,6 +63,16 @@ class Analysis:
     problem: str | None
     report_id: str | None
     outcome: Outcome | None
+
+    def request(self, question: str | None) -> Request:
+        """Return the request as the planner reads it; `question` is kept only until it is done."""
+        return Request(
+            exam=self.exam,
+            question=question,
+            scope=self.scope,
+            frame=self.frame,
+            details=self.details,
+        )
 
     @property
     def ended(self) -> bool:

@@ -1,10 +1,12 @@
 """The store: analyses, records and reports in a database, images in it or in a folder beside it."""
 
 import hashlib
+import json
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Self
 
@@ -41,8 +43,9 @@ from app.storage.tables import (
     ReportRow,
     WorkerRow,
 )
-from planner.case import Record
-from reports.model import ExamCode, ImageInfo, Outcome, Report
+from planner.case import Details, Record
+from reports.model import ExamCode, ImageInfo, Laterality, Outcome, Report, Scope
+from reports.upgrade import read_report
 from specialists.image import Image
 
 
@@ -136,6 +139,8 @@ class Store:
                     question_given=new.question is not None,
                     frame=new.frame,
                     external_id=new.external_id,
+                    scope=new.scope,
+                    **asdict(new.details),
                     idempotency_sha256=key_sha256,
                     request_sha256=request_sha256,
                     created_at=now,
@@ -205,7 +210,7 @@ class Store:
     def report(self, analysis_id: str) -> Report | None:
         """Return the newest report; None while there is none."""
         body = self.report_json(analysis_id)
-        return None if body is None else Report.model_validate_json(body)
+        return None if body is None else read_report(body)
 
     def png(self, key: str) -> bytes:
         """Return the stored image of that key as a PNG.
@@ -281,7 +286,16 @@ def _analysis(
         created_at=row.created_at,
         exam=ExamCode(row.exam) if row.exam else None,
         question_given=row.question_given,
+        scope=Scope(row.scope) if row.scope else Scope.PROTOCOL,
         frame=row.frame,
+        details=Details(
+            label=row.label,
+            laterality=Laterality(row.laterality) if row.laterality else None,
+            site=row.site,
+            indication=row.indication,
+            gestational_age=row.gestational_age,
+            operator=row.operator,
+        ),
         external_id=row.external_id,
         image=ImageInfo.model_validate_json(row.image_info),
         image_key=row.image_key,
@@ -355,13 +369,16 @@ def _check_queue(session: Session, queue_limit: int) -> None:
 
 
 def _fingerprint(ingested: Ingested, new: NewAnalysis) -> str:
-    parts = (
+    parts = [
         ingested.image.info.sha256,
         new.exam or "",
         "" if new.frame is None else str(new.frame),
         new.external_id or "",
         new.question or "",
-    )
+    ]
+    if new.scope is not Scope.PROTOCOL or new.details != Details():
+        # Only then, so that a key of a request without them stays valid over an upgrade.
+        parts += [new.scope, json.dumps(asdict(new.details), sort_keys=True)]
     return _sha256("\x00".join(parts))
 
 

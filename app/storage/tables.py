@@ -95,7 +95,10 @@ class AskRow(Base):
 
 
 class AnalysisRow(Base):
-    """One image and one request; `image_info` is an `ImageInfo` as JSON."""
+    """One image and one request; `image_info` is an `ImageInfo` as JSON.
+
+    `scope` is null in rows that are older than it, which stand for `protocol`.
+    """
 
     __tablename__ = "analyses"
 
@@ -106,6 +109,13 @@ class AnalysisRow(Base):
     question_given: Mapped[bool]
     frame: Mapped[int | None] = mapped_column(Integer)
     external_id: Mapped[str | None] = mapped_column(String(64))
+    scope: Mapped[str | None] = mapped_column(String(16))
+    label: Mapped[str | None] = mapped_column(String(64))
+    laterality: Mapped[str | None] = mapped_column(String(16))
+    site: Mapped[str | None] = mapped_column(String(64))
+    indication: Mapped[str | None] = mapped_column(String(256))
+    gestational_age: Mapped[str | None] = mapped_column(String(8))
+    operator: Mapped[str | None] = mapped_column(String(64))
     idempotency_sha256: Mapped[str | None] = mapped_column(String(64), unique=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[str] = mapped_column(String(32), index=True)

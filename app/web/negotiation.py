@@ -9,6 +9,7 @@ from app.storage.store import Store
 from app.web.problems import OK, page
 from reports.forms.render import MEDIA, ReportForm, Subject, render
 from reports.model import Report
+from reports.upgrade import read_report
 
 _TEXT = frozenset({ReportForm.JSON, ReportForm.HTML, ReportForm.TXT})
 """Forms that are made without the image."""
@@ -64,7 +65,7 @@ def report_response(store: Store, analysis_id: str, form: ReportForm) -> Respons
     if form is ReportForm.JSON:
         response = Response(body, status_code=OK, media_type="application/json")
     else:
-        response = _rendered(store, analysis_id, form, Report.model_validate_json(body))
+        response = _rendered(store, analysis_id, form, read_report(body))
     response.headers["Content-Location"] = f"/analyses/{analysis_id}/report.{form}"
     response.headers["Vary"] = "Accept"
     return response

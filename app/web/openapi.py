@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from app.storage.details import AGE, LONGEST, UNPRINTABLE
 from app.web.problems import PROBLEM_TYPE, Problem
-from reports.model import ExamCode
+from reports.model import ExamCode, Laterality, Scope
 
 QUESTION_LIMIT = 2000
 """Characters: more than any question about one image needs, few enough for a planner's context."""
@@ -52,6 +53,34 @@ def _multipart(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _words(name: str, description: str, example: str) -> dict[str, Any]:
+    return {
+        "type": "string",
+        "maxLength": LONGEST[name],
+        "pattern": f"^[^{UNPRINTABLE}]*$",
+        "description": f"{description} Shown in the report and kept with it.",
+        "examples": [example],
+    }
+
+
+_DETAILS = {
+    "label": _words("label", "What you call this analysis; never a patient's name.", "Case 12"),
+    "laterality": {
+        "type": "string",
+        "enum": [*Laterality, ""],
+        "description": "The side of the body, in capitals or not.",
+        "examples": ["left"],
+    },
+    "site": _words("site", "Where the image was taken.", "3 o'clock, 4 cm from the nipple"),
+    "indication": _words("indication", "Why it was taken.", "Palpable lump"),
+    "gestational_age": {
+        "type": "string",
+        "pattern": rf"^\s*({AGE})?\s*$",
+        "description": "Completed weeks and days on the day of the image, such as 19w6d or 19+6.",
+        "examples": ["19w6d"],
+    },
+    "operator": _words("operator", "Who took it, by initials or a number.", "JD"),
+}
 ANALYSIS_BODY = _multipart(
     {
         "exam": {
@@ -64,9 +93,19 @@ ANALYSIS_BODY = _multipart(
             "type": "string",
             "maxLength": QUESTION_LIMIT,
             "pattern": "^[^\\u0000]*$",
-            "description": "What you want to know; erased when the analysis ends.",
+            "description": "What you want to know; erased when the analysis ends. It orders the "
+            "report and is answered first.",
+            "examples": ["How big is the mass?"],
+        },
+        "scope": {
+            "type": "string",
+            "enum": [*Scope, ""],
+            "description": "With question, the report is limited to what the question asks; "
+            "otherwise all that the exam requires is reported.",
+            "examples": ["protocol"],
         },
         "frame": _FRAME,
+        **_DETAILS,
         "external_id": {
             "type": "string",
             "pattern": rf"^\s*({EXTERNAL_ID.pattern})?\s*$",

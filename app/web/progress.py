@@ -14,7 +14,7 @@ from app.storage.analysis import Analysis
 from app.storage.frames import Screening
 from app.storage.store import Store
 from app.storage.tables import JobState
-from reports.model import ExamCode, ImageInfo, Outcome
+from reports.model import ExamCode, ImageInfo, Outcome, Scope
 
 END = "end"
 CLOSE_S = 2.0
@@ -47,6 +47,7 @@ class Standing(BaseModel):
     version: int
     exam: ExamCode | None
     question_given: bool
+    scope: Scope
     frame: int | None
     external_id: str | None
     image: ImageInfo
@@ -81,6 +82,7 @@ def standing(store: Store, analysis_id: str) -> Standing:
         version=analysis.version,
         exam=analysis.exam,
         question_given=analysis.question_given,
+        scope=analysis.scope,
         frame=analysis.frame,
         external_id=analysis.external_id,
         image=analysis.image,

@@ -19,6 +19,7 @@ from app.images.multiframe import ingest_frames
 from app.observability.logs import about
 from app.pacs.patient_links import LinkKeys
 from app.storage.analysis import Accepted, NewAnalysis, SealedLink
+from app.storage.details import DETAILS, SCOPE, read_details, read_scope
 from app.storage.uid_key import uid_map
 from app.web.dependencies import services
 from app.web.multipart import parse_multipart
@@ -28,7 +29,7 @@ from specialists.manifest import Roi, SpecialistEntry
 
 log = logging.getLogger(__name__)
 
-ANALYSIS_FIELDS = ("exam", "question", "frame", "external_id", "deadline_s")
+ANALYSIS_FIELDS = ("exam", "question", SCOPE, "frame", *DETAILS, "external_id", "deadline_s")
 ROI_FIELDS = ("x_min", "y_min", "x_max", "y_max")
 SPECIALIST_FIELDS = (*ROI_FIELDS, "frame")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -163,7 +164,7 @@ def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
     """Return the analysis that the form requests.
 
     Raises:
-        RequestRejected: a field is invalid; the message names it and never repeats a question.
+        RequestRejected: a field is invalid; the message names it and never repeats free text.
     """
     fields = form.fields
     question = fields.get("question")
@@ -177,6 +178,8 @@ def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
     return NewAnalysis(
         exam=_exam(fields.get("exam")),
         question=question,
+        scope=read_scope(fields.get(SCOPE)),
+        details=read_details(fields),
         frame=_frame(fields.get("frame")),
         external_id=external_id,
         idempotency_key=idempotency_key,

@@ -6,7 +6,7 @@ from itertools import islice
 from app.storage.frames import Scores
 from planner.run import Tools
 from reports.model import Colour, ExamCode, ImageInfo
-from reports.wording import score_text
+from reports.wording.phrases import score_text
 from specialists.errors import Unavailable
 from specialists.image import Image
 from specialists.result import ClassifyResult

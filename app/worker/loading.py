@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from app.errors import SettingsError
 from app.settings import Settings
-from planner.errors import BackboneMisfit, ExamsMisfit, PlannerFailed
+from planner.errors import BackboneMisfit, ExamsMisfit, PlannerFailed, StepsMisfit
 from planner.exam import routed_exams
 from planner.policy import Policy
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import Tools
-from reports.wording import clause
+from reports.wording.phrases import clause
 from specialists.errors import Declined
 from specialists.manifest import read_manifest
 
@@ -51,7 +51,8 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
     Raises:
         SettingsError: the planner's licence is not accepted, or the planner does not look at the
             image and the settings do not allow that.
-        WeightsError: a file of the planner is missing, altered or does not fit.
+        WeightsError: a file of the planner is missing, altered or does not fit, or the planner that
+            the settings name was trained on other exams, steps or backbone weights.
     """
     if settings.planner == "rules":
         return _rules("the settings ask for the rules")
@@ -72,7 +73,7 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
         return _rules(f"there is no backbone through which {card.id} could see")
     try:
         policy = _load(settings, tools, shipped)
-    except (BackboneMisfit, ExamsMisfit) as error:
+    except (BackboneMisfit, ExamsMisfit, StepsMisfit) as error:
         why = f"{card.id}, which ships, is not used until it is trained again: {clause(str(error))}"
         log.warning("The rules plan: %s.", why)
         return _rules(why)
@@ -131,7 +132,7 @@ def _check_accepted(settings: Settings, folder: Path) -> None:
 
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaPolicy":
     # Imported here so that torch is loaded only where a planner needs it.
-    from planner.vlm.card import check_exams, read_card
+    from planner.vlm.card import check_exams, check_steps, read_card
     from planner.vlm.features import Backbones
     from planner.vlm.load import Placement, load_planner
     from planner.vlm.policy import Budget
@@ -140,9 +141,11 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaPolicy":
         device=settings.device, precision=settings.planner_precision, threads=settings.threads
     )
     backbones = tools if isinstance(tools, Backbones) else None
-    routed = routed_exams(tools.manifest, read_protocols().router.specialist)
+    protocols = read_protocols()
+    routed = routed_exams(tools.manifest, protocols.router.specialist)
     if (card := read_card(folder)) is not None:
         check_exams(card, routed)
+        check_steps(card, protocols)
     policy = load_planner(folder, placement, backbones)
     if settings.planner_margin is not None:
         policy.least_margin = settings.planner_margin

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.jobs.pubsub import Publisher
 from planner.case import Case
 from planner.policy import Action, Choice, Policy
-from reports.model import PlannerRef
+from reports.provenance import PlannerRef
 from specialists.image import Image
 
 

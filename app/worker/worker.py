@@ -20,7 +20,7 @@ from app.storage.store import Store, utc_now
 from app.worker.frame_selection import chosen, screen
 from app.worker.loading import load_planning
 from app.worker.shared import Gate, SharedResources
-from planner.case import STOP, Record, Request
+from planner.case import STOP, Record
 from planner.conclusion.report import Identity, conclude
 from planner.protocols import read_protocols
 from planner.run import Tools, run, within
@@ -216,7 +216,7 @@ class Worker(threading.Thread):
         try:
             case = run(
                 self._store.image(analysis),
-                Request(exam=analysis.exam, question=lease.question, frame=analysis.frame),
+                analysis.request(lease.question),
                 tools,
                 self._policy,
                 _LeasedJournal(self._jobs, lease, self._stopping, self._publisher),

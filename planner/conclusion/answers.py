@@ -1,16 +1,22 @@
 """The answer to every question of the exam: a finding, measurements, or the reason for neither."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from planner.case import Case, Record, best_class
+from planner.conclusion.geometric_checks import cavum_too_early
+from planner.conclusion.reliability import Structure, doubts_of, structures_of
+from planner.conclusion.seen import evidence_of, of_slot, seen_of
 from planner.plan import Plan
 from planner.protocols import Answer, Question
 from reports.measure.formulas import NUMBERS_OF
+from reports.measure.head import MASK as HEAD_MASK
 from reports.measure.intervals import Calibrated, Interval, NoInterval
-from reports.measure.numbers import Measured, Number, Seen, assemble
+from reports.measure.lesion import Quality, qualities
+from reports.measure.numbers import NOT_AVAILABLE, Measured, Seen, assemble
 from reports.model import (
+    Check,
     Evidence,
     Finding,
     FindingState,
@@ -18,109 +24,160 @@ from reports.model import (
     Measurement,
     MeasurementState,
 )
-from reports.wording import score_text
+from reports.wording.phrases import score_text
 from specialists.cards.elsewhere import held_by_interval, held_by_sets
-from specialists.evidence import evidence_of_result
 from specialists.manifest import MeasuredInterval, SpecialistEntry
 from specialists.result import ClassifyResult, DetectResult, RegressResult, SegmentResult
 
 PRESENCE = "presence"
 """The name of the threshold of a detector's score in its manifest entry."""
 
+CAVUM = "box:csp"
+"""The slot of the structure that no head shows before a certain size."""
+
 NO_FORMULA = "this version has no formula for it"
 
 
 class Resolution(Enum):
-    """How a question was resolved; `MOOT`: what it depends on was looked for and is not there."""
+    """How a question was resolved.
+
+    `MOOT`: what it depends on was looked for and is not there. `UNAVAILABLE`: no image like this
+    one can answer it, as no age follows from a length in pixels.
+    """
 
     ANSWERED = auto()
     MOOT = auto()
+    UNAVAILABLE = auto()
     OPEN = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """How a question was resolved, and the reason if it was not answered."""
+    """How a question was resolved, the reason if it was not answered, and the ids that answer."""
 
-    label: str
+    question: Question
     resolution: Resolution
     reason: str | None
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """The results' part of the report; `resolved` lists what the request requires."""
+    """The results' part of the report; `resolved` lists every question that it answers.
+
+    `checks` say of each outlined structure whether it is plausible.
+    """
 
     evidence: tuple[Evidence, ...]
     findings: tuple[Finding, ...]
     measurements: tuple[Measurement, ...]
     resolved: tuple[Resolved, ...]
+    checks: tuple[Check, ...]
 
 
 def answers_of(plan: Plan) -> Answers:
     """Return the evidence of every result, and an answer or a reason for every question."""
-    evidence = evidence_of(plan.case.records)
-    numbers = _measured(plan, evidence)
+    evidence = evidence_of(plan.case)
+    seen = seen_of(plan, evidence)
+    structures = structures_of(plan, seen)
+    numbers = _measured(plan, seen, evidence, structures)
     measured = numbers.measurements
     findings: list[Finding] = []
     measurements = list(measured)
     resolved: list[Resolved] = []
-    for question in () if plan.protocol is None else plan.protocol.questions:
+    ids: tuple[str, ...]
+    for question in _reported(plan):
         if question.kind is Answer.FINDING:
-            finding = _finding(plan, question, f"f{len(findings) + 1}", evidence)
+            name = f"f{len(findings) + 1}"
+            if question.quality is None:
+                finding = _finding(plan, question, name, evidence)
+            else:
+                described = qualities(seen, question.slot, measured)
+                finding = _quality_finding(plan, question, name, described)
             findings.append(finding)
             answered = finding.state is not FindingState.NOT_ASSESSED
-            reason = finding.reason
+            reason, ids = finding.reason, (finding.id,)
         else:
             alike = [item for item in measured if item.name == question.label]
             if not alike:
-                alike = [
-                    _gap(question.label, len(measurements) + 1, _why_unmeasured(plan, question))
-                ]
+                unmeasured = _why_unmeasured(plan, question)
+                alike = [_gap(question, len(measurements) + 1, unmeasured)]
                 measurements += alike
             answered = any(item.state is MeasurementState.MEASURED for item in alike)
-            reason = alike[0].reason
-        if plan.is_due(question):
-            resolved.append(_resolve(plan, question, answered=answered, reason=reason))
-    _add_foreign(plan, findings, measurements, resolved)
+            reason, ids = alike[0].reason, tuple(item.id for item in alike)
+        resolution = _resolution(plan, question, answered=answered, reason=reason)
+        why = None if answered else reason
+        resolved.append(Resolved(question=question, resolution=resolution, reason=why, ids=ids))
     return Answers(
         evidence=(*evidence, *numbers.evidence),
         findings=tuple(findings),
         measurements=tuple(measurements),
         resolved=tuple(resolved),
+        checks=tuple(structure.check for structure in structures),
     )
 
 
-def _measured(plan: Plan, evidence: Sequence[Evidence]) -> Measured:
+def _reported(plan: Plan) -> list[Question]:
+    """Return the exam's questions that the report answers.
+
+    What only a stated fact can answer is left out where the request neither states it nor asks.
+    """
+    asked = plan.decision.asked
+    named = () if asked is None else asked.own
+    return [
+        question
+        for question in (() if plan.protocol is None else plan.protocol.questions)
+        if question.stated is None
+        or plan.case.request.gestational_age is not None
+        or question in named
+    ]
+
+
+def _measured(
+    plan: Plan, seen: Seen, evidence: Sequence[Evidence], structures: Sequence[Structure]
+) -> Measured:
     """Return the measurements of the exam, and the points that they are drawn through."""
     code = plan.decision.info.code
-    steps = () if plan.protocol is None else plan.protocol.steps
-    numbers: Sequence[Number] = ()
-    if code is not None:
-        seen = Seen(
-            image=plan.case.image,
-            evidence={step.slot: _of_slot(plan, step.slot, evidence) for step in steps},
-            scanned=plan.case.scanned,
-        )
-        numbers = NUMBERS_OF[code](seen)
-    return assemble(
-        numbers,
+    found = assemble(
+        () if code is None else NUMBERS_OF[code](seen),
         first_measurement=1,
         first_evidence=len(evidence) + 1,
         intervals=intervals_of(plan.case),
+        doubts=doubts_of(structures, evidence, plan.case),
+    )
+    questions = () if plan.protocol is None else plan.protocol.questions
+    structure = {question.label: question.structure for question in questions}
+    return Measured(
+        measurements=tuple(
+            item.model_copy(update={"structure": structure.get(item.name)})
+            for item in found.measurements
+        ),
+        evidence=found.evidence,
     )
 
 
-def _of_slot(plan: Plan, slot: str | None, evidence: Sequence[Evidence]) -> list[Evidence]:
-    record = None if slot is None else plan.case.state.answer(slot)
-    return [] if record is None else [e for e in evidence if e.step == record.step.index]
+def _quality_finding(
+    plan: Plan, question: Question, finding_id: str, described: Sequence[Quality]
+) -> Finding:
+    """Return what an outline is like, or the reason why that is not known."""
+    found = next((item for item in described if item.name == question.quality), None)
+    value = None if found is None else found.value
+    return Finding(
+        id=finding_id,
+        label=question.label,
+        structure=question.structure,
+        state=FindingState.NOT_ASSESSED if value is None else FindingState.FOUND,
+        value=value,
+        reason=_why_unmeasured(plan, question) if found is None else found.reason,
+        evidence=() if found is None else tuple(item.id for item in found.rests_on),
+    )
 
 
 def _finding(
     plan: Plan, question: Question, finding_id: str, evidence: Sequence[Evidence]
 ) -> Finding:
-    items = _of_slot(plan, question.slot, evidence)
-    outlines = _labelled(_of_slot(plan, question.confirmed_by, evidence), question.outlined_as)
+    items = of_slot(plan, question.slot, evidence)
+    outlines = _labelled(of_slot(plan, question.confirmed_by, evidence), question.outlined_as)
     state, reason = _state(plan, question, len(outlines))
     score, label_set, held = None, None, None
     match plan.case.state.result(question.slot):
@@ -128,7 +185,7 @@ def _finding(
             score = result.score
             items = [*items, *outlines]
         case SegmentResult():
-            items = _labelled(items, question.structure)
+            items = _labelled(items, question.component)
         case ClassifyResult() as result:
             score = result.scores[question.score_of or best_class(result)]
             label_set = result.label_set
@@ -141,6 +198,7 @@ def _finding(
     return Finding(
         id=finding_id,
         label=question.label,
+        structure=question.structure,
         state=state,
         reason=reason,
         score=score,
@@ -163,15 +221,24 @@ def _state(plan: Plan, question: Question, outlines: int) -> tuple[FindingState,
             why = plan.why_open(question.slot)
             return FindingState.NOT_ASSESSED, f"{why}; {regions}" if outlines else why
         case DetectResult() as result:
+            if result.box is not None and (early := _too_early(plan, question)) is not None:
+                return FindingState.NOT_ASSESSED, f"a box was drawn, but {early}"
             return _presence(plan, result, regions if outlines else None)
         case SegmentResult(components=components):
-            if any(question.structure in {None, part.label} for part in components):
+            if any(question.component in {None, part.label} for part in components):
                 return FindingState.FOUND, None
             return FindingState.NOT_ASSESSED, question.absent or "the segmentation outlined none"
         case RegressResult(missing=missing) if missing:
             return FindingState.NOT_ASSESSED, f"not located: {', '.join(missing)}"
         case _:
             return FindingState.FOUND, None
+
+
+def _too_early(plan: Plan, question: Question) -> str | None:
+    """Return why the head is too small to show the structure of the question; None: it is not."""
+    if question.slot != CAVUM:
+        return None
+    return cavum_too_early(plan.case.state.result(HEAD_MASK), plan.case)
 
 
 def _presence(
@@ -207,65 +274,34 @@ def _counts_from(plan: Plan, result: DetectResult) -> str | None:
     return None if least is None else f"counts as found from {score_text(least.value)}"
 
 
-def _gap(label: str, number: int, reason: str) -> Measurement:
+def _gap(question: Question, number: int, reason: str) -> Measurement:
     return Measurement(
-        id=f"m{number}", name=label, state=MeasurementState.NOT_ASSESSED, reason=reason
+        id=f"m{number}",
+        name=question.label,
+        structure=question.structure,
+        state=MeasurementState.NOT_ASSESSED,
+        reason=reason,
     )
 
 
 def _why_unmeasured(plan: Plan, question: Question) -> str:
     if plan.case.state.answer(question.slot) is None:
         return plan.why_open(question.slot)
+    if question.stated is not None and plan.case.request.gestational_age is None:
+        return f"{NOT_AVAILABLE}: the request states no gestational age."
     if not plan.case.state.found(question.slot) and question.absent:
         return question.absent
     return NO_FORMULA
 
 
-def _resolve(plan: Plan, question: Question, *, answered: bool, reason: str | None) -> Resolved:
+def _resolution(
+    plan: Plan, question: Question, *, answered: bool, reason: str | None
+) -> Resolution:
     if answered:
-        return Resolved(label=question.label, resolution=Resolution.ANSWERED, reason=None)
-    resolution = Resolution.MOOT if plan.moot(question.slot) else Resolution.OPEN
-    return Resolved(label=question.label, resolution=resolution, reason=reason)
-
-
-def _add_foreign(
-    plan: Plan,
-    findings: list[Finding],
-    measurements: list[Measurement],
-    resolved: list[Resolved],
-) -> None:
-    """Add what the question asks of another exam, as not assessed."""
-    asked = plan.decision.asked
-    for code, question in () if asked is None else asked.foreign:
-        if question is None:
-            continue
-        title = plan.case.protocols.exams[code].title
-        reason = f"it belongs to {title}, and the image was taken as {plan.decision.info.title}"
-        if question.kind is Answer.FINDING:
-            findings.append(
-                Finding(
-                    id=f"f{len(findings) + 1}",
-                    label=question.label,
-                    state=FindingState.NOT_ASSESSED,
-                    reason=reason,
-                )
-            )
-        else:
-            measurements.append(_gap(question.label, len(measurements) + 1, reason))
-        resolved.append(Resolved(label=question.label, resolution=Resolution.OPEN, reason=reason))
-
-
-def evidence_of(records: Iterable[Record]) -> tuple[Evidence, ...]:
-    """Return the evidence of all results, numbered `e1`, `e2`, ….
-
-    It is a box, a mask per component, points or scores; a result that shows nothing has no
-    evidence.
-    """
-    evidence: list[Evidence] = []
-    for record in records:
-        step, first = record.step.index, len(evidence) + 1
-        evidence += evidence_of_result(record.result, step=step, first=first)
-    return tuple(evidence)
+        return Resolution.ANSWERED
+    if (reason or "").startswith(NOT_AVAILABLE):
+        return Resolution.UNAVAILABLE
+    return Resolution.MOOT if plan.moot(question.slot) else Resolution.OPEN
 
 
 def intervals_of(case: Case) -> dict[str, Calibrated]:

@@ -14,7 +14,7 @@ from planner.protocols import CheckKind, CheckRow
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.measure.geometry import box_iou, box_of, rasterize
 from reports.model import Box, Check, CheckOutcome
-from reports.wording import NOVELTY_CHECK, QUALITY_CHECK, clause, score_text
+from reports.wording.phrases import NOVELTY_CHECK, QUALITY_CHECK, clause, score_text
 from specialists.result import ClassifyResult, Component, DetectResult, Result, SegmentResult
 
 ROUTER_CHECK = "exam: router against request"

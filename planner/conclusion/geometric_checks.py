@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 from planner.case import Case
 from planner.protocols import CheckKind
-from reports.errors import NotMeasurable
+from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.measure.head import head_ellipse, landmark_diameters
 from reports.measure.muscle import layers_of, thickness_between
 from reports.measure.numbers import calibration_for
+from reports.measure.outlines.plausibility import (
+    INNER_SHARES,
+    cavum_age_reason,
+    inner_box_reason,
+)
 from reports.measure.progression import (
     HEAD,
     SYMPHYSIS,
@@ -60,9 +65,51 @@ def _box_inside(one: Result | None, other: Result | None, case: Case) -> Verdict
     height = max(0.0, min(inner[3], outer[3]) - max(inner[1], outer[1]))
     outside = 1 - width * height / ((inner[2] - inner[0]) * (inner[3] - inner[1]))
     detail = (
-        f"{outside:.0%} of the box of {one.label} lies outside; flagged above {MOST_OUTSIDE:.0%}."
+        f"{100 * outside:.0f} % of the box of {one.label} lies outside; "
+        f"flagged above {100 * MOST_OUTSIDE:.0f} %."
     )
     return outside <= MOST_OUTSIDE, detail
+
+
+def _box_size(one: Result | None, other: Result | None, case: Case) -> Verdict | None:
+    """Compare the length of the first box with that of the second, which should contain it."""
+    if not isinstance(one, DetectResult) or not isinstance(other, DetectResult):
+        return None
+    if one.box is None or other.box is None:
+        return None
+    reason = inner_box_reason(one.label, one.box, other.box, INNER_SHARES[one.label])
+    if reason is None:
+        return True, f"The size of the {one.label} fits that of the {other.label}."
+    return False, f"{reason.clause[:1].upper()}{reason.clause[1:]}."
+
+
+def _cavum_age(one: Result | None, other: Result | None, case: Case) -> Verdict | None:
+    """Compare a cavum's box with the size of the head that it lies in."""
+    head = _outline(other, None)
+    if not isinstance(one, DetectResult) or one.box is None or head is None:
+        return None
+    if calibration_for(case.image, head[0]).unit == "px":
+        raise NotMeasurable("The size of the head is not known in millimetres.")
+    why = cavum_too_early(other, case)
+    if why is None:
+        return True, "The head is large enough to show a cavum septi pellucidi."
+    return False, f"A cavum was boxed, but {why}."
+
+
+def cavum_too_early(head: Result | None, case: Case) -> str | None:
+    """Return, as a clause, that the outlined head is too small to show a cavum septi pellucidi.
+
+    None where it is not, or where its size is not known in millimetres.
+    """
+    outline = _outline(head, None)
+    if outline is None or calibration_for(case.image, outline[0]).unit == "px":
+        return None
+    try:
+        ellipse = head_ellipse(outline, case.image)
+    except (NotMeasurable, OutlineDegenerate):
+        return None
+    reason = cavum_age_reason(hc_mm=ellipse.circumference, bpd_mm=ellipse.short.length)
+    return None if reason is None else reason.clause
 
 
 def _progression(one: Result | None, other: Result | None, case: Case) -> Verdict | None:
@@ -105,7 +152,7 @@ def _head_axes(one: Result | None, other: Result | None, case: Case) -> Verdict 
     detail = (
         f"Outline {ellipse.long.length:.1f} × {ellipse.short.length:.1f} {unit}, "
         f"landmarks {long:.1f} × {short:.1f} {unit}: "
-        f"at most {apart:.0%} apart; flagged above {MOST_DIAMETER_APART:.0%}."
+        f"at most {100 * apart:.0f} % apart; flagged above {100 * MOST_DIAMETER_APART:.0f} %."
     )
     return apart <= MOST_DIAMETER_APART, detail
 
@@ -124,7 +171,7 @@ def _thickness(one: Result | None, other: Result | None, case: Case) -> Verdict 
     detail = (
         f"{line.length:.1f} {calibration.unit} from the landmarks, "
         f"{between:.1f} {calibration.unit} between the lines in their column: "
-        f"{apart:.0%} apart; flagged above {MOST_THICKNESS_APART:.0%}."
+        f"{100 * apart:.0f} % apart; flagged above {100 * MOST_THICKNESS_APART:.0f} %."
     )
     return apart <= MOST_THICKNESS_APART, detail
 
@@ -152,6 +199,8 @@ GEOMETRIC: dict[CheckKind, Callable[[Result | None, Result | None, Case], Verdic
     CheckKind.PROGRESSION: _progression,
     CheckKind.HEAD_AXES: _head_axes,
     CheckKind.THICKNESS: _thickness,
+    CheckKind.BOX_SIZE: _box_size,
+    CheckKind.CAVUM_AGE: _cavum_age,
 }
 """How each kind of check compares two results in the case's image.
 

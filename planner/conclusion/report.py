@@ -3,25 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from planner.case import STOP, Case
+from planner.case import STOP, Case, Request
 from planner.conclusion.answers import Answers, Resolution, Resolved, answers_of
+from planner.conclusion.asked import asked_of, findings_in_order, measurements_in_order
 from planner.conclusion.checks import checks_of
 from planner.errors import HashMissing
 from planner.plan import Plan, plan_for
 from reports.canonical import content_sha256
-from reports.model import ModelRef, Outcome, Provenance, Report, RequestInfo
-from reports.wording import clause, word
+from reports.model import Outcome, Report, RequestInfo
+from reports.provenance import ModelRef, Provenance
+from reports.wording.phrases import clause
+from reports.wording.report import word
 from specialists.cards.licence import research_only
 from specialists.manifest import ModelEntry, SpecialistEntry
-
-READ_BY_PLANNER = (
-    "No keyword of the question told what it asks for, so the planner chose what to run; "
-    "whether that answers the question was not established."
-)
-NOTHING_ASKED = (
-    "The planner found nothing in the question that the specialists for {title} answer. "
-    "It would need another question, or an image of another exam."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +49,7 @@ def conclude(case: Case, identity: Identity) -> Report:
         content_sha256="",
         research_only=_research_only(case),
     )
+    asked = asked_of(plan, answers)
     report = word(
         Report(
             report_id=identity.report_id,
@@ -65,20 +60,17 @@ def conclude(case: Case, identity: Identity) -> Report:
             external_id=identity.external_id,
             outcome=outcome,
             reason=reason,
-            request=RequestInfo(
-                exam=case.request.exam,
-                question_given=bool((case.request.question or "").strip()),
-                frame=case.request.frame,
-            ),
+            request=_request(case.request),
             exam=plan.decision.info,
             image=case.image,
-            findings=answers.findings,
-            measurements=answers.measurements,
+            findings=findings_in_order(answers.findings, asked),
+            measurements=measurements_in_order(answers.measurements, asked),
             evidence=answers.evidence,
             steps=tuple(record.step for record in case.records),
-            checks=checks_of(plan),
+            checks=(*checks_of(plan), *answers.checks),
             provenance=provenance,
-        )
+        ),
+        asked=asked,
     )
     hashed = provenance.model_copy(update={"content_sha256": content_sha256(report)})
     return report.model_copy(update={"provenance": hashed})
@@ -98,37 +90,39 @@ def _research_only(case: Case) -> str | None:
     return "; ".join(reason for reason in reasons if reason is not None) or None
 
 
-def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:
-    """Return whether the request was answered in full, in part or not at all, and why."""
-    if plan.decision.refusal:
-        return Outcome.REFUSED, plan.decision.refusal
-    if plan.asked_freely and plan.stopped_by_model and not plan.due:
-        return Outcome.REFUSED, NOTHING_ASKED.format(title=plan.decision.info.title)
-    note = _note(plan)
-    open_ones = [item for item in answers.resolved if item.resolution is Resolution.OPEN]
-    if not open_ones:
-        return Outcome.REPORTED, note
-    answered = any(item.resolution is Resolution.ANSWERED for item in answers.resolved)
-    gaps = f"Not answered: {_by_reason(open_ones)}."
-    return (
-        Outcome.PARTIAL if answered else Outcome.REFUSED,
-        gaps if note is None else f"{gaps} {note}",
+def _request(request: Request) -> RequestInfo:
+    details = request.details
+    return RequestInfo(
+        exam=request.exam,
+        question_given=bool((request.question or "").strip()),
+        scope=request.scope,
+        frame=request.frame,
+        label=details.label,
+        laterality=details.laterality,
+        site=details.site,
+        indication=details.indication,
+        gestational_age=details.gestational_age,
+        operator=details.operator,
     )
 
 
-def _note(plan: Plan) -> str | None:
-    """Return how the question was read: by its keywords, or by the planner where none matched."""
-    asked = plan.decision.asked
-    if asked is None or asked.note is None:
-        return None
-    read = plan.stopped_by_model and plan.asked_freely and not asked.narrowed
-    return READ_BY_PLANNER if read else asked.note
+def _outcome(plan: Plan, answers: Answers) -> tuple[Outcome, str | None]:
+    """Return whether all, some or none was answered that this image could have; and why not all."""
+    if plan.decision.refusal:
+        return Outcome.REFUSED, plan.decision.refusal
+    due = [item for item in answers.resolved if plan.is_due(item.question)]
+    open_ones = [item for item in due if item.resolution is Resolution.OPEN]
+    if not open_ones:
+        return Outcome.REPORTED, None
+    answered = any(item.resolution is Resolution.ANSWERED for item in due)
+    outcome = Outcome.PARTIAL if answered else Outcome.REFUSED
+    return outcome, f"Not answered: {_by_reason(open_ones)}."
 
 
 def _by_reason(open_ones: Iterable[Resolved]) -> str:
     labels: dict[str, list[str]] = {}
     for item in open_ones:
-        labels.setdefault((item.reason or "").rstrip("."), []).append(item.label)
+        labels.setdefault((item.reason or "").rstrip("."), []).append(item.question.label)
     return "; ".join(
         f"{', '.join(names)}, because {clause(reason)}" for reason, names in labels.items()
     )

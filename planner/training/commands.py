@@ -149,6 +149,7 @@ def train_planner(
         research_only=True,
         margin=UNCALIBRATED,
         exams=ground.taught,
+        steps_sha256=ground.protocols.steps_sha256,
     )
     network.config.to_json_file(out / "config.json")
     unseen = _survey(ground, data, out / "survey", "val", config)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from planner.errors import ExamsMisfit
+from planner.errors import ExamsMisfit, StepsMisfit
+from planner.protocols import Protocols
 from reports.model import ExamCode
 from specialists.errors import WeightsError
 from specialists.manifest import Metric, Threshold
@@ -42,7 +43,9 @@ class PlannerCard(BaseModel):
     """A planner's name, hash, licence and figures.
 
     `sha256` is that of `model.safetensors`. `not_worse_than_rules` says whether the evaluation
-    allows the planner to be the default. `exams` are those that it was trained on.
+    allows the planner to be the default. `exams` are those that it was trained on. `steps_sha256`
+    is that of the protocols' steps and rules (`Protocols.steps_sha256`) that it learnt; None in the
+    cards of planners that were trained before cards stated it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -54,6 +57,7 @@ class PlannerCard(BaseModel):
     margin: Threshold
     not_worse_than_rules: bool = False
     exams: tuple[ExamCode, ...] = ()
+    steps_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     template: TemplateText = TemplateText()
     metrics: tuple[Metric, ...] = ()
 
@@ -85,3 +89,19 @@ def check_exams(card: PlannerCard, routed: Iterable[ExamCode]) -> None:
             f"The planner was taught these exams: {taught}; "
             f"the router tells {', '.join(lacking)} apart too: train the planner again."
         )
+
+
+def check_steps(card: PlannerCard, protocols: Protocols) -> None:
+    """Check that the planner was trained on the steps and rules that hold here.
+
+    Raises:
+        StepsMisfit: it was not, or its card does not say.
+    """
+    if card.steps_sha256 == protocols.steps_sha256:
+        return
+    learnt = "does not say which" if card.steps_sha256 is None else card.steps_sha256[:12] + "…"
+    raise StepsMisfit(
+        "The planner was taught other protocol steps, or other rules of when it may stop, than "
+        f"hold here (its card: {learnt}; here: {protocols.steps_sha256[:12]}…): "
+        "train the planner again."
+    )

@@ -33,7 +33,7 @@ from planner.vlm.features import Backbones
 from planner.vlm.network import INSTRUCT, Network, Template, Tokenizer
 from planner.vlm.policy import ImageInputs, LlavaPolicy
 from planner.vlm.vision_tower import UsgenTowerConfig, cells
-from reports.model import PlannerRef
+from reports.provenance import PlannerRef
 from specialists.checkpoints import load_module, read_tensors
 from specialists.errors import WeightsError
 from specialists.image import Image

@@ -16,7 +16,8 @@ from planner.case import Case
 from planner.policy import Action, Choice, Policy
 from planner.vlm.network import Looked, Network
 from planner.vlm.prompt import LABELS, Turn, render_prefix, render_state, rotations, turn_of
-from reports.model import ChosenBy, PlannerRef
+from reports.model import ChosenBy
+from reports.provenance import PlannerRef
 from specialists.image import Image
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class LlavaPolicy:
             return replace(choice, scores=rounded, margin=round(scores.margin, 4))
         return Choice(
             action=next(action for action in legal if action.label == scores.best),
-            chosen_by=ChosenBy.LLAVA,
+            chosen_by=ChosenBy.MODEL,
             scores=rounded,
             margin=round(scores.margin, 4),
             reason=(

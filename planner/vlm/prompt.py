@@ -12,7 +12,7 @@ from planner.case import EXPECT, Case
 from planner.conclusion.checks import checks_of
 from planner.plan import plan_for
 from planner.policy import Action
-from reports.model import CheckOutcome
+from reports.model import CheckOutcome, Scope
 from specialists.result import ClassifyResult, DetectResult, RegressResult, Result, SegmentResult
 
 LABELS = tuple(string.ascii_uppercase)
@@ -26,7 +26,8 @@ LONGEST_QUESTION = 300
 
 INSTRUCTIONS = (
     "Plan the analysis of this ultrasound image. "
-    "Choose the next action by its letter; do what the request needs and no more."
+    "Choose the next action by its letter. With scope protocol, run what the exam requires and "
+    "what the request asks for besides; with scope question, only what the request asks for."
 )
 
 
@@ -38,6 +39,7 @@ class Turn:
     question: str | None
     state: str
     legal: tuple[str, ...]
+    scope: Scope = Scope.PROTOCOL
 
 
 def turn_of(case: Case, legal: Sequence[Action]) -> Turn:
@@ -48,6 +50,7 @@ def turn_of(case: Case, legal: Sequence[Action]) -> Turn:
         question=case.request.question,
         state=fold_text(case),
         legal=tuple(action.label for action in legal),
+        scope=case.request.scope,
     )
 
 
@@ -55,7 +58,8 @@ def render_prefix(turn: Turn) -> str:
     """Return the text after the image, which is the same at every step of a case."""
     question = plain(turn.question)
     return (
-        f"{INSTRUCTIONS}\nexam: {turn.request_exam or 'not named'}\nrequest: {question or 'none'}\n"
+        f"{INSTRUCTIONS}\nexam: {turn.request_exam or 'not named'}\nscope: {turn.scope.value}\n"
+        f"request: {question or 'none'}\n"
     )
 
 

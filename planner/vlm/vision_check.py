@@ -26,7 +26,7 @@ form.
 LEAST_KEPT = 0.75
 """The share of other images of the same exam that must leave the plan as it is."""
 
-EDITION = 1
+EDITION = 2
 """The edition of this test; a verdict of another edition is not trusted."""
 
 REQUESTS = (None, "is there a lesion?", "angle of progression please")

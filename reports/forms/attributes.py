@@ -38,6 +38,12 @@ def fitted(text: str, vr: str) -> str:
     return "=".join(groups)
 
 
+def person_name(name: str) -> str:
+    """Return a name as a Person Name: all of it the family name where it has no components."""
+    fit = fitted(name, "PN")
+    return fit if "^" in fit else _cut(fit, LIMITS_BYTES["PN"] - 1) + "^"
+
+
 def _cut(text: str, limit_bytes: int) -> str:
     """Return the longest beginning of that many bytes that parts no letter from its marks."""
     encoded = text.encode("utf-8", "replace")

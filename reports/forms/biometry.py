@@ -7,7 +7,7 @@ measure no head, have no such report. This module needs no pydicom.
 from dataclasses import dataclass
 
 from reports.errors import NoBiometry
-from reports.measure.head import BPD, CEPHALIC_INDEX, GESTATIONAL_AGE, HC, OFD
+from reports.measure.head import BPD, CEPHALIC_INDEX, GESTATIONAL_AGE, HC, HC_PERCENTILE, OFD
 from reports.model import ExamCode, Measurement, MeasurementState, Outcome, Report
 
 SIZES = (HC, BPD, OFD)
@@ -23,11 +23,15 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Biometry:
-    """The sizes of a head in mm, at least one, and what follows from them, where it is known."""
+    """The sizes of a head in mm, at least one, and what follows from them, where it is known.
+
+    `percentile` is that of the circumference at the age which the sender states.
+    """
 
     sizes: tuple[Known, ...]
     cephalic_index: Known | None
     gestational_age: Known | None
+    percentile: Known | None
 
 
 def biometry_of(report: Report) -> Biometry:
@@ -54,6 +58,7 @@ def biometry_of(report: Report) -> Biometry:
         sizes=sizes,
         cephalic_index=known.get(CEPHALIC_INDEX),
         gestational_age=known.get(GESTATIONAL_AGE),
+        percentile=known.get(HC_PERCENTILE),
     )
 
 

@@ -1,77 +1,61 @@
-"""SVG overlays of the evidence, in image pixels, for the report page and the viewer.
+"""The picture of a report as SVG, in image pixels, for the report page and the viewer.
 
 Each overlay is a `<g>` with `class="overlay overlay-{kind}"`, `id="overlay-{evidence id}"` and
-`data-evidence="{evidence id}"`; an element that should highlight it has `data-lights="e1 e2"`.
-Colours are in the style sheets (`reports.forms.html.STYLE`, app/web/pages/static/app.css).
+`data-evidence="{evidence id}"`, and its structure's colour as `color`; an element that should
+highlight it has `data-lights="e1 e2"`. Lines and text have their widths from the style sheets
+(`reports.forms.html.STYLE`, app/web/pages/static/app.css).
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.model import (
-    BoxEvidence,
-    Evidence,
-    MaskEvidence,
-    NamedPoint,
-    PointsEvidence,
-    Report,
-    Ring,
-)
+from reports.forms.overlay.scene import Scene, scene_of
+from reports.model import Evidence, Point, Report, Ring
 
-_ARM_SHARE = 1 / 80
-"""Half the size of a point's cross, as a share of the image's longer side."""
+_ARM_LINES = 0.33
+"""Half the size of a caliper's cross, in heights of a line of text."""
 
 
-def view_box(report: Report) -> str:
+def view_box(scene: Scene) -> str:
     """Return the `viewBox` in which one SVG unit is one image pixel."""
-    return f"0 0 {report.image.width_px} {report.image.height_px}"
+    return f"0 0 {px(scene.width)} {px(scene.height)}"
 
 
-def to_svg_layers(report: Report) -> Markup:
-    """Render one `<g>` with all boxes, outlines and points, for an `<svg>` with `view_box`."""
-    arm = max(report.image.width_px, report.image.height_px) * _ARM_SHARE
+def to_svg_layers(report: Report, scene: Scene | None = None) -> Markup:
+    """Render one `<g>` with all that is drawn, for an `<svg>` with `view_box`."""
+    scene = scene or scene_of(report)
+    kinds = ("mask", "box", "points")
+    shapes = sorted(scene.shapes, key=lambda shape: kinds.index(shape.evidence.kind))
     return Markup(
         _ENVIRONMENT.get_template("layers.svg.j2").render(
-            masks=[item for item in report.evidence if isinstance(item, MaskEvidence)],
-            boxes=[item for item in report.evidence if isinstance(item, BoxEvidence)],
-            points=[item for item in report.evidence if isinstance(item, PointsEvidence)],
-            arm=arm,
+            shapes=shapes, bars=scene.bars, line=scene.line, arm=_ARM_LINES * scene.line
         )
     )
 
 
-def _px(value: float) -> str:
+def px(value: float) -> str:
+    """Return a length with as many of two decimals as it needs."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _path(polygons: Sequence[Ring]) -> str:
     """Return closed subpaths, one per ring."""
-    return " ".join(
-        "M" + " L".join(f"{_px(x)} {_px(y)}" for x, y in ring) + " Z" for ring in polygons
-    )
+    return " ".join(_open(ring) + " Z" for ring in polygons)
 
 
-def _mark(point: NamedPoint, arm: float) -> str:
+def _open(points: Sequence[Point]) -> str:
+    return "M" + " L".join(f"{px(x)} {px(y)}" for x, y in points)
+
+
+def _mark(point: Point, arm: float) -> str:
     """Return the path of a cross over the point."""
-    left, right = _px(point.x - arm), _px(point.x + arm)
-    top, bottom = _px(point.y - arm), _px(point.y + arm)
+    x, y = point
     return (
-        f"M{left} {_px(point.y)} L{right} {_px(point.y)} "
-        f"M{_px(point.x)} {top} L{_px(point.x)} {bottom}"
+        f"M{px(x - arm)} {px(y)} L{px(x + arm)} {px(y)} "
+        f"M{px(x)} {px(y - arm)} L{px(x)} {px(y + arm)}"
     )
-
-
-def _lines(item: PointsEvidence) -> list[tuple[NamedPoint, NamedPoint]]:
-    """Return lines between points: those of a pair, or those that a measurement is drawn through.
-
-    Landmarks have scores; the points of a measurement have none.
-    """
-    drawn = all(point.score is None for point in item.points)
-    joined = drawn or len(item.points) == 2
-    return list(pairwise(item.points)) if joined else []
 
 
 def _scored(item: Evidence) -> str:
@@ -87,7 +71,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        {"px": _px, "path": _path, "mark": _mark, "lines": _lines, "scored": _scored}
+        {"px": px, "path": _path, "open": _open, "mark": _mark, "scored": _scored}
     )
     return environment
 

@@ -2,9 +2,9 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports.measure.intervals import caveat
+from reports.layout import lay_out
 from reports.model import Report
-from reports.wording import NOT_FOR_CLINICAL_USE, exam_basis
+from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("reports"),
@@ -14,10 +14,11 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-_ENVIRONMENT.filters.update({"exam_basis": exam_basis, "caveat": caveat})
 
 
 def to_text(report: Report) -> str:
-    """Render the whole report as lines of text; evidence is named by its id in square brackets."""
+    """Render the whole report as lines of text, in the order of `reports.layout`."""
     template = _ENVIRONMENT.get_template("report.txt.j2")
-    return template.render(report=report, not_for_clinical_use=NOT_FOR_CLINICAL_USE)
+    return template.render(
+        report=report, laid=lay_out(report), not_for_clinical_use=NOT_FOR_CLINICAL_USE
+    )

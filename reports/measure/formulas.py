@@ -3,21 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from reports.measure import head, muscle, nerve, progression
-from reports.measure.numbers import (
-    AREA,
-    LONG_AXIS,
-    RATIO,
-    SHORT_AXIS,
-    Number,
-    Seen,
-    outline_numbers,
-)
+from reports.measure import fascicle, head, heart, lesion, muscle, nerve, progression
+from reports.measure.numbers import AREA, LONG_AXIS, SHORT_AXIS, Number, Seen, outline_numbers
 from reports.model import ExamCode
 
 MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
-    "mask:lesion": (LONG_AXIS, SHORT_AXIS, AREA, RATIO),
-    "mask:nodule": (LONG_AXIS, SHORT_AXIS, AREA, RATIO),
+    lesion.LESION: lesion.NAMES,
+    lesion.NODULE: lesion.NAMES,
     "mask:ovary": (LONG_AXIS, SHORT_AXIS, AREA),
     head.MASK: (
         head.HC,
@@ -25,8 +17,9 @@ MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
         head.OFD,
         head.CEPHALIC_INDEX,
         head.GESTATIONAL_AGE,
+        head.HC_PERCENTILE,
     ),
-    progression.POINTS: (progression.AOP,),
+    progression.POINTS: (progression.AOP, progression.STATION),
     progression.MASK: (progression.HSD,),
     nerve.MASK: (
         nerve.NERVE_AREA,
@@ -38,8 +31,14 @@ MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
         muscle.SUPERFICIAL_INCLINATION,
         muscle.DEEP_INCLINATION,
     ),
-    muscle.FASCICLE: (muscle.FASCICLE_ANGLE,),
+    muscle.FASCICLE: (muscle.PENNATION_ANGLE, fascicle.FASCICLE_LENGTH),
     muscle.POINTS: (muscle.THICKNESS,),
+    heart.MASK: (
+        heart.CAVITY_AREA,
+        heart.LONG_AXIS,
+        heart.WALL_AREA,
+        heart.ATRIUM_AREA,
+    ),
 }
 """Measurements by the slot whose result they are made from."""
 
@@ -51,19 +50,26 @@ def _of_outlines(slot: str) -> Callable[[Seen], Sequence[Number]]:
     return partial(outline_numbers, slot=slot, names=MEASUREMENTS[slot])
 
 
+def _of_muscle(seen: Seen) -> Sequence[Number]:
+    return (*muscle.muscle_numbers(seen), *fascicle.length_numbers(seen))
+
+
 def _nothing(seen: Seen) -> Sequence[Number]:
     return ()
 
 
 NUMBERS_OF: Mapping[ExamCode, Callable[[Seen], Sequence[Number]]] = {
-    ExamCode.BREAST: _of_outlines("mask:lesion"),
+    ExamCode.BREAST: partial(lesion.lesion_and_echo_numbers, slot=lesion.LESION),
     ExamCode.FETAL_HEAD: head.head_numbers,
     ExamCode.INTRAPARTUM: progression.progression_numbers,
     ExamCode.NERVE: nerve.nerve_numbers,
-    ExamCode.MUSCLE: muscle.muscle_numbers,
-    ExamCode.THYROID: _of_outlines("mask:nodule"),
-    ExamCode.HEART: _nothing,
+    ExamCode.MUSCLE: _of_muscle,
+    ExamCode.THYROID: partial(lesion.lesion_and_echo_numbers, slot=lesion.NODULE),
+    ExamCode.HEART: heart.heart_numbers,
     ExamCode.OVARY: _of_outlines("mask:ovary"),
     ExamCode.LUNG: _nothing,
 }
 """The function that measures an exam; a question uses the measurements of its own label."""
+
+FOLLOW = frozenset({head.GESTATIONAL_AGE, head.HC_PERCENTILE, progression.STATION})
+"""Measurements that are a formula of another one, which its interval is sent through."""

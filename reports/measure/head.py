@@ -1,4 +1,4 @@
-"""Circumference, diameters, cephalic index and gestational age from an outlined fetal head.
+"""Circumference and its percentile, diameters, cephalic index and age of an outlined fetal head.
 
 All are of one ellipse, that with the second moments of the outlined head: the specialist learnt
 to outline the filled ellipse along the skull's outer border (van den Heuvel 2018, PLoS ONE
@@ -13,8 +13,16 @@ import numpy as np
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.measure.ellipse import Ellipse, ellipse_of
 from reports.measure.geometry import Scale
+from reports.measure.gestation import (
+    age_interval,
+    head_percentile,
+    head_rank,
+    weeks_and_days,
+    weeks_of,
+)
 from reports.measure.lines import length
 from reports.measure.numbers import (
+    NOT_AVAILABLE,
     Calibration,
     Number,
     Seen,
@@ -27,12 +35,15 @@ from reports.measure.numbers import (
 from reports.model import ImageInfo, MaskEvidence, NamedPoint, Point, Ring
 
 MASK = "mask:head"
+HEAD = "head"
 HC = "head circumference"
 BPD = "biparietal diameter"
 OFD = "occipitofrontal diameter"
 CEPHALIC_INDEX = "cephalic index"
 GESTATIONAL_AGE = "gestational age"
+HC_PERCENTILE = "head circumference percentile"
 PERCENT = "%"
+PERCENTILE = "percentile"
 WEEKS = "wk"
 
 LONG_ENDS = ("long axis left end", "long axis right end")
@@ -62,6 +73,14 @@ Outside of them, the spacing or the outline is wrong.
 AGE_WEEKS = (14.0, 40.0)
 """The gestational ages, in weeks, for which the formula is reported."""
 
+CEPHALIC_INDEX_RANGE = (70.0, 86.0)
+"""The normal range of the cephalic index, in %: 2 standard deviations around the mean.
+
+Hadlock 1981, AJR 137:83, from 14 to 40 weeks: mean 78.3, 1 standard deviation from 74 to 83. Later
+work finds the same width around lower means: 75.9 (SD 3.7) at 17 to 22 weeks and 77.8 (SD 3.5) at
+28 to 33 weeks (Constantine 2020, Ultrasound Q 36:255).
+"""
+
 _HC_FORMULA = (
     "exact circumference of the ellipse with the second moments of the outlined head (outer border)"
 )
@@ -69,12 +88,18 @@ _BPD_FORMULA = "short axis of the ellipse of the outlined head, outer to outer"
 _OFD_FORMULA = "long axis of the ellipse of the outlined head, outer to outer"
 _INDEX_FORMULA = "100 × biparietal ÷ occipitofrontal diameter"
 _AGE_FORMULA = "8.96 + 0.540·HC + 0.0003·HC³ weeks, HC in cm (Hadlock 1984, Radiology 152:497)"
+_PERCENTILE_FORMULA = (
+    "share of fetuses of the stated age with a smaller head circumference, normal around the "
+    "INTERGROWTH-21st standard (Papageorghiou 2014, Lancet 384:869): mean −28.2849 + 1.69267·g² − "
+    "0.397485·g²·ln g mm, SD 1.98735 + g³·(0.0136772 − 0.00726264·ln g + 0.000976253·ln² g) mm, g "
+    "in weeks"
+)
 
 
 def head_numbers(seen: Seen) -> tuple[Number, ...]:
-    """Measure HC, BPD, OFD, cephalic index and gestational age of the largest outlined head.
+    """Measure HC, BPD, OFD, cephalic index, age and percentile of the largest outlined head.
 
-    Without an outlined head there are none.
+    Without an outlined head there are none, and without a stated age there is no percentile.
     """
     mask, image, count = seen.largest(MASK), seen.image, len(seen.masks(MASK))
     if mask is None:
@@ -88,7 +113,7 @@ def head_numbers(seen: Seen) -> tuple[Number, ...]:
     try:
         ellipse = head_ellipse(mask.polygons, image)
     except (NotMeasurable, OutlineDegenerate) as error:
-        return _gaps(mask, calibration, str(error))
+        return _gaps(mask, calibration, str(error), seen.gestational_age)
     reason = reason_of(calibration, *others)
 
     def size(
@@ -117,6 +142,7 @@ def head_numbers(seen: Seen) -> tuple[Number, ...]:
             rests_on=(mask,),
         ),
         _age(ellipse, mask, calibration),
+        *_percentile(ellipse, mask, calibration, seen.gestational_age),
     )
 
 
@@ -130,13 +156,13 @@ def head_ellipse(rings: Sequence[Ring], image: ImageInfo) -> Ellipse:
     on_edge = edge_share(rings[0], image)
     if on_edge > MOST_ON_EDGE:
         raise NotMeasurable(
-            f"The image cuts the head off: {on_edge:.0%} of its outline lies on the image's edge."
+            f"The image cuts the head off: {100 * on_edge:.0f} % of it lies on the image's edge."
         )
     calibration = calibration_for(image, rings[0])
     ellipse = ellipse_of(rings, calibration.scale)
     if ellipse.fill < LEAST_FILL:
         raise NotMeasurable(
-            f"The outline is no ellipse: it covers {ellipse.fill:.0%} of the one that fits it."
+            f"The outline is no ellipse: it covers {100 * ellipse.fill:.0f} % of the one fitted."
         )
     if ellipse.elongation > 1 / LEAST_RATIO:
         raise NotMeasurable(
@@ -206,7 +232,7 @@ def landmark_diameters(points: Sequence[NamedPoint], scale: Scale) -> tuple[floa
 def _age(ellipse: Ellipse, mask: MaskEvidence, calibration: Calibration) -> Number:
     weeks: float | None = None
     if calibration.unit == "px":
-        reason = f"It needs the circumference in millimetres, but {calibration.why}."
+        reason = _needs_mm(calibration)
     else:
         try:
             weeks = gestational_age_weeks(ellipse.circumference / 10)
@@ -221,16 +247,53 @@ def _age(ellipse: Ellipse, mask: MaskEvidence, calibration: Calibration) -> Numb
         reason=reason,
         rests_on=(mask,),
         follows=(HC, lambda hc_mm: _weeks(hc_mm / 10)),
+        widened=age_interval,
     )
 
 
-def _gaps(mask: MaskEvidence, calibration: Calibration, reason: str) -> tuple[Number, ...]:
+def _percentile(
+    ellipse: Ellipse, mask: MaskEvidence, calibration: Calibration, age: str | None
+) -> tuple[Number, ...]:
+    if age is None:
+        return ()
+    weeks, rank = weeks_of(age), None
+    if calibration.unit == "px":
+        reason = _needs_mm(calibration)
+    else:
+        try:
+            rank = head_percentile(ellipse.circumference, weeks)
+            reason = reason_of(calibration, f"At the stated age of {weeks_and_days(weeks)}.")
+        except NotMeasurable as error:
+            reason = str(error)
+    return (
+        Number(
+            name=HC_PERCENTILE,
+            value=rank,
+            unit=PERCENTILE,
+            formula=_PERCENTILE_FORMULA,
+            reason=reason,
+            rests_on=(mask,),
+            least=None,
+            follows=(HC, lambda hc_mm: head_rank(hc_mm, weeks)),
+        ),
+    )
+
+
+def _needs_mm(calibration: Calibration) -> str:
+    return f"{NOT_AVAILABLE}: it needs millimetres, but {calibration.why}."
+
+
+def _gaps(
+    mask: MaskEvidence, calibration: Calibration, reason: str, age: str | None
+) -> tuple[Number, ...]:
+    percentile = () if age is None else ((HC_PERCENTILE, PERCENTILE, _PERCENTILE_FORMULA),)
     named = (
         (HC, calibration.unit, _HC_FORMULA),
         (BPD, calibration.unit, _BPD_FORMULA),
         (OFD, calibration.unit, _OFD_FORMULA),
         (CEPHALIC_INDEX, PERCENT, _INDEX_FORMULA),
         (GESTATIONAL_AGE, WEEKS, _AGE_FORMULA),
+        *percentile,
     )
     return tuple(
         Number(name=name, value=None, unit=unit, formula=formula, reason=reason, rests_on=(mask,))

@@ -59,6 +59,17 @@ Intervals = Mapping[str, Calibrated]
 """Calibrations by measurement name; a name that is missing is not calibrated."""
 
 
+def too_wide(value: float, ends: tuple[float, float], coverage: float) -> str | None:
+    """Return, as a clause, that an interval is wider than its value; None where it is not.
+
+    It is asked of quantities that are zero where there is nothing, such as a length or an area: of
+    a slope or a station, zero is a value like any other.
+    """
+    if ends[1] - ends[0] <= value:
+        return None
+    return f"its {100 * coverage:.0f} % interval is wider than the value itself"
+
+
 def caveat(reason: str | None) -> str | None:
     """Return what a measurement's reason says of its value; None: it says nothing of it.
 

@@ -143,6 +143,30 @@ def first_crossing(
     return float(x / scale[0]), float(y / scale[1])
 
 
+def angle_at(line: Line, through: Point, inclination_deg: float) -> tuple[Point, Point, Point]:
+    """Return the sides of the acute angle that a direction makes with a line, in image pixels.
+
+    They are a point along the direction, the corner on the line, and a point of the line. The
+    corner is where the direction meets the line from `through` or, if the line is not seen there,
+    straight below or above that point.
+    """
+    scale, turn = line.scale, math.radians(inclination_deg)
+    x, y = through[0] * scale[0], through[1] * scale[1]
+    along = np.array([math.cos(turn), math.sin(turn)])
+    rise = along[1] - line.slope * along[0]
+    corner_x = x + along[0] * (line.depth_at(x) - y) / rise if rise else x
+    if not line.x_min <= corner_x <= line.x_max:
+        corner_x = x
+    corner = np.array([corner_x, line.depth_at(corner_x)])
+    reach = float(np.hypot(x - corner[0], y - corner[1]))
+    towards = np.sign(rise * (y - line.depth_at(x))) or 1.0  # to the side on which the point lies
+    beside = np.array([1.0, line.slope]) / math.hypot(1.0, line.slope)
+    beside *= np.sign(beside @ (towards * along)) or 1.0
+    ends = (corner + reach * towards * along, corner, corner + reach * beside)
+    first, middle, last = ((float(px / scale[0]), float(py / scale[1])) for px, py in ends)
+    return first, middle, last
+
+
 def nearest_points(one: Ring, other: Ring, scale: Scale = SQUARE_PX) -> Segment:
     """Return the shortest line between two rings' borders, from `one` to `other`, in pixels."""
     first = _nearest_to_sides(one, other, scale)

@@ -1,8 +1,8 @@
-"""Muscle thickness, inclinations and fascicle angle from outlines and landmarks.
+"""Muscle thickness, inclinations and pennation angle from outlines and landmarks.
 
-The fascicle angle is the one that fascicles make with the deep aponeurosis (the pennation angle
-of Narici 1996, J Physiol 496:287): with a line fitted robustly to that aponeurosis' inner edge,
-not with the image's horizontal.
+The pennation angle is the one that fascicles make with the deep aponeurosis (Narici 1996,
+J Physiol 496:287): with a line fitted robustly to that aponeurosis' inner edge, not with the
+image's horizontal.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from reports.errors import NotMeasurable, OutlineDegenerate
 from reports.measure.ellipse import ellipse_of
 from reports.measure.geometry import Scale, Segment, box_of, in_widths, rasterize
-from reports.measure.lines import Line, axial_deg, length, robust_line
+from reports.measure.lines import Line, angle_at, axial_deg, length, robust_line
 from reports.measure.numbers import (
     DEGREES,
     Calibration,
@@ -34,7 +34,7 @@ FASCICLE = "mask:fascicle"
 THICKNESS = "muscle thickness"
 SUPERFICIAL_INCLINATION = "superficial aponeurosis inclination"
 DEEP_INCLINATION = "deep aponeurosis inclination"
-FASCICLE_ANGLE = "fascicle angle"
+PENNATION_ANGLE = "pennation angle"
 
 UPPER, LOWER = "superficial aponeurosis", "deep aponeurosis"
 
@@ -85,6 +85,7 @@ _INCLINATION_FORMULA = (
     "angle between the horizontal and the line through the aponeurosis' inner edge (Theil-Sen); "
     "positive where it gets deeper to the right"
 )
+_SIDES = tuple(f"{PENNATION_ANGLE}, {end}" for end in ("fascicles", "corner", "deep aponeurosis"))
 _ANGLE_FORMULA = (
     "median angle, weighted by length, between the principal axes of the fascicle fragments "
     "and the line through the deep aponeurosis' inner edge (Theil-Sen)"
@@ -121,10 +122,14 @@ class Pennation:
     low: float
     high: float
     fragments: int
+    inclination_deg: float
+    """The fascicles' own angle to the horizontal; positive where they get deeper to the right."""
+    centre: Point
+    """The middle of the fragments' centres, in image pixels."""
 
 
 def muscle_numbers(seen: Seen) -> tuple[Number, ...]:
-    """Measure the thickness, the aponeuroses' inclinations and the fascicle angle.
+    """Measure the thickness, the aponeuroses' inclinations and the pennation angle.
 
     The thickness is from the landmarks, the others are from the outlines.
     """
@@ -208,7 +213,7 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
     """
     scale = layers.deep.scale
     widths = in_widths(scale)
-    angles, weights = [], []
+    angles, weights, centres = [], [], []
     for rings in fragments:
         try:
             ellipse = ellipse_of(rings, scale)
@@ -223,6 +228,7 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
             own = np.degrees(np.arctan2((y1 - y0) * scale[1], (x1 - x0) * scale[0]))
             angles.append(axial_deg(float(own) - layers.deep.inclination_deg))
             weights.append(ellipse.long.length)
+            centres.append(ellipse.centre)
     if len(angles) < LEAST_FRAGMENTS:
         raise NotMeasurable(
             f"{len(angles)} of {len(fragments)} fascicle fragments lie between the aponeuroses "
@@ -236,12 +242,20 @@ def pennation(fragments: Sequence[Sequence[Ring]], layers: Layers, image: ImageI
         )
     if abs(middle) > MOST_ANGLE_DEG:
         raise NotMeasurable(
-            f"A fascicle angle of {abs(middle):.0f}° is implausible "
+            f"A pennation angle of {abs(middle):.0f}° is implausible "
             f"(at most {MOST_ANGLE_DEG:.0f}° expected)."
         )
     if middle < 0:
         low, high = -high, -low
-    return Pennation(deg=abs(middle), low=low, high=high, fragments=len(angles))
+    x, y = np.median(centres, axis=0)
+    return Pennation(
+        deg=abs(middle),
+        low=low,
+        high=high,
+        fragments=len(angles),
+        inclination_deg=axial_deg(layers.deep.inclination_deg + middle),
+        centre=(float(x), float(y)),
+    )
 
 
 def _thickness(points: PointsEvidence, image: ImageInfo) -> Number:
@@ -298,6 +312,7 @@ def _fascicles(
     corners = [corner for mask in (*layers, *fragments) for corner in mask.polygons[0]]
     calibration = calibration_for(seen.image, corners)
     value: float | None = None
+    drawn: tuple[tuple[str, Point], ...] = ()
     try:
         if found is None:
             raise NotMeasurable(
@@ -307,6 +322,8 @@ def _fascicles(
             raise NotMeasurable("The fascicles do not lie in the aponeuroses' calibrated region.")
         angle = pennation([mask.polygons for mask in fragments], found, seen.image)
         value = angle.deg
+        sides = angle_at(found.deep, angle.centre, angle.inclination_deg)
+        drawn = tuple(zip(_SIDES, sides, strict=True))
         reason = angle_reason(
             calibration,
             f"Median of {angle.fragments} fragments, half of them between {angle.low:.1f}° and "
@@ -318,12 +335,13 @@ def _fascicles(
     deep = [layers[part] for part in found.deep_parts] if found else []
     return (
         Number(
-            name=FASCICLE_ANGLE,
+            name=PENNATION_ANGLE,
             value=value,
             unit=DEGREES,
             formula=_ANGLE_FORMULA + square_note(calibration),
             reason=reason,
             rests_on=(*deep, *fragments),
+            drawn=drawn,
         ),
     )
 

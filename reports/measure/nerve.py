@@ -1,4 +1,10 @@
-"""Cross-section areas of outlined nerves and vessels, and each nerve's distance to a vessel."""
+"""Cross-sectional areas of outlined nerves and vessels, and each nerve's distance to a vessel.
+
+A nerve has one area, or none where its parts may be pieces of one nerve.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 from reports.errors import OutlineDegenerate
 from reports.measure.ellipse import ellipse_of
@@ -12,12 +18,13 @@ from reports.measure.numbers import (
     drawn_line,
     reason_of,
 )
+from reports.measure.outlines.plausibility import LEAST_PART, Fault, implausible
 from reports.model import MaskEvidence
 
 MASK = "mask:nerve_vessel"
 NERVE, VESSEL = "nerve", "vessel"
-NERVE_AREA = "nerve cross-section area"
-VESSEL_AREA = "vessel cross-section area"
+NERVE_AREA = "nerve cross-sectional area"
+VESSEL_AREA = "vessel cross-sectional area"
 DISTANCE = "nerve–vessel distance"
 GAP = "nerve–vessel gap"
 
@@ -31,24 +38,49 @@ _AREA_FORMULA = "area inside the outline, less its holes (shoelace formula)"
 _DISTANCE_FORMULA = "distance between the centroids of a nerve and of the vessel nearest to it"
 _GAP_FORMULA = "shortest distance between the outlines of a nerve and of the vessel nearest to it"
 
+_SPLIT = frozenset({Fault.PARTS, Fault.PIECES})
+"""Faults that leave open which parts are one nerve."""
 
 _CUT = "The nerve or the vessel reaches the image's edge, so that its centre is not known."
 
 
 def nerve_numbers(seen: Seen) -> tuple[Number, ...]:
-    """Measure the areas of all components, then each nerve's distance and gap to a vessel.
+    """Measure each nerve's and vessel's area, then each nerve's distance and gap to a vessel.
 
-    The vessel is the one nearest to the nerve.
+    The vessel is the one nearest to the nerve. Crumbs are left out. Where several parts may be
+    pieces of one nerve, its area, distance and gap are one number each without a value, whose
+    reason says so.
     """
-    nerves, vessels = seen.masks(MASK, NERVE), seen.masks(MASK, VESSEL)
-    return (
-        *(_area(NERVE_AREA, mask, seen) for mask in nerves),
-        *(_area(VESSEL_AREA, mask, seen) for mask in vessels),
-        *(number for nerve in nerves for number in _apart(nerve, vessels, seen)),
-    )
+    nerves, vessels = _parts(seen, NERVE), _parts(seen, VESSEL)
+    split = _split(nerves, seen)
+    areas = [section_area(NERVE_AREA, mask, seen) for mask in nerves]
+    apart = [number for nerve in nerves for number in _apart(nerve, vessels, seen)]
+    if split is not None:
+        areas = [_unknown(areas[0], nerves, split)]
+        apart = [_unknown(number, nerves, split) for number in apart[:2]]
+    return (*areas, *(section_area(VESSEL_AREA, mask, seen) for mask in vessels), *apart)
 
 
-def _area(name: str, mask: MaskEvidence, seen: Seen) -> Number:
+def _parts(seen: Seen, label: str) -> tuple[MaskEvidence, ...]:
+    """Return a structure's outlined parts, the largest first, without its crumbs."""
+    masks = sorted(seen.masks(MASK, label), key=lambda m: area(m.polygons), reverse=True)
+    total = sum(area(mask.polygons) for mask in masks)
+    return tuple(m for m in masks if area(m.polygons) >= LEAST_PART * total) or tuple(masks[:1])
+
+
+def _split(nerves: Sequence[MaskEvidence], seen: Seen) -> str | None:
+    """Return why it is not known which parts are one nerve, as a sentence; None where it is."""
+    reasons = implausible(NERVE, [m.polygons for m in nerves], seen.image, None)
+    split = [reason.clause for reason in reasons if reason.fault in _SPLIT]
+    return f"Which parts are one nerve is not known: {'; '.join(split)}." if split else None
+
+
+def _unknown(number: Number, nerves: tuple[MaskEvidence, ...], why: str) -> Number:
+    return replace(number, value=None, reason=why, rests_on=nerves, drawn=())
+
+
+def section_area(name: str, mask: MaskEvidence, seen: Seen) -> Number:
+    """Measure the area of one outlined part; it is not assessed where the image cuts it off."""
     calibration = calibration_for(seen.image, mask.polygons[0])
     value: float | None = area(mask.polygons, calibration.scale)
     reason = reason_of(calibration)

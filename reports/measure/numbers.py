@@ -7,6 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from reports.errors import OutlineDegenerate
 from reports.measure.geometry import (
     SQUARE_PX,
@@ -24,6 +27,7 @@ from reports.measure.intervals import (
     Interval,
     Intervals,
     NoInterval,
+    too_wide,
 )
 from reports.measure.scan_area import unknown
 from reports.model import (
@@ -50,8 +54,17 @@ DEGREES = "deg"
 OF_A_COMPONENT = frozenset({LONG_AXIS, SHORT_AXIS, AREA, RATIO})
 """Names that do not say what was measured: their statements begin with the structure."""
 SQUARE_ASSUMED = ", assuming square pixels"
+NOT_AVAILABLE = "Not available from this image"
+"""How the reason begins of what no image like this one can answer, however well it is read.
+
+It is no gap: a report that lacks nothing else is *reported*.
+"""
 
 _NONE: Intervals = {}
+Doubts = Mapping[str, Sequence[str]]
+"""Why numbers that rest on a piece of evidence are unreliable, as clauses, by its id."""
+
+_NO_DOUBTS: Doubts = {}
 _DECIMALS = 4
 _LONG_FORMULA = "maximum Feret diameter: greatest distance between two points of the outline"
 _SHORT_FORMULA = "longest chord of the outline's convex hull perpendicular to the long axis"
@@ -90,7 +103,8 @@ class Number:
     `drawn` names the points it is drawn through, in image pixels. `rests_on` holds the evidence
     behind it, first the one whose specialist the drawn points are ascribed to. `least` is the
     lowest value that the quantity can have. `follows` names the number that this one is computed
-    from, and gives the formula, which rises with that number.
+    from, and gives the formula, which rises with that number. `widened` adds, to the value and the
+    ends that follow so, an error of the formula itself.
     """
 
     name: str
@@ -102,19 +116,23 @@ class Number:
     drawn: tuple[tuple[str, Point], ...] = ()
     least: float | None = 0.0
     follows: tuple[str, Callable[[float], float]] | None = None
+    widened: Callable[[float, tuple[float, float]], tuple[float, float]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """What an exam's measurements are made of: the evidence by slot, and the image it lies in.
 
-    `scanned` returns the outline of the scanned area (`reports.measure.scan_area`); only the
-    formulas that need it call it.
+    `scanned` returns the outline of the scanned area (`reports.measure.scan_area`), `grey` the
+    image's (H, W) uint8 grey values; only the formulas that need them call them, and where there
+    are no pixels at hand both return None. `gestational_age` is the sender's, such as `19w6d`.
     """
 
     image: ImageInfo
     evidence: Mapping[str, Sequence[Evidence]] = field(default_factory=dict)
     scanned: Callable[[], Ring | None] = unknown
+    grey: Callable[[], npt.NDArray[np.uint8] | None] = unknown
+    gestational_age: str | None = None
 
     def masks(self, slot: str, label: str | None = None) -> tuple[MaskEvidence, ...]:
         """Return the outlined components of a slot in order; with `label`, only those of it."""
@@ -178,12 +196,15 @@ def assemble(
     first_measurement: int,
     first_evidence: int,
     intervals: Intervals = _NONE,
+    doubts: Doubts = _NO_DOUBTS,
 ) -> Measured:
     """Return the numbers as measurements, and evidence of the points that they are drawn through.
 
     Ids count up from `m{first_measurement}` and `e{first_evidence}`. Each measurement rests on its
     drawn points, if any, then on what it was made of. Of the numbers that share a name, only the
-    first, which is of the largest region, has the interval of that name.
+    first, which is of the largest region, has the interval of that name. A number is unreliable
+    where there are `doubts` of what it rests on, where its interval is too wide, and where the
+    number that it follows from is.
     """
     firsts = {number.name: number for number in reversed(numbers)}
     measurements = []
@@ -195,9 +216,11 @@ def assemble(
             evidence.append(points)
             rests_on.insert(0, points.id)
         found = _interval(number, firsts, intervals)
-        measurements.append(
-            _measurement(f"m{first_measurement + index}", number, found, tuple(rests_on))
-        )
+        made = _measurement(f"m{first_measurement + index}", number, found, tuple(rests_on))
+        if number.value is not None:
+            why = dict.fromkeys(_unreliable(number, firsts, intervals, doubts))
+            made = made.model_copy(update={"unreliable": "; ".join(why) or None})
+        measurements.append(made)
     return Measured(measurements=tuple(measurements), evidence=tuple(evidence))
 
 
@@ -293,6 +316,7 @@ def _drawn(number: Number, evidence_id: str) -> PointsEvidence:
         id=evidence_id,
         specialist=by.specialist,
         step=by.step,
+        frame=by.frame,
         points=tuple(
             NamedPoint(name=name, x=round(x, _DECIMALS), y=round(y, _DECIMALS))
             for name, (x, y) in number.drawn
@@ -317,13 +341,31 @@ def _interval(
         if isinstance(found, NoInterval):
             return found
         (low, high), known = found
-        return (formula(low), formula(high)), known
+        ends = formula(low), formula(high)
+        if number.widened is not None and number.value is not None:
+            ends = number.widened(number.value, ends)
+        return ends, known
     own = intervals.get(number.name, NoInterval(reason=NOT_CALIBRATED))
     if isinstance(own, NoInterval):
         return own
     if number is not firsts[number.name] or number.value is None:
         return NoInterval(reason=LARGEST_ONLY)
     return own.around(number.value, number.least), own
+
+
+def _unreliable(
+    number: Number, firsts: Mapping[str, Number], intervals: Intervals, doubts: Doubts
+) -> list[str]:
+    """Return the clauses that say why a number must not be relied on, and what it follows from."""
+    why = [clause for item in number.rests_on for clause in doubts.get(item.id, ())]
+    if number.follows is not None:
+        return [*why, *_unreliable(firsts[number.follows[0]], firsts, intervals, doubts)]
+    found = _interval(number, firsts, intervals)
+    if number.value is None or number.least is None or isinstance(found, NoInterval):
+        return why
+    ends, known = found
+    wide = too_wide(number.value, ends, known.coverage)
+    return why if wide is None else [*why, wide]
 
 
 def _measurement(

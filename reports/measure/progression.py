@@ -1,4 +1,4 @@
-"""Angle of progression and head–symphysis distance from symphysis and fetal head.
+"""Angle of progression, the station it corresponds to, and head–symphysis distance.
 
 The orientation is assumed: the end of the symphysis that lies further right in the image is the
 inferior one, as in the training set psfhs (Chen 2024, Scientific Data 11:436). A mirrored probe
@@ -16,6 +16,8 @@ from reports.measure.geometry import SQUARE_PX, Scale, Segment, in_widths
 from reports.measure.lines import first_crossing, length, long_axis, turn_deg, within
 from reports.measure.numbers import (
     DEGREES,
+    NOT_AVAILABLE,
+    Calibration,
     Number,
     Seen,
     angle_reason,
@@ -33,6 +35,8 @@ SYMPHYSIS = "pubic symphysis"
 HEAD = "fetal head"
 AOP = "angle of progression"
 HSD = "head–symphysis distance"
+STATION = "head station"
+CENTIMETRES = "cm"
 
 FAR, NEAR, TANGENT = "symphysis far end", "symphysis near end", "tangent point"
 
@@ -51,6 +55,17 @@ It is a share of the image's longer side; the shortest in psfhs has 0.14.
 
 AOP_DEG = (40.0, 220.0)
 """The angles of psfhs's labels (59° to 210°), with a margin on both sides."""
+
+STATION_CM = (-3.0, 5.0)
+"""The head stations, in cm, for which the relation to the angle is tabulated.
+
+They are those of the ISUOG guideline 2018, Ultrasound Obstet Gynecol 52:128.
+"""
+
+STATION_FORMULA = (
+    "head station = 0.0937·angle of progression − 10.911 cm, 0 at the ischial spines, positive "
+    "below them (Tutschek 2011, BJOG 118:62)"
+)
 
 AOP_FORMULA = (
     "angle at the inferior end of the symphysis, between its long axis and the tangent to the "
@@ -74,12 +89,12 @@ class Progression:
 
 
 def progression_numbers(seen: Seen) -> tuple[Number, ...]:
-    """Measure the angle from the landmarks and the distance from the outlines.
+    """Measure the angle and its station from the landmarks, and the distance from the outlines.
 
     Each is measured only where its slot was answered.
     """
     points = seen.points(POINTS)
-    angle = () if points is None else (_angle(points, seen),)
+    angle = () if points is None else _angle_and_station(points, seen)
     return (*angle, *_distance(seen))
 
 
@@ -174,6 +189,40 @@ def infrapubic_distance(
     return Segment(start=near, end=met, length=length(near, met, scale))
 
 
+def head_station_cm(aop_deg: float, calibration: Calibration) -> float:
+    """Return the head station that an angle of progression corresponds to, in cm.
+
+    0 is at the ischial spines, positive below them. Tutschek 2011, BJOG 118:62: 0.0937·angle −
+    10.911 (coefficients read second-hand: `docs/formulas.md`). It is the angle again in
+    another unit, and no measurement of its own: where pixels are not square the angle itself is
+    wrong by degrees, and the station by half a centimetre.
+
+    Args:
+        aop_deg: the angle of progression.
+        calibration: of the three landmarks.
+
+    Raises:
+        NotMeasurable: the pixels' aspect is only assumed, or no such station is tabulated.
+    """
+    if calibration.square_assumed:
+        raise NotMeasurable(
+            f"{NOT_AVAILABLE}: it needs the true shape of the pixels, which are only assumed to be "
+            f"square, since {calibration.why}."
+        )
+    station = _station(aop_deg)
+    low, high = STATION_CM
+    if not low - 0.05 <= station <= high + 0.05:
+        raise NotMeasurable(
+            f"An angle of {aop_deg:.0f}° corresponds to no station from {low:.0f} to "
+            f"+{high:.0f} cm, for which the relation is known.".replace("-", "−")
+        )
+    return station
+
+
+def _station(aop_deg: float) -> float:
+    return 0.0937 * aop_deg - 10.911
+
+
 def _from(start: Point, end: Point, scale: Scale) -> Point:
     return (end[0] - start[0]) * scale[0], (end[1] - start[1]) * scale[1]
 
@@ -187,7 +236,7 @@ def _plausible(found: Progression) -> Progression:
     return found
 
 
-def _angle(points: PointsEvidence, seen: Seen) -> Number:
+def _angle_and_station(points: PointsEvidence, seen: Seen) -> tuple[Number, Number]:
     calibration = calibration_for(seen.image, [(point.x, point.y) for point in points.points])
     found: Progression | None = None
     try:
@@ -195,7 +244,7 @@ def _angle(points: PointsEvidence, seen: Seen) -> Number:
         reason = angle_reason(calibration)
     except NotMeasurable as error:
         reason = str(error)
-    return Number(
+    angle = Number(
         name=AOP,
         value=found.deg if found else None,
         unit=DEGREES,
@@ -209,6 +258,27 @@ def _angle(points: PointsEvidence, seen: Seen) -> Number:
         )
         if found
         else (),
+    )
+    return angle, _head_station(angle, calibration)
+
+
+def _head_station(angle: Number, calibration: Calibration) -> Number:
+    station: float | None = None
+    try:
+        if angle.value is None:
+            raise NotMeasurable(f"It follows from the angle of progression. {angle.reason}")
+        station, reason = head_station_cm(angle.value, calibration), ""
+    except NotMeasurable as error:
+        reason = str(error)
+    return Number(
+        name=STATION,
+        value=station,
+        unit=CENTIMETRES,
+        formula=STATION_FORMULA,
+        reason=reason,
+        rests_on=angle.rests_on,
+        least=None,
+        follows=(AOP, _station),
     )
 
 

@@ -48,9 +48,8 @@ def scanned_outline(pixels: npt.NDArray[np.uint8]) -> Ring | None:
     return tuple(_point(corner) for corner in hull)
 
 
-def unknown() -> Ring | None:
-    """Return None: where a case has no pixels at hand, the scanned area is unknown."""
-    return None
+def unknown() -> None:
+    """Return None: where a case has no pixels at hand, what follows from them is unknown."""
 
 
 def _mostly(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

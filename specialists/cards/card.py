@@ -4,15 +4,14 @@ It says what a specialist is for, which data it was trained on, and how good it 
 """
 
 import json
-import tomllib
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from reports.model import ExamCode
+from specialists.cards.card_words import Words, read_words
 from specialists.cards.elsewhere import not_kept
+from specialists.cards.floors import judged_of
 from specialists.cards.licence import research_only_of
 from specialists.manifest import (
     DataSource,
@@ -24,47 +23,8 @@ from specialists.manifest import (
     Transfer,
 )
 
-WORDS = Path(__file__).with_name("cards.toml")
 UNNAMED = ("class ", "class_", "point ", "point_")
 """Prefixes of placeholder names of classes and points whose source gives them no names."""
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CommonWords(_Table):
-    """Texts that every card shares."""
-
-    users: str
-    not_for: tuple[str, ...]
-    limits: tuple[str, ...]
-    licence: str
-    research_only: str
-    unnamed: str
-    stands_in: str
-    not_measured: str
-
-
-class KindWords(_Table):
-    """Texts for one kind of specialist.
-
-    `absence` is used for a detector that learned absence, `no_absence` for one that did not.
-    """
-
-    answers: str
-    absence: str | None = None
-    no_absence: str | None = None
-
-
-class Words(_Table):
-    """The texts of all cards."""
-
-    common: CommonWords
-    kind: dict[Kind, KindWords]
-    exam: dict[str, str]
-    data: dict[str, tuple[str, ...]]
-    specialist: dict[str, tuple[str, ...]]
 
 
 class Making(BaseModel):
@@ -214,12 +174,6 @@ def cards_of(manifest: Manifest) -> tuple[Card, ...]:
     return tuple(card_of(entry, manifest) for entry in manifest.specialists.values())
 
 
-@cache
-def read_words() -> Words:
-    """Read the texts of the cards."""
-    return Words.model_validate(tomllib.loads(WORDS.read_text(encoding="utf-8")))
-
-
 def _licence(research_only: str | None, words: Words) -> str:
     if research_only is None:
         return words.common.licence
@@ -270,6 +224,7 @@ def _limits(entry: SpecialistEntry, words: Words) -> tuple[str, ...]:
     if any(name.startswith(UNNAMED) for name in (*entry.labels, *entry.landmarks)):
         found.append(words.common.unnamed)
     found += not_kept(entry)
+    found += [judged.sentence for judged in judged_of(entry)]
     found += words.common.limits if entry.installed else [words.common.not_measured]
     return tuple(dict.fromkeys(found))
 

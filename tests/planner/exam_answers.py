@@ -115,7 +115,7 @@ def fetal_head_answers(**changes: Answer) -> dict[str, Answer]:
     return answers | changes
 
 
-SYMPHYSIS_RING = an_ellipse((190.0, 110.0), (60.0, 22.0), points=120)
+SYMPHYSIS_RING = an_ellipse((190.0, 110.0), (60.0, 24.0), points=120)
 BIRTH_HEAD_RING = an_ellipse((330.0, 300.0), (130.0, 110.0), angle_deg=40, points=180)
 AOP_POINTS = {
     "symphysis far end": (130.0, 110.0),
@@ -147,7 +147,7 @@ def nerve_answers(*components: Component) -> dict[str, Answer]:
     standard = (
         a_component(label="nerve", polygons=(an_ellipse((300.0, 200.0), (40.0, 20.0)),)),
         a_component(label="vessel", polygons=(an_ellipse((400.0, 200.0), (20.0, 20.0)),)),
-        a_component(label="vessel", polygons=(an_ellipse((300.0, 400.0), (15.0, 15.0)),)),
+        a_component(label="vessel", polygons=(an_ellipse((300.0, 400.0), (18.0, 18.0)),)),
     )
     return {
         "exam_cls": routed_to(ExamCode.NERVE),

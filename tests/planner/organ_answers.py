@@ -3,9 +3,10 @@
 There is one image of each exam.
 """
 
+import math
 from collections.abc import Callable
 
-from reports.model import ExamCode
+from reports.model import ExamCode, Ring
 from tests.builders import a_classify_result, a_component, a_sha256, an_ellipse
 from tests.planner.exam_answers import ANSWERS, TOOLS, a_box, outlines
 from tests.planner.stand_ins import Answer, routed_to
@@ -51,13 +52,20 @@ def thyroid_answers(**changes: Answer) -> dict[str, Answer]:
     return answers | changes
 
 
+def a_vault(semi_axes: tuple[float, float]) -> Ring:
+    """The upper half of an ellipse whose centre is the middle of the mitral plane."""
+    turns = [math.pi * index / 60 for index in range(61)]
+    return tuple(
+        (320.0 - semi_axes[0] * math.cos(turn), 300.0 - semi_axes[1] * math.sin(turn))
+        for turn in turns
+    )
+
+
 def heart_answers(**changes: Answer) -> dict[str, Answer]:
     """A four-chamber view with what is outlined in it."""
-    rings = (
-        an_ellipse((320.0, 200.0), (50.0, 90.0)),
-        an_ellipse((320.0, 190.0), (80.0, 120.0)),
-        an_ellipse((320.0, 370.0), (55.0, 45.0)),
-    )
+    hollow = a_vault((50.0, 180.0))
+    wall = (*a_vault((98.0, 228.0)), *reversed(hollow))
+    rings = (hollow, wall, an_ellipse((320.0, 346.0), (52.0, 45.0)))
     parts = [a_component(label=n, polygons=(r,)) for n, r in zip(CHAMBERS, rings, strict=True)]
     view = {"2-chamber": 0.03, "4-chamber": 0.97}
     answers = {

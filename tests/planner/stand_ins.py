@@ -13,13 +13,14 @@ from reports.measure.formulas import MEASUREMENTS
 from reports.measure.head import CEPHALIC_INDEX
 from reports.measure.muscle import (
     DEEP_INCLINATION,
-    FASCICLE_ANGLE,
+    PENNATION_ANGLE,
     SUPERFICIAL_INCLINATION,
     THICKNESS,
 )
 from reports.measure.numbers import RATIO
 from reports.measure.progression import AOP
-from reports.model import Box, ExamCode, Finding, Measurement, PlannerRef, Report
+from reports.model import Box, ExamCode, Finding, Measurement, Report, Scope
+from reports.provenance import PlannerRef
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import (
@@ -42,7 +43,7 @@ from tests.one_by_one import OneByOne
 
 BREAST_TOOLS = ("exam_cls", "breast_lesion_det", "breast_lesion", "breast_2cls", "breast_3cls")
 ANGLES = frozenset(
-    {RATIO, CEPHALIC_INDEX, AOP, SUPERFICIAL_INCLINATION, DEEP_INCLINATION, FASCICLE_ANGLE}
+    {RATIO, CEPHALIC_INDEX, AOP, SUPERFICIAL_INCLINATION, DEEP_INCLINATION, PENNATION_ANGLE}
 )
 ENDS = ("low", "high", "coverage", "coverage_low", "coverage_high")
 LEARNT_FROM = DataSource(
@@ -55,13 +56,14 @@ Answer = Result | Declined
 
 
 def an_interval(measurement: str, **changes: Any) -> MeasuredInterval:
-    """±4 of an angle, ratio or percentage, else ±5 %."""
+    """±4 of an angle or percentage, ±0.2 of a ratio, else ±5 %."""
     plain = measurement in ANGLES
+    half = 0.2 if measurement == RATIO else 4.0
     values = {
         "measurement": measurement,
         "form": "absolute" if plain else "relative",
-        "low": -4.0 if plain else -0.05,
-        "high": 4.0 if plain else 0.05,
+        "low": -half if plain else -0.05,
+        "high": half if plain else 0.05,
         "coverage": 0.91,
         "coverage_low": 0.84,
         "coverage_high": 0.95,
@@ -252,13 +254,14 @@ def report_of(
     answers: Mapping[str, Answer] | None = None,
     *,
     question: str | None = None,
+    scope: Scope = Scope.PROTOCOL,
     exam: ExamCode | None = None,
     image: Image | None = None,
     installed: Iterable[str] = BREAST_TOOLS,
 ) -> Report:
     """The report of a case that was run to its end."""
     tools = StandInTools(answers=answers or breast_answers(), manifest=a_manifest(installed))
-    case = run_case(tools, Request(exam=exam, question=question), image)
+    case = run_case(tools, Request(exam=exam, question=question, scope=scope), image)
     return conclude(case, an_identity())
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from planner.case import Request
 from planner.conclusion.report import conclude
+from reports.layout import lay_out
+from reports.measure.lesion import NAMES
 from reports.model import (
     CheckOutcome,
     ChosenBy,
@@ -39,7 +41,7 @@ from tests.planner.stand_ins import (
     statements,
 )
 
-MEASURES = ["long axis", "short axis", "area", "taller-than-wide ratio"]
+MEASURES = list(NAMES)
 
 
 def finding(report: Report, label: str) -> tuple[FindingState, str]:
@@ -134,13 +136,13 @@ def test_two_lesions_are_measured_one_by_one() -> None:
     )
     report = report_of(breast_answers(breast_lesion=two))
     assert [item.name for item in report.measurements] == MEASURES * 2
-    assert [item.id for item in report.measurements] == [f"m{n}" for n in range(1, 9)]
+    assert [item.id for item in report.measurements] == [f"m{n}" for n in range(1, 13)]
     masks = [item.id for item in report.evidence if item.kind == "mask"]
     lesion = next(item for item in report.findings if item.label == "lesion")
     assert len(masks) == 2
     assert set(masks) <= set(lesion.evidence)
     assert report.measurements[0].value == pytest.approx(100.0, rel=0.01)
-    assert report.measurements[4].value == pytest.approx(24.0, rel=0.01)
+    assert report.measurements[6].value == pytest.approx(24.0, rel=0.01)
 
 
 def test_a_mask_without_a_box_is_flagged_and_presence_is_left_open() -> None:
@@ -191,13 +193,13 @@ def test_when_all_decline_nothing_was_answered_and_every_reason_is_given() -> No
     assert all(item.reason for item in statements(report))
 
 
-def test_a_specialist_that_is_not_installed_is_named_and_never_legal() -> None:
+def test_what_a_specialist_that_is_not_installed_answers_is_open_and_it_is_never_legal() -> None:
     installed = tuple(name for name in BREAST_TOOLS if name != "breast_2cls")
     report = report_of(installed=installed)
     assert all("breast_2cls" not in step.legal for step in report.steps)
     state, reason = finding(report, "classification")
     assert state is FindingState.NOT_ASSESSED
-    assert "breast_2cls (No weights in this test)" in reason
+    assert "not installed here (no weights in this test)" in reason
     assert report.outcome is Outcome.PARTIAL
 
 
@@ -260,12 +262,12 @@ def asking_for(presence: float) -> Manifest:
 @pytest.mark.parametrize(
     ("box", "components", "says"),
     [
-        (LESION_BOX, None, "Lesion: found (presence score 0.93)"),
-        (None, (), "Lesion: not found (presence score 0.66)"),
-        (None, None, "the detector found none (presence score 0.66; one counts as found from 0.68"),
+        (LESION_BOX, None, "presence score 0.93"),
+        (None, (), "presence score 0.66"),
+        (None, None, "presence score 0.66"),
     ],
 )
-def test_a_presence_score_is_stated_beside_the_score_from_which_one_counts(
+def test_how_it_was_made_states_a_presence_score_and_from_where_one_counts_as_found(
     box: tuple[float, ...] | None, components: tuple[()] | None, says: str
 ) -> None:
     changes: dict[str, Result] = {
@@ -274,6 +276,6 @@ def test_a_presence_score_is_stated_beside_the_score_from_which_one_counts(
     if components is not None:
         changes["breast_lesion"] = a_segment_result(components=components)
     tools = StandInTools(answers=breast_answers(**changes), manifest=asking_for(0.68))
-    statement = conclude(run_case(tools), an_identity()).findings[0].statement
-    assert says in statement
-    assert "counts as found from 0.68" in statement
+    report = conclude(run_case(tools), an_identity())
+    assert f"Lesion: {says}; it counts as found from 0.68." in lay_out(report).made.classifiers
+    assert "score" not in report.findings[0].statement

@@ -25,7 +25,7 @@ from tests.planner.stand_ins import (
     routed_to,
     run_case,
 )
-from tests.planner.vlm.test_vision_tower import Wishes
+from tests.planner.vlm.test_vision_tower import ALL, Wishes
 
 OLD_ROUTER = tuple(ExamCode)[:5]
 """The exams that the first router tells apart."""
@@ -68,9 +68,9 @@ def test_no_sentence_of_an_organ_claims_more_than_a_score(exam: ExamCode) -> Non
 def test_a_nodules_score_is_one_for_suspicion_and_never_a_category() -> None:
     report = organ_report(ExamCode.THYROID)
     said = next(item for item in report.findings if item.label == "suspicion of the nodule")
-    assert said.statement.startswith(
-        "Suspicion of the nodule: classifier score for high suspicion "
-        "(TI-RADS 4b to 5 in its training data) 0.73"
+    assert said.statement == (
+        "Suspicion of the nodule: classifier favours high suspicion, score 0.73; it is neither a "
+        "diagnosis nor a probability of cancer, and no TI-RADS category."
     )
     assert (said.score, said.label_set) == (0.73, ("high suspicion",))
     labels = read_manifest().specialist("thyroid_tirads_2cls").labels
@@ -80,16 +80,15 @@ def test_a_nodules_score_is_one_for_suspicion_and_never_a_category() -> None:
 def test_a_view_is_not_called_a_disease() -> None:
     report = organ_report(ExamCode.HEART)
     (view,) = (item for item in report.findings if item.label == "apical view")
-    assert view.statement.startswith("Apical view: classifier score for 4-chamber 0.97")
+    assert view.statement.startswith("Apical view: classifier favours the apical 4-chamber view")
     assert "disease" not in view.statement
-    assert any(line.startswith("View assumed") for line in report.limitations)
+    assert any("it was not checked that the view" in line for line in report.limitations)
 
 
 def test_the_type_of_an_ovarian_finding_is_its_label_set() -> None:
     report = organ_report(ExamCode.OVARY)
-    line = next(line for line in report.impression if line.startswith("Type of finding"))
-    assert "the best of 8 classes" in line
-    assert line.endswith("undecided between serous cystadenoma and simple cyst.")
+    line = next(line for line in report.impression if line.startswith("Classifier"))
+    assert line.startswith("Classifier cannot tell serous cystadenoma from simple cyst; ")
 
 
 def test_a_lung_report_says_that_its_classes_follow_their_sources() -> None:
@@ -134,8 +133,10 @@ def test_an_exam_that_is_not_installed_is_refused_by_name_whether_asked_for_or_s
         assert report.outcome is Outcome.REFUSED
         assert (report.exam.code, report.exam.chosen_by) == (exam, chosen_by)
         assert report.reason == (
-            f"{title} is not served here: {missing} are not installed (no weights in this test)."
+            f"{title} is not served here: its specialists are not installed (no weights in this "
+            "test). Send an image of an exam that is served, or have them installed."
         )
+        assert report.steps[-1].reason.endswith(f"Not installed: {missing}.")
         assert tools.called == ([] if request.exam else ["exam_cls"])
 
 
@@ -157,14 +158,14 @@ def test_what_is_installed_of_an_exam_runs_and_the_rest_says_why_it_is_not_asses
     assert [step.action for step in report.steps] == [*installed, "stop"]
     (gap,) = (item for item in report.findings if item.state is FindingState.NOT_ASSESSED)
     assert gap.label == "suspicion of the nodule"
-    assert gap.reason == "not installed: thyroid_tirads_2cls (No weights in this test)"
+    assert gap.reason == "what answers it is not installed here (no weights in this test)"
     assert {item.name for item in report.measurements} >= {"long axis", "area"}
 
 
 def test_an_image_of_an_organ_that_is_not_served_is_no_reason_to_ask_for_it() -> None:
     report = report_of(breast_answers(exam_cls=routed_to(ExamCode.THYROID)), exam=ExamCode.BREAST)
     assert (report.outcome, report.exam.code) == (Outcome.REFUSED, ExamCode.THYROID)
-    assert "recognised as thyroid" in (report.reason or "")
+    assert "recognised as thyroid ultrasound" in (report.reason or "")
     assert "or a request for thyroid" not in (report.reason or "")
 
 
@@ -192,7 +193,7 @@ def test_a_planner_that_sees_may_expect_what_the_router_tells_apart(
         ),
         manifest=a_manifest(routed=routed),
     )
-    planner = Wishes(wishes=("exam_cls@breast", "breast_lesion_det", "stop"))
+    planner = Wishes(wishes=ALL)
     run(an_image(), Request(question="?"), tools, planner, MemoryJournal())
     assert planner.offered[0] == ("exam_cls", *(f"exam_cls@{exam.value}" for exam in routed))
     assert routed_exams(tools.manifest, "exam_cls") == routed

@@ -1,21 +1,25 @@
-"""Free-text questions: what their keywords ask for, and what the report says of the rest."""
+"""Free-text questions: the topics that their words ask for, in the question's order."""
 
 import pytest
 
 from planner.protocols import read_protocols
-from planner.question import NEGATED, UNMATCHED, read_question
-from reports.model import ExamCode, FindingState, MeasurementState, Outcome
-from tests.planner.stand_ins import (
-    breast_answers,
-    report_of,
-    routed_to,
-)
+from planner.question import Reading, read_question
+from reports.model import ExamCode
 
 AXES_AND_AREA = ["long axis", "short axis", "area"]
+SIZES = ["head circumference", "biparietal diameter", "occipitofrontal diameter"]
+
+
+def read(text: str | None, exam: ExamCode = ExamCode.BREAST) -> Reading:
+    return read_question(text, exam, read_protocols())
 
 
 def own(text: str, exam: ExamCode = ExamCode.BREAST) -> list[str]:
-    return [question.label for question in read_question(text, exam, read_protocols()).own]
+    return [question.label for question in read(text, exam).own]
+
+
+def names(text: str, exam: ExamCode = ExamCode.BREAST) -> list[str]:
+    return [topic.name for topic in read(text, exam).topics]
 
 
 @pytest.mark.parametrize(
@@ -25,116 +29,152 @@ def own(text: str, exam: ExamCode = ExamCode.BREAST) -> list[str]:
         ("IS  THERE A\nMASS", ExamCode.BREAST, ["lesion"]),
         ("benign or malignant?", ExamCode.BREAST, ["classification"]),
         ("How big is it?", ExamCode.BREAST, AXES_AND_AREA),
-        ("Is the lump in this breast cancer?", ExamCode.BREAST, ["lesion", "classification"]),
-        ("taller than wide?", ExamCode.BREAST, ["taller-than-wide ratio"]),
+        ("Is the lump in this breast cancer?", ExamCode.BREAST, ["classification"]),
+        ("taller than wide?", ExamCode.BREAST, ["taller-than-wide ratio", "orientation"]),
         ("only the head circumference", ExamCode.FETAL_HEAD, ["head circumference"]),
+        ("How big is the head?", ExamCode.FETAL_HEAD, SIZES),
         ("Angle of progression please", ExamCode.INTRAPARTUM, ["angle of progression"]),
         ("nerve-vessel distance", ExamCode.NERVE, ["nerve–vessel distance"]),
+        ("median nerve swollen?", ExamCode.NERVE, ["nerve cross-sectional area"]),
         ("muscle thickness", ExamCode.MUSCLE, ["muscle thickness"]),
         ("Is this cyst simple?", ExamCode.BREAST, ["lesion"]),
-        ("thyroid nodule: TI-RADS?", ExamCode.THYROID, ["nodule", "suspicion of the nodule"]),
+        ("thyroid nodule: TI-RADS?", ExamCode.THYROID, ["suspicion of the nodule"]),
         ("heart muscle and left atrium", ExamCode.HEART, ["myocardium", "left atrium"]),
         ("dermoid or endometrioma?", ExamCode.OVARY, ["type of finding"]),
         ("covid?", ExamCode.LUNG, ["lung classification"]),
     ],
 )
-def test_keywords_narrow_the_protocol_to_what_they_ask(
+def test_words_name_the_exams_questions_in_their_order(
     text: str, exam: ExamCode, labels: list[str]
 ) -> None:
     assert own(text, exam) == labels
 
 
 @pytest.mark.parametrize("text", [None, "", "  \n "])
-def test_no_question_asks_for_the_whole_protocol_without_a_word(text: str | None) -> None:
-    asked = read_question(text, ExamCode.BREAST, read_protocols())
-    assert asked.own == read_protocols().exams[ExamCode.BREAST].questions
-    assert (asked.narrowed, asked.note, asked.foreign) == (False, None, ())
+def test_no_question_asks_for_nothing(text: str | None) -> None:
+    assert read(text) == Reading()
 
 
-def test_a_keyword_inside_another_word_is_not_one() -> None:
-    asked = read_question("masseter, researcher, sized", ExamCode.BREAST, read_protocols())
-    assert asked.note == UNMATCHED
+@pytest.mark.parametrize(
+    "text",
+    ["?", "...!?", "asdf qwer", "masseter, researcher, sized", "Ist er bösartig?", "x" * 2000],
+)
+def test_what_no_word_of_is_known_has_no_topic_and_is_still_a_question(text: str) -> None:
+    assert read(text) == Reading(given=True)
 
 
-def test_a_question_about_the_lesion_leaves_the_classification_out_and_says_so() -> None:
-    report = report_of(question="Is there a lesion?")
-    actions = [step.action for step in report.steps]
-    assert "breast_2cls" not in actions
-    assert actions[:2] == ["exam_cls", "breast_lesion_det"]
-    gap = next(item for item in report.findings if item.label == "classification")
-    assert gap.state is FindingState.NOT_ASSESSED
-    assert gap.reason == "the question did not ask for it"
-    assert report.outcome is Outcome.REPORTED
-    assert report.request.question_given
+def test_questions_of_one_topic_go_by_its_name_and_one_of_them_by_its_own() -> None:
+    assert names("size?") == ["size"]
+    assert names("short axis?") == ["short axis"]
+    assert names("AoP", ExamCode.INTRAPARTUM) == ["angle of progression"]
+    assert names("How far down is the head?", ExamCode.INTRAPARTUM) == ["descent"]
 
 
-def test_a_question_about_malignancy_brings_in_the_detector_that_it_needs() -> None:
-    tools = [step.action for step in report_of(question="benign or malignant?").steps]
-    assert tools.index("breast_lesion_det") < tools.index("breast_2cls")
+def test_what_an_outline_is_like_is_asked_for_beside_its_margin() -> None:
+    assert names("shape and margins?") == ["shape", "margin"]
+    assert names("shape of the mass?") == ["shape"]
 
 
-def test_a_question_that_no_keyword_matches_leaves_the_whole_protocol_and_says_so() -> None:
-    plain, asked = report_of(), report_of(question="What would you advise my aunt?")
-    assert [step.action for step in asked.steps] == [step.action for step in plain.steps]
-    assert (asked.outcome, asked.reason) == (Outcome.REPORTED, UNMATCHED)
+def test_topics_stand_in_the_order_of_the_question() -> None:
+    assert names("How big is the mass? What BI-RADS?") == ["size", "BI-RADS category"]
+    assert names("What BI-RADS is it, and how big?") == ["BI-RADS category", "size"]
 
 
-def test_a_question_that_excludes_something_leaves_the_whole_protocol_and_says_so() -> None:
-    report = report_of(question="Everything except the area")
-    assert report.reason == NEGATED
-    assert [item.state for item in report.measurements] == [MeasurementState.MEASURED] * 4
+def test_a_structure_is_asked_for_alone_or_where_its_presence_is_asked() -> None:
+    assert names("lump") == ["lesion"]
+    assert names("size of the lump") == ["size"]
+    assert names("Any lump? Size?") == ["lesion", "size"]
+    assert names("Is the CSP visible?", ExamCode.FETAL_HEAD) == ["cavum septi pellucidi"]
 
 
-def test_a_question_for_another_exam_than_the_image_says_what_is_missing() -> None:
-    report = report_of(question="only the head circumference")
-    assert report.outcome is Outcome.REFUSED
-    assert report.exam.code == "breast"
-    assert "head circumference (Fetal head ultrasound)" in (report.reason or "")
-    assert "not installed: fetal_head (No weights in this test)" in (report.reason or "")
-    assert [step.action for step in report.steps] == ["exam_cls", "stop"]
-    gap = next(item for item in report.measurements if item.name == "head circumference")
-    assert gap.state is MeasurementState.NOT_ASSESSED
-    assert "Fetal head ultrasound" in (gap.reason or "")
+def test_what_this_service_does_not_answer_is_named_with_what_it_does_say_of_it() -> None:
+    (topic,) = read("What BI-RADS?").topics
+    assert [question.label for question in topic.questions] == ["classification"]
+    assert topic.cannot == "This service gives no BI-RADS category."
+    (topic,) = read("What BI-RADS?", ExamCode.NERVE).topics
+    assert (topic.questions, topic.cannot) == ((), "This service gives no BI-RADS category.")
+
+
+@pytest.mark.parametrize(
+    ("text", "exam", "name"),
+    [
+        ("only the head circumference", ExamCode.BREAST, "head circumference"),
+        ("fetal head", ExamCode.BREAST, "Fetal head ultrasound"),
+        ("how is the ovary?", ExamCode.NERVE, "Ovary ultrasound"),
+        ("ejection", ExamCode.NERVE, None),
+        ("38 weeks, in labour, swelling of the vessels", ExamCode.BREAST, None),
+        ("Is there a mass?", ExamCode.NERVE, None),
+    ],
+)
+def test_words_of_one_other_exam_name_it_and_everyday_words_none(
+    text: str, exam: ExamCode, name: str | None
+) -> None:
+    reading = read(text, exam)
+    assert [topic.name for topic in reading.topics] == ([] if name is None else [name])
+    assert not reading.own
+    if name is not None:
+        title = read_protocols().exams[exam].title
+        assert f"this image was taken as {title}." in str(reading.topics[0].cannot)
 
 
 @pytest.mark.parametrize(
     ("text", "asked"),
     [
-        ("how big is the mass?", "lesion (Breast ultrasound)"),
-        ("how big is the mass in the ovary?", "ovary or tumour (Ovary ultrasound)"),
-        ("how big is the thyroid nodule?", "nodule (Thyroid ultrasound)"),
+        ("58F, palpable lump L breast 3 o'clock", ["lesion"]),
+        ("34F, family history of breast cancer", []),
+        ("family history of cancer, lump?", ["lesion"]),
+        ("s/p biopsy. Is it malignant?", ["classification"]),
+        ("known fibroadenoma, size?", ["size"]),
+        ("G1P0 39+4 in labour", []),
     ],
 )
-def test_words_that_several_other_exams_share_are_those_of_the_one_that_is_named(
-    text: str, asked: str
+def test_a_history_asks_for_nothing(text: str, asked: list[str]) -> None:
+    assert names(text) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Everything except the area", ["whole report"]),
+        ("Skip the size", ["whole report"]),
+        ("Skip the size, is it malignant?", ["classification"]),
+        ("Is it malignant? Do not measure it.", ["classification"]),
+    ],
+)
+def test_what_is_excluded_is_not_asked_for_and_narrows_nothing(text: str, asked: list[str]) -> None:
+    assert names(text) == asked
+    assert not read(text).distinct
+
+
+@pytest.mark.parametrize(
+    ("text", "distinct"),
+    [
+        ("size", True),
+        ("What BI-RADS?", True),
+        ("normal?", False),
+        ("recurrence?", False),
+        ("?", False),
+    ],
+)
+def test_a_question_is_distinct_where_it_names_a_part_of_the_exam(
+    text: str, distinct: bool
 ) -> None:
-    foreign = read_question(text, ExamCode.NERVE, read_protocols()).foreign
-    (exam,) = {code for code, _ in foreign}
-    title = read_protocols().exams[exam].title
-    assert asked in {f"{question.label} ({title})" for _, question in foreign if question}
+    assert read(text).distinct is distinct
 
 
-def test_a_question_for_two_exams_is_answered_as_far_as_the_image_goes() -> None:
-    report = report_of(question="Is there a lesion, and what is the head circumference?")
-    assert report.outcome is Outcome.PARTIAL
-    assert report.findings[0].state is FindingState.FOUND
-    assert report.measurements[-1].name == "head circumference"
-    assert "head circumference" in (report.reason or "")
+@pytest.mark.parametrize("exam", ExamCode)
+def test_normal_asks_for_everything_and_is_not_judged(exam: ExamCode) -> None:
+    (topic,) = read("Is it normal?", exam).topics
+    assert topic.everything
+    assert "does not judge" in str(topic.cannot)
 
 
-def test_the_question_itself_is_nowhere_in_the_report() -> None:
-    secret = "Is the lesion of Erika Mustermann malignant?"
-    assert "Mustermann" not in report_of(question=secret).model_dump_json()
+def test_the_structure_whose_normality_is_asked_comes_first() -> None:
+    (topic,) = read("Is the cavum normal?", ExamCode.FETAL_HEAD).topics
+    assert [question.id for question in topic.questions] == ["csp"]
 
 
-def test_an_exam_that_is_asked_of_the_wrong_image_names_the_exam_only() -> None:
-    report = report_of(breast_answers(exam_cls=routed_to(ExamCode.BREAST)), question="fetal head")
-    assert report.outcome is Outcome.REFUSED
-    assert "asks for Fetal head ultrasound" in (report.reason or "")
-
-
-def test_asking_for_one_thing_is_never_more_work_than_asking_for_all() -> None:
-    for question in read_protocols().exams[ExamCode.BREAST].questions:
-        for keyword in question.keywords[:1]:
-            asked = report_of(question=keyword)
-            assert len(asked.steps) <= len(report_of().steps), keyword
+def test_a_long_question_is_read_to_its_end() -> None:
+    filler = "The patient was seen by us before. "
+    text = (filler * 57)[:1960] + "Is it malignant?"
+    assert names(text) == ["classification"]

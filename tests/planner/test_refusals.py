@@ -3,6 +3,8 @@
 The exam is named where it is known.
 """
 
+import re
+
 import pytest
 
 from planner.case import Request
@@ -16,7 +18,7 @@ from reports.model import (
     MeasurementState,
     Outcome,
 )
-from reports.wording import NOVELTY_CHECK
+from reports.wording.phrases import NOVELTY_CHECK
 from specialists.errors import Declined
 from specialists.manifest import Manifest, Threshold
 from tests.builders import an_exam_result, an_image
@@ -42,6 +44,26 @@ def test_an_image_that_the_router_does_not_recognise_is_refused_without_an_exam(
     assert "No exam was recognised" in (report.reason or "")
     assert [step.action for step in report.steps] == ["exam_cls", "stop"]
     assert report.findings == ()
+    assert "0.50 for breast, below the 0.60 that is asked for" in report.steps[-1].reason
+
+
+REFUSED: dict[str, tuple[dict[str, Answer], ExamCode | None]] = {
+    "unsure": (breast_answers(exam_cls=routed_to(ExamCode.BREAST, 0.5)), None),
+    "not installed": ({"exam_cls": routed_to(ExamCode.NERVE)}, None),
+    "contradicted": (breast_answers(exam_cls=routed_to(ExamCode.MUSCLE, 0.95)), ExamCode.BREAST),
+    "declined": (breast_answers(exam_cls=Declined("the image is black")), None),
+    "no router": (breast_answers(), None),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_is_a_sentence_of_what_it_is_and_one_of_what_to_do(name: str) -> None:
+    answers, exam = REFUSED[name]
+    installed = BREAST_TOOLS[1:] if name == "no router" else BREAST_TOOLS
+    reason = str(report_of(answers, exam=exam, installed=installed).reason)
+    first, then = reason.removesuffix(".").split(". ")
+    assert then.startswith(("Send ", "Name ", "If the exam is known, name it"))
+    assert not re.search(r"\d\.\d|_|router|planner|threshold|score", reason), reason
 
 
 @pytest.mark.parametrize("exam", [code for code in ExamCode if code is not ExamCode.BREAST])
@@ -54,7 +76,8 @@ def test_an_exam_with_nothing_installed_is_refused_by_its_name_with_what_it_woul
     assert report.outcome is Outcome.REFUSED
     assert (report.exam.code, report.exam.chosen_by) == (exam, "image")
     for step in case.protocols.exams[exam].steps:
-        assert all(name in (report.reason or "") for name in step.specialists)
+        assert all(name in report.steps[-1].reason for name in step.specialists)
+        assert not any(name in (report.reason or "") for name in step.specialists)
     assert tools.called == ["exam_cls"]
     assert {f.state for f in report.findings} <= {FindingState.NOT_ASSESSED}
     assert {m.state for m in report.measurements} <= {MeasurementState.NOT_ASSESSED}
@@ -122,7 +145,7 @@ def test_an_image_that_the_router_declines_is_refused_even_when_the_exam_is_name
     assert report.outcome is Outcome.REFUSED
     assert report.exam.code is exam
     assert "the image is unlike" in (report.reason or "")
-    assert "It would need" in (report.reason or "")
+    assert "Send a 2D grey-scale ultrasound image" in (report.reason or "")
     assert ("No exam was recognised" in (report.reason or "")) == (exam is None)
     assert [step.action for step in report.steps] == ["exam_cls", "stop"]
 
@@ -146,12 +169,14 @@ def test_two_exams_with_the_same_score_come_out_the_same_in_any_order() -> None:
     assert one.checks == other.checks
 
 
-def test_a_poor_image_is_said_first_and_is_a_limitation_not_a_disagreement() -> None:
+def test_a_poor_image_is_one_line_of_the_impression_and_a_limitation() -> None:
     blurred = "The image is blurred: outlines and lengths are less exact."
     router = routed_to(ExamCode.BREAST).model_copy(update={"quality": (blurred,)})
     report = report_of(breast_answers(exam_cls=router))
     assert report.outcome is Outcome.REPORTED
-    assert report.impression[0] == f"Poor image, everything below is less sure: {blurred}"
+    assert report.impression[-1] == (
+        "Poor image: the image is blurred: outlines and lengths are less exact."
+    )
     assert any(line.startswith("Image quality:") and blurred in line for line in report.limitations)
     assert not any("disagree" in line and "image quality" in line for line in report.impression)
     flagged = [check for check in report.checks if check.name == "image quality"]
@@ -205,14 +230,15 @@ def test_an_image_far_from_its_exam_is_analysed_only_where_the_exam_is_named_and
     if outcome is not Outcome.REFUSED:
         return
     assert tools.called == ["exam_cls"]
-    assert f"distance {distance:.2f}" in (report.reason or "")
+    assert f"Its distance from images of breast is {distance:.2f}" in report.steps[-1].reason
+    assert "distance" not in (report.reason or "")
     if exam is None:
         assert report.exam.code is None
         assert "none of those that are known" in (report.reason or "")
         assert "name it in the request" in (report.reason or "")
     else:
         assert report.exam.code is exam
-        assert "does not look like Breast ultrasound, whatever the scanner" in (report.reason or "")
+        assert "does not look like it, whatever the scanner" in (report.reason or "")
 
 
 @pytest.mark.parametrize("novelty", [0.9, 1.1])

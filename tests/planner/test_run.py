@@ -17,7 +17,8 @@ from planner.policy import Action, Choice
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.run import run
-from reports.model import ChosenBy, ExamCode, Outcome, PlannerRef
+from reports.model import ChosenBy, ExamCode, Outcome
+from reports.provenance import PlannerRef
 from specialists.errors import Declined, Unavailable
 from specialists.image import Image
 from specialists.manifest import Kind, Manifest, SpecialistEntry
@@ -115,7 +116,7 @@ def test_a_chooser_cannot_leave_the_legal_actions() -> None:
     class Rogue(Rules):
         def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
             action = Action(name="breast_2cls", slot="scores:malignancy")
-            return Choice(action=action, chosen_by=ChosenBy.LLAVA, reason="I like it.")
+            return Choice(action=action, chosen_by=ChosenBy.MODEL, reason="I like it.")
 
     with pytest.raises(ActionIllegal, match="breast_2cls"):
         run(an_image(), Request(), StandInTools(), Rogue(read_protocols()), MemoryJournal())
@@ -189,7 +190,7 @@ class AnyLegal:
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         action = self.random.choice(legal)
-        return Choice(action=action, chosen_by=ChosenBy.LLAVA, margin=0.1, reason="Random.")
+        return Choice(action=action, chosen_by=ChosenBy.MODEL, margin=0.1, reason="Random.")
 
 
 def _two(score: float) -> dict[str, float]:
@@ -270,7 +271,8 @@ def test_any_results_end_in_a_report_without_a_silent_gap(
     assert report.steps[-1].action == STOP
     if report.exam.code is not None:
         labels = {item.label for item in report.findings} | {m.name for m in report.measurements}
-        assert labels >= {q.label for q in case.protocols.exams[report.exam.code].questions}
+        questions = case.protocols.exams[report.exam.code].questions
+        assert labels >= {q.label for q in questions if q.stated is None}
     for item in statements(report):
         assert item.statement
         assert item.reason or item.state != "not_assessed"

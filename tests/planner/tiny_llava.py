@@ -19,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from planner.protocols import read_protocols
 from planner.vlm.prompt import LABELS
 from planner.vlm.vision_tower import UsgenTowerConfig, cells
 from reports.model import ExamCode
@@ -110,8 +111,16 @@ def write_ours(folder: Path, *, margin: float = 0.0, **card: object) -> Path:
     save_file(tensors, folder / "model.safetensors")
     sha256 = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     exams = [exam.value for exam in ExamCode]
-    lines = {"id": "tiny", "sha256": sha256, "licence": "Apache-2.0", "exams": exams, **card}
-    said = [f"{key} = {json.dumps(value)}" for key, value in lines.items()]
+    lines = {
+        "id": "tiny",
+        "sha256": sha256,
+        "licence": "Apache-2.0",
+        "exams": exams,
+        "steps_sha256": read_protocols().steps_sha256,
+        **card,
+    }
+    stated = {key: value for key, value in lines.items() if value is not None}
+    said = [f"{key} = {json.dumps(value)}" for key, value in stated.items()]
     said.append(f'margin = {{ value = {margin}, source = "this test" }}')
     (folder / "planner.toml").write_text("\n".join(said))
     return folder

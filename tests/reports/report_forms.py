@@ -11,6 +11,7 @@ from reports.measure.numbers import Seen, assemble
 from reports.model import (
     ExamCode,
     ExamInfo,
+    Laterality,
     MaskEvidence,
     Measurement,
     MeasurementState,
@@ -18,9 +19,10 @@ from reports.model import (
     Outcome,
     PointsEvidence,
     Report,
+    RequestInfo,
     Status,
 )
-from reports.wording import word
+from reports.wording.report import word
 from tests.builders import (
     a_calibrated_image_info,
     a_finding,
@@ -161,6 +163,43 @@ def a_biometry_report(
         "checks": (),
     }
     return word(a_report(**(parts | changes)))
+
+
+def a_sent_report() -> Report:
+    """Return a head's report with all that a sender may state, and a doubtful circumference."""
+    request = RequestInfo(
+        exam=ExamCode.FETAL_HEAD,
+        question_given=True,
+        frame=None,
+        label="Bed 4",
+        laterality=Laterality.LEFT,
+        site="Suite 2",
+        indication="Growth at risk",
+        gestational_age="21w3d",
+        operator="Doe^Jane",
+    )
+    image = a_calibrated_image_info((0.5, 0.5))
+    outline = MaskEvidence(
+        id="e1", specialist="fetal_head", step=1, label="head", polygons=(an_ellipse(),)
+    )
+    seen = Seen(image=image, evidence={head.MASK: (outline,)}, gestational_age="21w3d")
+    wide = Interval(form=Form.RELATIVE, low=-0.6, high=0.6)
+    measured = assemble(
+        head.head_numbers(seen), first_measurement=1, first_evidence=2, intervals={head.HC: wide}
+    )
+    parts = {
+        "exam": ExamInfo(
+            code="fetal_head", title="Fetal head ultrasound", chosen_by="request", score=0.9
+        ),
+        "request": request,
+        "asked": "Asked: size. The circumference is given below.",
+        "image": image,
+        "findings": (a_finding(label="fetal head outline", evidence=("e1",)),),
+        "measurements": measured.measurements,
+        "evidence": (outline, *measured.evidence),
+        "checks": (),
+    }
+    return word(a_report(**parts)).model_copy(update={"asked": parts["asked"]})
 
 
 def a_landmark_report() -> Report:

@@ -26,7 +26,7 @@ import hashlib
 from reports.canonical import content_sha256, to_json
 from reports.forms.html import to_html
 from reports.forms.text import to_text
-from reports.wording import word
+from reports.wording.report import word
 from tests.builders import a_refused_report, a_worded_report
 for report in (a_worded_report(), word(a_refused_report())):
     forms = to_json(report), to_text(report).encode(), to_html(report, "image.png").encode()
@@ -51,7 +51,12 @@ def test_json_has_the_keys_that_integrators_rely_on_in_the_order_of_the_model() 
         "outcome",
         "reason",
         "request",
+        "asked",
+        "study",
         "external_id",
+        "signed_by",
+        "signed_at",
+        "amendment_reason",
         "exam",
         "image",
         "findings",
@@ -118,11 +123,16 @@ def test_every_key_of_a_report_is_either_content_or_known_not_to_be() -> None:
         "supersedes",
         "status",
         "created_at",
+        "study",
         "external_id",
+        "signed_by",
+        "signed_at",
+        "amendment_reason",
         "provenance",
     }
     content = {
         "request",
+        "asked",
         "exam",
         "image",
         "outcome",

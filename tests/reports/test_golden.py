@@ -27,7 +27,7 @@ from reports.model import (
     ScoresEvidence,
     Spacing,
 )
-from reports.wording import word
+from reports.wording.report import word
 from tests.builders import LESION_BOX, a_finding, a_report, an_ellipse, an_image_info
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -130,11 +130,15 @@ def a_breast_report() -> Report:
             measurements=tuple(measurements),
             evidence=tuple(evidence),
             checks=(
-                Check(name="box against mask", outcome=CheckOutcome.AGREE, detail="IoU is 0.84."),
                 Check(
-                    name="breast_2cls against breast_3cls",
+                    name="overlap: detector's box against the outline's extent",
+                    outcome=CheckOutcome.AGREE,
+                    detail="IoU 0.84; flagged below 0.50.",
+                ),
+                Check(
+                    name="classes: breast_2cls against breast_3cls",
                     outcome=CheckOutcome.FLAG,
-                    detail="malignant scores 0.59 and 0.37.",
+                    detail="breast_2cls: malignant (0.59); breast_3cls: benign (0.61).",
                 ),
             ),
         )

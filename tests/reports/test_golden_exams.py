@@ -1,4 +1,4 @@
-"""One report of each exam besides breast, planned, concluded and worded by USTri, byte for byte.
+"""One report of each exam, planned, concluded and worded by USTri, byte for byte.
 
 After a wanted change, write them anew and read the diff:
     USTRI_WRITE_GOLDEN=1 .venv/bin/pytest tests/reports/test_golden_exams.py
@@ -16,18 +16,18 @@ from planner.conclusion.report import conclude
 from reports.canonical import to_json
 from reports.forms.html import to_html
 from reports.forms.text import to_text
-from reports.model import ExamCode, Outcome, PlannerRef, Report
+from reports.model import ExamCode, Outcome, Report
+from reports.provenance import PlannerRef
 from tests.builders import a_sha256
 from tests.planner.exam_answers import (
-    ANSWERS,
     AOP_POINTS,
-    TOOLS,
     a_box,
     an_even_image,
     fetal_head_answers,
     intrapartum_answers,
     landmarks,
 )
+from tests.planner.organ_answers import ALL_ANSWERS, ALL_TOOLS
 from tests.planner.stand_ins import (
     Answer,
     StandInTools,
@@ -44,6 +44,10 @@ IMAGES = {
     ExamCode.INTRAPARTUM: an_even_image(),
     ExamCode.NERVE: an_even_image((0.05, 0.06)),
     ExamCode.MUSCLE: an_even_image(),
+    ExamCode.THYROID: an_even_image((0.1, 0.1)),
+    ExamCode.HEART: an_even_image((0.45, 0.45)),
+    ExamCode.OVARY: an_even_image(),
+    ExamCode.LUNG: an_even_image(),
 }
 
 CHANGES: dict[ExamCode, dict[str, Answer]] = {
@@ -61,8 +65,8 @@ CHANGES: dict[ExamCode, dict[str, Answer]] = {
 def the_report(exam: ExamCode) -> Report:
     """Return the exam's report, with fixed values for what changes by run or by protocol bytes."""
     tools = StandInTools(
-        answers=CHANGES[exam] if exam in CHANGES else ANSWERS[exam](),
-        manifest=a_manifest(TOOLS[exam], intervals=all_intervals()),
+        answers=CHANGES[exam] if exam in CHANGES else ALL_ANSWERS[exam](),
+        manifest=a_manifest(ALL_TOOLS[exam], intervals=all_intervals()),
     )
     case = run_case(tools, Request(), IMAGES[exam])
     still = replace(
@@ -89,7 +93,7 @@ def form(exam: ExamCode, suffix: str) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["json", "txt", "html"])
-@pytest.mark.parametrize("exam", ANSWERS)
+@pytest.mark.parametrize("exam", ALL_ANSWERS)
 def test_the_exams_report_is_the_golden_one_byte_for_byte(exam: ExamCode, suffix: str) -> None:
     golden, made = GOLDEN / f"{exam.value}.{suffix}", form(exam, suffix)
     if os.environ.get("USTRI_WRITE_GOLDEN"):
@@ -97,7 +101,7 @@ def test_the_exams_report_is_the_golden_one_byte_for_byte(exam: ExamCode, suffix
     assert made == golden.read_bytes()
 
 
-@pytest.mark.parametrize("exam", ANSWERS)
+@pytest.mark.parametrize("exam", ALL_ANSWERS)
 def test_the_golden_json_is_a_valid_report_of_its_exam(exam: ExamCode) -> None:
     golden = (GOLDEN / f"{exam.value}.json").read_bytes()
     report = Report.model_validate_json(golden)

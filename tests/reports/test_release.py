@@ -4,9 +4,11 @@ import json
 
 from app.settings import Settings
 from reports.canonical import to_json
+from reports.layout import lay_out
 from reports.model import Report
 from reports.release import ACCEPTED_BY, may_leave, worth_filing
-from reports.wording import word
+from reports.wording.phrases import sentence
+from reports.wording.report import word
 from tests.builders import a_provenance, a_refused_report, a_report, a_worded_report
 
 WHY = "the weights of one and two may be used for research only, since nobody said more"
@@ -44,12 +46,12 @@ def test_the_setting_that_a_refusal_names_is_the_one_that_accepts() -> None:
 
 
 def test_a_report_says_whose_weights_are_for_research_only_and_that_it_stays() -> None:
-    [line] = [line for line in a_research_report().limitations if "Research use only" in line]
-    assert line == (
-        f"Research use only: {WHY}. The report stays preliminary, and is not sent from the "
-        "system that made it, unless whoever runs that accepts it."
-    )
-    assert not any("Research use only" in line for line in a_worded_report().limitations)
+    first = a_research_report().limitations[0]
+    assert first.endswith("is not sent from this system, unless whoever runs it accepts that.")
+    assert "may be used for research only" in first
+    made = lay_out(a_research_report()).made.provenance
+    assert [row.text for row in made if row.name == "Research only"] == [sentence(WHY)]
+    assert not any("research only" in line for line in a_worded_report().limitations)
 
 
 def test_a_stored_report_is_judged_by_what_it_says_and_held_where_it_says_nothing() -> None:

@@ -1,7 +1,6 @@
 """The viewer: a worklist with upload, and the report page with its evidence drawn on the image."""
 
 import io
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,33 +11,28 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment
+from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 
 from app.errors import NotFound, ServiceError
 from app.observability.metrics import count_refused
 from app.storage.analysis import Analysis
+from app.storage.details import AGE, LONGEST
 from app.storage.tables import JobState
 from app.web.dependencies import Served, Services
-from app.web.pages.frame_strip import scale_bars_of, strip_of
+from app.web.pages.frame_strip import strip_of
 from app.web.pages.templating import templates
 from app.web.problems import OK, SEE_OTHER, Problem, problem_of
 from app.web.uploads import accept
 from planner.exam import unserved
 from planner.protocols import read_protocols
 from reports.forms.biometry import has_biometry
-from reports.forms.svg import to_svg_layers, view_box
-from reports.measure.intervals import caveat
-from reports.model import (
-    BoxEvidence,
-    Evidence,
-    ExamCode,
-    MaskEvidence,
-    Measurement,
-    Outcome,
-    PointsEvidence,
-    Report,
-)
-from reports.wording import digits, exam_basis, number, score_text
+from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
+from reports.forms.overlay.naming import drawn, structures
+from reports.forms.overlay.palette import inks
+from reports.forms.rows import evidence_names
+from reports.layout import SIDES, lay_out
+from reports.model import Evidence, ExamCode, MaskEvidence, Outcome, Report
 from specialists.manifest import Manifest
 
 HERE = Path(__file__).parent
@@ -52,6 +46,12 @@ _KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
 _TONES = {Outcome.REPORTED: "good", Outcome.PARTIAL: "warn", Outcome.REFUSED: "bad"}
 
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/static/report.css")
+def report_style() -> Response:
+    """Return the style sheet of the report's article."""
+    return Response(ARTICLE_STYLE, media_type="text/css")
 
 
 def install(app: FastAPI) -> None:
@@ -90,7 +90,7 @@ class Layer:
     """What one switch shows and hides: an overlay, or the many outlines of one structure."""
 
     ids: tuple[str, ...]
-    kind: str
+    ink: str
     name: str
 
 
@@ -197,6 +197,9 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
         problem=problem,
         rows=rows,
         exams=exam_choices(served.manifest).items(),
+        longest=LONGEST,
+        age=AGE,
+        sides=[(side.value, words) for side, words in SIDES.items()],
         limit_bytes=served.settings.limit_bytes,
         blacken_text=served.settings.blacken_text,
         newer=f"/?page={page - 1}" if page > 1 else None,
@@ -206,23 +209,18 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
 
 
 def _report_page(report: Report, served: Services) -> HTMLResponse:
-    by_step: defaultdict[int, list[str]] = defaultdict(list)
-    for item in report.evidence:
-        by_step[item.step].append(item.id)
+    below = _TEMPLATES.get_template("below_image.html").render(
+        report=report, layers=layers_of(report)
+    )
+    around = Around(
+        below_image=Markup(below),  # the template escapes what it holds
+        cards=frozenset(served.manifest.specialists),
+    )
     return _page(
         "report.html",
         OK,
         report=report,
-        tone=_TONES[report.outcome],
-        image_href=f"/analyses/{report.analysis_id}/image.png",
-        overlay=to_svg_layers(report),
-        view_box=view_box(report),
-        layers=layers_of(report),
-        rules=scale_bars_of(report.image),
-        evidence={item.id: item for item in report.evidence},
-        names=evidence_names(report),
-        evidence_by_step=by_step,
-        specialists=frozenset(served.manifest.specialists),
+        article=to_fragment(report, f"/analyses/{report.analysis_id}/image.png", around),
         biometry=has_biometry(report),
     )
 
@@ -265,11 +263,8 @@ def _row(analysis: Analysis, served: Services) -> Row:
 
 
 def _summary(report: Report) -> str:
-    if report.outcome is Outcome.REFUSED:
-        return report.reason or ""
-    # The badge already says that an image is synthetic, as does the impression's first sentence.
-    sentences = report.impression[1:] if report.image.synthetic else report.impression
-    return sentences[0] if sentences else ""
+    """Return the headline of the report: what its page shows large."""
+    return lay_out(report).headline or report.reason or ""
 
 
 def exam_titles() -> dict[ExamCode, str]:
@@ -294,60 +289,22 @@ def layers_of(report: Report) -> tuple[Layer, ...]:
 
     Many outlines of one name share a layer. Scores are not drawn.
     """
-    names = evidence_names(report)
-    drawn = [
-        i for i in report.evidence if isinstance(i, BoxEvidence | MaskEvidence | PointsEvidence)
-    ]
-    alike: defaultdict[str, list[str]] = defaultdict(list)
-    for item in drawn:
-        alike[_name(item)].append(item.id)
+    names, kinds = evidence_names(report), structures(report)
+    colours = inks(kinds.values())
     layers: dict[tuple[str, ...], Layer] = {}
-    for item in drawn:
-        whole = tuple(alike[_name(item)])
-        many = len(whole) >= ONE_LAYER_FROM
-        ids = whole if many else (item.id,)
-        name = f"{_name(item)} 1 to {len(whole)}" if many else names[item.id]
-        layers.setdefault(ids, Layer(ids=ids, kind=item.kind, name=name))
+    for item in drawn(report):
+        alike = [other.id for other in drawn(report) if _same_outline(item, other)]
+        many = len(alike) >= ONE_LAYER_FROM
+        ids = tuple(alike) if many else (item.id,)
+        name = f"outline of {kinds[item.id]} 1 to {len(alike)}" if many else names[item.id]
+        ink = colours[kinds[item.id]]
+        layers.setdefault(ids, Layer(ids=ids, ink=ink, name=name[:1].upper() + name[1:]))
     return tuple(layers.values())
 
 
-def evidence_names(report: Report) -> dict[str, str]:
-    """Return a display name for each piece of evidence, by id; numbered where several share it."""
-    plain = {item.id: _name(item) for item in report.evidence}
-    alike: defaultdict[str, list[str]] = defaultdict(list)
-    for evidence_id, name in plain.items():
-        alike[name].append(evidence_id)
-    return {
-        evidence_id: name
-        if len(alike[name]) == 1
-        else f"{name} {alike[name].index(evidence_id) + 1}"
-        for evidence_id, name in plain.items()
-    }
-
-
-def _name(item: Evidence) -> str:
-    match item:
-        case BoxEvidence():
-            return f"Box of {item.specialist}"
-        case MaskEvidence():
-            return f"Outline of {item.label}"
-        case PointsEvidence():
-            first = item.points[0].name.partition(",")[0] if item.points else "Points"
-            return first[:1].upper() + first[1:]
-        case _:
-            return f"Scores of {item.specialist}"
-
-
-def amount(item: Measurement) -> str:
-    """Return a measured value with its unit and, where it was calibrated, its interval."""
-    if item.value is None:
-        return ""
-    text = number(item.value, item.unit)
-    if item.interval is not None:
-        low, high = (digits(bound, item.unit) for bound in item.interval)
-        share = "" if item.coverage is None else f"{100 * item.coverage:.0f} % "
-        text += f" ({share}interval {low} to {high})"
-    return text
+def _same_outline(one: Evidence, other: Evidence) -> bool:
+    outlines = isinstance(one, MaskEvidence) and isinstance(other, MaskEvidence)
+    return outlines and one.label == other.label  # type: ignore[union-attr]
 
 
 def utc_text(stamp: str) -> str:
@@ -355,19 +312,7 @@ def utc_text(stamp: str) -> str:
     return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _templates() -> Environment:
-    environment = templates()
-    environment.filters |= {
-        "amount": amount,
-        "caveat": caveat,
-        "exam_basis": exam_basis,
-        "score_text": score_text,
-        "words": lambda state: str(state).replace("_", " "),
-    }
-    return environment
-
-
-_TEMPLATES = _templates()
+_TEMPLATES: Environment = templates()
 
 
 def _page(name: str, status: int, **values: object) -> HTMLResponse:

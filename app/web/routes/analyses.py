@@ -149,10 +149,9 @@ def show_evidence(analysis_id: str, evidence_id: str, served: Served) -> Respons
     """Return the crop, mask, points or scores behind one statement, as a PNG."""
     analysis = served.store.analysis(analysis_id)
     report = served.store.report(analysis_id)
-    items = () if report is None else report.evidence
-    for item in items:
-        if item.id == evidence_id:
-            png = draw(item, served.store.png(analysis.image_key))
+    for item in () if report is None else report.evidence:
+        if report is not None and item.id == evidence_id:
+            png = draw(item, report, served.store.png(analysis.image_key))
             return Response(png, media_type="image/png")
     raise NotFound(f"The analysis has no evidence {evidence_id[:20]!r}.")
 

@@ -15,7 +15,7 @@ from planner.training.data.survey import Survey, Surveyed
 from planner.training.data.teacher import Lesson, Teacher, teach
 from planner.training.requests.grammar import Asker, Phrasing, Want, Wish, pick, pick_want
 from planner.vlm.prompt import Turn, turn_of
-from reports.model import ChosenBy, ExamCode, Step
+from reports.model import ChosenBy, ExamCode, Scope, Step
 from specialists.manifest import Manifest
 from specialists.result import ClassifyResult
 
@@ -34,6 +34,8 @@ OTHER_EXAM_ASKED = 0.18
 EXAM_NAMED = 0.35
 """Share of requests whose form names an exam; of these, `OTHER_EXAM_NAMED` name another one."""
 OTHER_EXAM_NAMED = 0.2
+NARROWED = 0.5
+"""Share of requests with a text whose form narrows the report to it."""
 OTHER_IMAGE = 0.15
 """Share of episodes that show the planner another image than the one that the state comes from."""
 ROUTER_BY_RULES = 0.25
@@ -67,6 +69,13 @@ class Episode:
     wish: Wish
     by_rules: bool
     """Whether the rules run the router."""
+
+
+def a_request(rng: np.random.Generator, exam: ExamCode | None, question: str | None) -> Request:
+    """Return a request with that text, which narrows the report to it as often as `NARROWED`."""
+    narrows = question is not None and rng.random() < NARROWED
+    scope = Scope.QUESTION if narrows else Scope.PROTOCOL
+    return Request(exam=exam, question=question, scope=scope)
 
 
 @dataclass(kw_only=True)
@@ -116,7 +125,7 @@ class School:
             picture=picture,
             row=self.survey.rows[state],
             shown=shown,
-            request=Request(exam=named, question=self.asker.word(rng, wish)),
+            request=a_request(rng, named, self.asker.word(rng, wish)),
             wish=wish,
             by_rules=bool(rng.random() < ROUTER_BY_RULES),
         )
@@ -135,7 +144,7 @@ class School:
             routing = legal[0].slot == self.protocols.router.slot
             if len(legal) > 1 and not (routing and episode.by_rules):
                 yield self._example(episode, case, legal, lesson)
-            action, by = legal[lesson.target], ChosenBy.LLAVA
+            action, by = legal[lesson.target], ChosenBy.MODEL
             if routing and episode.by_rules:
                 action, by = legal[0], ChosenBy.RULES
             case = case.then(self._act(episode, case, action, by))

@@ -1,23 +1,25 @@
 """The teacher: the right plan for an image and a request.
 
-It follows the protocols, with the exam and the meaning of the request given.
+It runs what the protocol requires, or what a request that narrows it names, and what the request
+means besides, with the exam and the meaning of the request given.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.case import STOP, Case
-from planner.plan import plan_for
+from planner.plan import Plan, plan_for
 from planner.policy import Action, Choice
 from planner.protocols import Protocol, Protocols
 from planner.training.requests.grammar import Want, Wish
-from reports.model import ChosenBy, ExamCode, PlannerRef
+from reports.model import ChosenBy, ExamCode
+from reports.provenance import PlannerRef
 from specialists.image import Image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Due:
-    """The slots that a request needs of an exam, and the cross-checks that may run besides."""
+    """The slots that a request asks for of an exam, and the cross-checks that may run besides."""
 
     needed: frozenset[str]
     allowed: frozenset[str]
@@ -27,9 +29,9 @@ NOTHING = Due(needed=frozenset(), allowed=frozenset())
 
 
 def due(wish: Wish, shown: ExamCode | None, protocols: Protocols) -> Due:
-    """Return what `wish` needs of an image that shows that exam.
+    """Return what `wish` asks for of an image that shows that exam.
 
-    It needs nothing where it asks for what is not there.
+    It is nothing where the wish asks for what is not there.
     """
     if shown is None or wish.exam not in {None, shown}:
         return NOTHING
@@ -48,6 +50,17 @@ def due(wish: Wish, shown: ExamCode | None, protocols: Protocols) -> Due:
             return _with_checks(protocol, protocol.answering(others))
         case _:
             return _with_checks(protocol, _required(protocol))
+
+
+def owing(plan: Plan, wish: Wish, shown: ExamCode | None) -> Due:
+    """Return what the plan has to run for `wish` on an image that shows that exam.
+
+    That is what the plan requires, and what the wish asks for besides.
+    """
+    fits = plan.decision.info.code == shown
+    asked = due(wish, shown, plan.case.protocols) if fits else NOTHING
+    needed = plan.required | asked.needed
+    return Due(needed=needed, allowed=(plan.wanted | asked.allowed) - needed)
 
 
 def _required(protocol: Protocol) -> frozenset[str]:
@@ -78,9 +91,8 @@ def teach(case: Case, legal: Sequence[Action], wish: Wish, shown: ExamCode | Non
     if legal[0].slot == case.protocols.router.slot:
         target = next(i for i, action in enumerate(legal) if action.expect == shown)
         return Lesson(target=target, acceptable=(target,))
-    plan = plan_for(case)
+    owed = owing(plan_for(case), wish, shown)
     stop = next((i for i, action in enumerate(legal) if action.name == STOP), None)
-    owed = due(wish, shown, case.protocols) if plan.decision.info.code == shown else NOTHING
     first: dict[str, int] = {}
     for index, action in enumerate(legal):
         if action.slot is not None:
@@ -107,4 +119,4 @@ class Teacher:
         """Choose the lesson's target; the first legal action where none is right."""
         lesson = teach(case, legal, self.wish, self.shown)
         action = legal[lesson.target or 0]
-        return Choice(action=action, chosen_by=ChosenBy.LLAVA, margin=1.0, reason="Taught.")
+        return Choice(action=action, chosen_by=ChosenBy.MODEL, margin=1.0, reason="Taught.")

@@ -23,7 +23,8 @@ from planner.training.evaluation.scenarios import (
     Scene,
     Stage,
 )
-from reports.model import ChosenBy, PlannerRef
+from reports.model import ChosenBy
+from reports.provenance import PlannerRef
 from specialists.image import Image
 from specialists.manifest import Metric
 from specialists.training.evaluation.metrics import bootstrap
@@ -83,7 +84,7 @@ class RandomLegal:
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """Choose one of `legal` at random."""
         action = self._random.choice(legal)
-        return Choice(action=action, chosen_by=ChosenBy.LLAVA, margin=0.0, reason="Random.")
+        return Choice(action=action, chosen_by=ChosenBy.MODEL, margin=0.0, reason="Random.")
 
 
 class Unasked:

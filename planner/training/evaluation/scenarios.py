@@ -10,9 +10,10 @@ from planner.plan import plan_for
 from planner.policy import Policy
 from planner.protocols import Protocols
 from planner.run import run
+from planner.training.data.examples import a_request
 from planner.training.data.images import Kind
 from planner.training.data.survey import Survey, Surveyed, pixels_of
-from planner.training.data.teacher import Due, Lesson, Teacher, due, teach
+from planner.training.data.teacher import Lesson, Teacher, owing, teach
 from planner.training.requests.grammar import Asker, Phrasing, Want, Wish, pick_want
 from planner.training.requests.handwritten import Written, read_written
 from reports.model import Box, ChosenBy, ExamCode
@@ -193,7 +194,7 @@ class Stage:
         wish = self.asker.wish(rng, want, about, phrasing)
         if group == DISAGREE and want is Want.WHOLE:
             wish = replace(wish, exam=about)
-        request = Request(exam=named, question=self.asker.word(rng, wish))
+        request = a_request(rng, named, self.asker.word(rng, wish))
         return Scene(row=row, shown=shown, request=request, wish=wish, group=group)
 
     def _written_scene(self, row: Surveyed, shown: ExamCode, rng: np.random.Generator) -> Scene:
@@ -206,7 +207,7 @@ class Stage:
         return Scene(
             row=row,
             shown=shown,
-            request=Request(question=text.text),
+            request=a_request(rng, None, text.text),
             wish=text.wish(shown),
             group=OTHER_HAND,
         )
@@ -218,10 +219,11 @@ class Stage:
         return self._images[row.info.sha256]
 
     def owed(self, scene: Scene) -> Owed:
-        """Return what the teacher does in the scene, and what the protocol allows besides."""
+        """Return what the teacher does in the scene, and what may run besides."""
         tools = _Sure(self.manifest, scene.row, self.protocols.router.specialist)
-        taught = self.play(scene, Teacher(scene.wish, scene.shown), tools=tools).slots
-        wanted: Due = due(scene.wish, scene.shown, self.protocols)
+        case = self._run(scene, Teacher(scene.wish, scene.shown), tools, self.image(scene.row))
+        taught = self._slots(case)
+        wanted = owing(plan_for(case), scene.wish, scene.shown)
         return Owed(needed=taught & wanted.needed, allowed=taught | wanted.allowed)
 
     def play(
@@ -234,16 +236,20 @@ class Stage:
     ) -> Done:
         """Run the scene with that planner; `picture` replaces the scene's own image."""
         image = picture or self.image(scene.row)
-        tools = tools or Replayed(self.manifest, scene.row)
-        case = run(image, scene.request, tools, policy, _Forgetful())
-        router = self.protocols.router.slot
+        case = self._run(scene, policy, tools or Replayed(self.manifest, scene.row), image)
         first = case.records[0]
         return Done(
-            slots=frozenset(case.state.slots) - {router},
+            slots=self._slots(case),
             decisions=tuple(self._decisions(scene, case)),
             steps=len(case.records),
             expected=first.step.parameters.get("expect"),
         )
+
+    def _run(self, scene: Scene, policy: Policy, tools: Replayed, image: Image) -> Case:
+        return run(image, scene.request, tools, policy, _Forgetful())
+
+    def _slots(self, case: Case) -> frozenset[str]:
+        return frozenset(case.state.slots) - {self.protocols.router.slot}
 
     def _decisions(self, scene: Scene, case: Case) -> Sequence[Decision]:
         found: list[Decision] = []
@@ -259,7 +265,7 @@ class Stage:
             )
             label = legal[chosen].label
             routing = legal[0].slot == self.protocols.router.slot
-            by_model = step.chosen_by is ChosenBy.LLAVA
+            by_model = step.chosen_by is ChosenBy.MODEL
             found.append(
                 Decision(
                     label=label,

@@ -31,7 +31,15 @@ IMAGE, PAD = "<image>", "<pad>"
 
 VOCABULARY = 3000
 
-FIXED = (INSTRUCTIONS, "\nexam: ", "\nrequest:", "state: ", "\nactions:\n", "\nanswer:")
+FIXED = (
+    INSTRUCTIONS,
+    "\nexam: ",
+    "\nscope: ",
+    "\nrequest:",
+    "state: ",
+    "\nactions:\n",
+    "\nanswer:",
+)
 """Parts of every prompt that are one token each.
 
 No request holds a line break (see `planner.vlm.prompt.plain`).

@@ -2,8 +2,10 @@
 
 Its rows are those from which reporting systems fill their own fields: PS3.16 TID 5002 to 5005 and
 5008, TID 300 and TID 1008, as in the examples of PS3.17 I.8. Only numbers that were measured have
-rows, since readers take the first number of a group as its value. The age stands beside the
-circumference that it follows from, and not in the summary: one size alone does not date a fetus.
+rows, since readers take the first number of a group as its value; an unreliable one is qualified as
+indeterminate, with the reason as a comment. The age and the percentile stand beside the
+circumference that they follow from, and not in the summary: one size alone does not date a fetus.
+The age in the summary is the sender's.
 """
 
 from dataclasses import dataclass, field
@@ -15,8 +17,9 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian
 
 from reports.forms import codes
-from reports.forms.attributes import fitted
+from reports.forms.attributes import fitted, person_name
 from reports.forms.biometry import Known, biometry_of
+from reports.forms.dicom.basis import outline_of, points_of, thinned
 from reports.forms.dicom.content import (
     Relation,
     by_reference,
@@ -25,7 +28,9 @@ from reports.forms.dicom.content import (
     image,
     link,
     number,
+    person,
     polyline,
+    qualified,
     root,
     text,
     uid,
@@ -42,11 +47,12 @@ from reports.forms.dicom.image import (
     version_of,
 )
 from reports.forms.dicom.source import Source, own_source, sop_uid, uid_of
-from reports.forms.dicom.sr import SYNTHETIC
-from reports.forms.dicom.sr_groups import outline_of, points_of, thinned, tracking_uid
+from reports.forms.dicom.sr import SYNTHETIC, sent_of
+from reports.forms.dicom.sr_groups import tracking_uid
+from reports.measure.gestation import weeks_of
 from reports.measure.head import BPD, HC, OFD
 from reports.model import Measurement, Outcome, Report, Status
-from reports.wording import NOT_FOR_CLINICAL_USE
+from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 FETUS = "1"
 """The fetus of the image; the other SR names it so too. How many there are is not known."""
@@ -54,6 +60,7 @@ FETUS = "1"
 TEMPLATE = "5000"
 
 _FETUS_ID = Code("11951-1", "LN", "Fetus ID")
+_ROLE = Code("121011", "DCM", "Person Observer's Role in this Procedure")
 _DAYS_A_WEEK = 7
 _DECIMALS = 4
 
@@ -98,6 +105,8 @@ class _Content:
         groups = {name: [size] for name, size in sizes.items()}
         if biometry.gestational_age is not None and HC in sizes:
             groups[HC].append(self._age(biometry.gestational_age, sizes[HC]))
+        if biometry.percentile is not None and HC in sizes:
+            groups[HC].append(self._rank(biometry.percentile, sizes[HC]))
         sections.append(
             container(
                 standard.DCM.FetalBiometry,
@@ -114,8 +123,10 @@ class _Content:
         lines = [NOT_FOR_CLINICAL_USE, *([SYNTHETIC] if self.report.image.synthetic else [])]
         lines += [line for line in self.report.impression if line not in lines]
         lines += [line for line in self.report.limitations if line not in lines]
+        lines += [] if self.report.asked is None else [self.report.asked]
+        lines += [f"{name.meaning}: {words}" for name, words in sent_of(self.report)]
         comments = [text(Relation.CONTAINS, standard.DCM.Comment, line) for line in lines]
-        return container(standard.DCM.FetusSummary, [*_fetus(), *comments])
+        return container(standard.DCM.FetusSummary, [*_fetus(), *_sent_age(self.report), *comments])
 
     def _size(self, known: Known, picture: Dataset) -> Dataset:
         """Return a size with its uncertainty, its place in the image and its algorithm, TID 300."""
@@ -131,14 +142,30 @@ class _Content:
                 rounded = round(width, _DECIMALS)
                 items.append(number(Relation.HAS_PROPERTIES, name, rounded, unit))
         items += [*_formula(measured), self._place(measured, picture), *self._track(measured)]
-        item.ContentSequence = [*items, *self._algorithm(measured)]
+        item.ContentSequence = [*items, *self._algorithm(measured), *_doubt(measured)]
         return item
 
     def _ratio(self, known: Known, sizes: dict[str, Dataset]) -> Dataset:
         """Return the cephalic index and what it is the ratio of, TID 5004."""
         item, measured = _number(known), known.measurement
         sides = [self._reference(sizes[name]) for name in (BPD, OFD) if name in sizes]
-        item.ContentSequence = [*sides, *_formula(measured), *self._track(measured)]
+        item.ContentSequence = [
+            *sides,
+            *_formula(measured),
+            *self._track(measured),
+            *_doubt(measured),
+        ]
+        return item
+
+    def _rank(self, known: Known, circumference: Dataset) -> Dataset:
+        """Return the circumference's percentile at the age that the sender states, CID 12017."""
+        item, measured = _number(known), known.measurement
+        item.ContentSequence = [
+            *_formula(measured),
+            self._reference(circumference),
+            *self._track(measured),
+            *_doubt(measured),
+        ]
         return item
 
     def _age(self, known: Known, circumference: Dataset) -> Dataset:
@@ -149,11 +176,13 @@ class _Content:
         """
         days = round(_DAYS_A_WEEK * known.value, _DECIMALS)
         item = number(Relation.CONTAINS, coded(codes.GESTATIONAL_AGE), days, coded(codes.DAYS))
+        qualified(item, _qualifier(known.measurement))
         equation = coded(codes.HC_HADLOCK_1984)
         item.ContentSequence = [
             code(Relation.INFERRED_FROM, standard.DCM.Equation, equation),
             self._reference(circumference),
             *self._track(known.measurement),
+            *_doubt(known.measurement),
         ]
         return item
 
@@ -198,12 +227,23 @@ class _Content:
 def _context(report: Report) -> list[Dataset]:
     """Return the language and the observer, TID 1204 and 1001; the patient is the subject."""
     context, version, dcm = Relation.HAS_OBS_CONTEXT, report.provenance.code_version, standard.DCM
+    operator = report.request.operator
+    performed = (
+        []
+        if operator is None
+        else [
+            code(context, dcm.ObserverType, dcm.Person),
+            person(context, dcm.PersonObserverName, person_name(operator)),
+            code(context, _ROLE, dcm.Performing),
+        ]
+    )
     return [
         code(
             Relation.HAS_CONCEPT_MOD,
             dcm.LanguageOfContentItemAndDescendants,
             coded(codes.ENGLISH),
         ),
+        *performed,
         code(context, dcm.ObserverType, dcm.Device),
         uid(context, dcm.DeviceObserverUID, device_uid(MODEL_NAME, version)),
         text(context, dcm.DeviceObserverName, MANUFACTURER),
@@ -223,9 +263,36 @@ def _fetus() -> list[Dataset]:
 
 def _number(known: Known) -> Dataset:
     name, unit = known.measurement.name, known.measurement.unit
-    return number(
+    item = number(
         Relation.CONTAINS, coded(codes.measured(name)), known.value, coded(codes.unit(unit))
     )
+    return qualified(item, _qualifier(known.measurement))
+
+
+def _qualifier(measured: Measurement) -> Code | None:
+    found = codes.qualifier(measured)
+    return None if found is None else coded(found)
+
+
+def _doubt(measured: Measurement) -> list[Dataset]:
+    """Return the comment that says why a number is unreliable, where it is."""
+    if measured.unreliable is None:
+        return []
+    words = f"{codes.UNRELIABLE.meaning}: {measured.unreliable}."
+    return [text(Relation.HAS_PROPERTIES, standard.DCM.Comment, words)]
+
+
+def _sent_age(report: Report) -> list[Dataset]:
+    """Return the age that the sender states, in days, CID 12018."""
+    age = report.request.gestational_age
+    if age is None:
+        return []
+    days = round(_DAYS_A_WEEK * weeks_of(age))
+    item = number(Relation.CONTAINS, coded(codes.GESTATIONAL_AGE), days, coded(codes.DAYS))
+    item.ContentSequence = [
+        text(Relation.HAS_PROPERTIES, standard.DCM.Comment, codes.SENT_AGE.meaning)
+    ]
+    return [item]
 
 
 def _formula(measured: Measurement) -> list[Dataset]:

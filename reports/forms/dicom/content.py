@@ -66,6 +66,20 @@ def uid(relation: Relation, name: Code, value: str) -> Dataset:
     return item
 
 
+def person(relation: Relation, name: Code, value: str) -> Dataset:
+    """Return the name of a person."""
+    item = _item("PNAME", relation, name)
+    item.PersonName = value
+    return item
+
+
+def qualified(item: Dataset, qualifier: Code | None) -> Dataset:
+    """Return a number with what qualifies its value, if anything does (PS3.3 C.18.1)."""
+    if qualifier is not None:
+        item.NumericValueQualifierCodeSequence = [concept(qualifier)]
+    return item
+
+
 def number(relation: Relation, name: Code, value: float, unit: Code) -> Dataset:
     """Return a number with its unit."""
     item = _item("NUM", relation, name)

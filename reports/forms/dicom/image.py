@@ -23,7 +23,7 @@ from reports.forms.attributes import TEXT_VRS, fitted
 from reports.forms.codes import FETAL_EXAMS, PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
 from reports.forms.dicom.source import US_IMAGE, Source, own_source
 from reports.model import Region, Report
-from reports.wording import NOT_FOR_CLINICAL_USE
+from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 MANUFACTURER = "USTri"
 MODEL_NAME = "USTri agentic ultrasound reporting"

@@ -11,7 +11,7 @@ from pydicom.sr.codedict import codes as standard
 from pydicom.uid import Comprehensive3DSRStorage
 
 from reports.forms import codes
-from reports.forms.attributes import fitted
+from reports.forms.attributes import fitted, person_name
 from reports.forms.codes import Coded
 from reports.forms.dicom.equipment import add_equipment, device_uid
 from reports.forms.dicom.image import (
@@ -26,7 +26,7 @@ from reports.forms.dicom.image import (
 from reports.forms.dicom.source import Source, own_source, sop_uid, uid_of
 from reports.forms.dicom.sr_groups import blank_gaps, groups_of, text
 from reports.model import Outcome, Report, Status
-from reports.wording import NOT_FOR_CLINICAL_USE
+from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
@@ -79,7 +79,9 @@ def _observation_context(report: Report) -> sr.ObservationContext:
         serial_number=report.provenance.code_version,
     )
     fetus = report.exam.code in codes.FETAL_EXAMS
+    operator = report.request.operator
     return sr.ObservationContext(
+        observer_person_context=None if operator is None else _performed_by(operator),
         observer_device_context=sr.ObserverContext(
             observer_type=standard.DCM.Device, observer_identifying_attributes=device
         ),
@@ -89,6 +91,16 @@ def _observation_context(report: Report) -> sr.ObservationContext:
         )
         if fetus
         else None,
+    )
+
+
+def _performed_by(operator: str) -> sr.ObserverContext:
+    """Return who took the image, as the sender names them, in that role (TID 1003)."""
+    return sr.ObserverContext(
+        observer_type=standard.DCM.Person,
+        observer_identifying_attributes=sr.PersonObserverIdentifyingAttributes(
+            name=person_name(operator), role_in_procedure=standard.DCM.Performing
+        ),
     )
 
 
@@ -107,6 +119,9 @@ def _lines(report: Report) -> list[tuple[Coded, str]]:
     lines = [(codes.NOTICE, NOT_FOR_CLINICAL_USE)]
     if report.image.synthetic:
         lines.append((codes.NOTICE, SYNTHETIC))
+    lines += sent_of(report)
+    if report.asked is not None:
+        lines.append((codes.ASKED, report.asked))
     reason = f": {report.reason}" if report.reason else "."
     lines.append((codes.OUTCOME, f"{report.outcome.capitalize()}{reason}"))
     lines += [(codes.IMPRESSION, line) for line in report.impression]
@@ -127,6 +142,18 @@ def _lines(report: Report) -> list[tuple[Coded, str]]:
     if report.external_id:
         lines.append((codes.PROVENANCE, f"External id {report.external_id}"))
     return lines
+
+
+def sent_of(report: Report) -> list[tuple[Coded, str]]:
+    """Return what the sender states of the examination, in the sender's words."""
+    request = report.request
+    sent = (
+        (codes.INDICATION, request.indication),
+        (codes.SENT_LABEL, request.label),
+        (codes.SENT_SITE, request.site),
+        (codes.SENT_AGE, request.gestational_age),
+    )
+    return [(name, words) for name, words in sent if words is not None]
 
 
 def _series_uid(report: Report, source: Source) -> str:

@@ -3,10 +3,10 @@
 Each has a tracking UID. A box or an outline is a planar region (TID 1410, SCOORD in the report's
 coordinates, which are those of DICOM: the centre of the first pixel is (0.5, 0.5)); holes are
 regions of their own. Scores and findings are groups without a region (TID 1501). A missing number
-keeps its place, with the qualifier that says why it is missing.
+keeps its place, with the qualifier that says why it is missing; an unreliable one keeps its value,
+qualified as indeterminate, with the reason as a comment.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from pydicom.sr.codedict import codes as standard
 
 from reports.forms import codes
 from reports.forms.codes import Coded
+from reports.forms.dicom.basis import points_of, thinned
 from reports.forms.dicom.image import MANUFACTURER, coded, version_of
 from reports.forms.dicom.source import Source, uid_of
 from reports.model import (
@@ -36,11 +37,8 @@ from reports.model import (
 )
 
 Group = sr.PlanarROIMeasurementsAndQualitativeEvaluations | sr.MeasurementsAndQualitativeEvaluations
-_RING_POINTS = 8000
-"""Most points that Graphic Data holds in explicit VR (65534 bytes of FL pairs).
-
-A longer outline is thinned, and its group says so.
-"""
+_NO_VALUE = -999999999
+"""What a missing number has for a value until `blank_gaps` removes it: no measurement has it."""
 
 _CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
@@ -53,12 +51,13 @@ def groups_of(report: Report, source: Source) -> list[Group]:
 
 
 def blank_gaps(item: Dataset) -> None:
-    """Remove the value of each number below `item` that has a qualifier (PS3.3 C.18.1).
+    """Remove the value of each missing number below `item`; its qualifier stays (PS3.3 C.18.1).
 
     It is done last, since highdicom can neither make nor parse a number without a value.
     """
     for child in item.get("ContentSequence", []):
-        if "NumericValueQualifierCodeSequence" in child:
+        values = child.get("MeasuredValueSequence", [])
+        if any(value.NumericValue == _NO_VALUE for value in values):
             child.MeasuredValueSequence = []
         blank_gaps(child)
 
@@ -66,27 +65,6 @@ def blank_gaps(item: Dataset) -> None:
 def tracking_uid(report: Report, item_id: str) -> str:
     """Return the UID that follows one item of an analysis through the versions of its report."""
     return uid_of("track", report.analysis_id, item_id)
-
-
-def points_of(report: Report, number: Measurement) -> tuple[NamedPoint, ...]:
-    """Return the points that a measurement is drawn through; none if it is of a whole outline."""
-    for item in report.evidence:
-        if isinstance(item, PointsEvidence) and item.id in number.evidence:
-            return item.points
-    return ()
-
-
-def outline_of(report: Report, number: Measurement) -> MaskEvidence | None:
-    """Return the outline that a measurement is made of."""
-    for item in report.evidence:
-        if isinstance(item, MaskEvidence) and item.id in number.evidence:
-            return item
-    return None
-
-
-def thinned(points: Sequence[Point]) -> Sequence[Point]:
-    """Return every n-th point, so that no more are left than Graphic Data holds."""
-    return points[:: math.ceil(len(points) / _RING_POINTS)]
 
 
 def text(name: Coded, value: str, relationship: sr.RelationshipTypeValues) -> Dataset:
@@ -120,7 +98,7 @@ class _Groups:
         group = self._plain(
             finding.id,
             codes.structure(finding.label),
-            evaluations=[_state(self._state_of(finding))],
+            evaluations=[_state(self._state_of(finding)), *_quality(finding)],
             by=self._by(finding.evidence),
         )
         lines = [finding.statement or finding.label, _because(finding.reason)]
@@ -211,13 +189,14 @@ class _Groups:
     def _number(self, number: Measurement) -> sr.Measurement:
         code = codes.measured(number.name)
         qualifier = codes.qualifier(number)
-        if qualifier is not None or number.value is None:
+        if number.value is None:
             return self._gap(number, code, qualifier or codes.FAILURE)
         points = points_of(self.report, number)
         made = sr.Measurement(
             name=coded(code),
             value=number.value,
             unit=coded(codes.unit(number.unit)),
+            qualifier=None if qualifier is None else coded(qualifier),
             tracking_identifier=self._tracking(number.id),
             method=coded(codes.HC_HADLOCK_1984) if code == codes.GESTATIONAL_AGE else None,
             properties=_uncertainty(number),
@@ -229,7 +208,7 @@ class _Groups:
         """Return the measurement with its qualifier; `blank_gaps` removes its value in the end."""
         made = sr.Measurement(
             name=coded(code),
-            value=0,
+            value=_NO_VALUE,
             unit=coded(codes.unit(number.unit)),
             qualifier=coded(qualifier),
             tracking_identifier=self._tracking(f"{number.id} {code.value}"),
@@ -310,8 +289,15 @@ class _Groups:
         )
 
     def _sites(self) -> list[sr.FindingSite] | None:
-        exam = self.report.exam.code
-        return None if exam is None else [sr.FindingSite(coded(codes.SITES[exam]))]
+        exam, side = self.report.exam.code, self.report.request.laterality
+        if exam is None:
+            return None
+        return [
+            sr.FindingSite(
+                coded(codes.SITES[exam]),
+                laterality=None if side is None else coded(codes.LATERALITIES[side]),
+            )
+        ]
 
     def _by(self, evidence: Sequence[str]) -> str | None:
         """Return the specialist that a statement rests on; None where it is none or several."""
@@ -337,6 +323,14 @@ def _state(value: Coded) -> sr.QualitativeEvaluation:
     return sr.QualitativeEvaluation(name=coded(codes.STATE), value=coded(value))
 
 
+def _quality(finding: Finding) -> list[sr.QualitativeEvaluation]:
+    """Return what was found of a quality, such as the shape "oval"."""
+    if finding.value is None:
+        return []
+    name, value = codes.structure(finding.label), codes.quality(finding.value)
+    return [sr.QualitativeEvaluation(name=coded(name), value=coded(value))]
+
+
 def _plain_score(code: Coded, score: float) -> sr.Measurement:
     return sr.Measurement(name=coded(code), value=score, unit=coded(codes.NO_UNITS))
 
@@ -360,6 +354,8 @@ def _explained(made: sr.Measurement, number: Measurement) -> sr.Measurement:
     """Add a measurement's sentence and formula to its content item, and return it."""
     item = made[0]
     lines = [number.statement, _because(number.reason)]
+    if number.unreliable is not None:
+        lines.append(f"{codes.UNRELIABLE.meaning}: {_because(number.unreliable)}")
     if number.coverage is not None and number.interval is not None:
         lines.append(f"The uncertainty is a {100 * number.coverage:.0f} % interval.")
     words = " ".join(line for line in lines if line)

@@ -19,16 +19,11 @@ from reports.forms.fhir.value_sets import (
     check,
     display_of,
 )
-from reports.model import (
-    Evidence,
-    Finding,
-    FindingState,
-    Measurement,
-    ModelRef,
-    Report,
-    ScoresEvidence,
-)
-from reports.wording import NOT_FOR_CLINICAL_USE
+from reports.measure.gestation import weeks_of
+from reports.measure.head import WEEKS
+from reports.model import Evidence, Finding, FindingState, Measurement, Report, ScoresEvidence
+from reports.provenance import ModelRef
+from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 Json = dict[str, Any]
 """One resource or a part of one; it does not leave this file."""
@@ -69,6 +64,8 @@ class _Bundle:
             *((finding.id, self._finding(finding)) for finding in report.findings),
             *((number.id, self._measurement(number)) for number in report.measurements),
         ]
+        if (age := report.request.gestational_age) is not None:
+            observations.append(("sent-age", self._sent_age(age)))
         resources = [
             ("report", self._diagnostic_report([name for name, _ in observations])),
             *observations,
@@ -112,7 +109,7 @@ class _Bundle:
             "media": [
                 {"comment": "The analysed frame, de-identified", "link": self._reference("image")}
             ],
-            "conclusion": "\n".join([*report.impression, NOT_FOR_CLINICAL_USE]),
+            "conclusion": "\n".join([*_asked(report), *report.impression, NOT_FOR_CLINICAL_USE]),
         }
         if observations:
             resource["result"] = [self._reference(name) for name in observations]
@@ -134,23 +131,28 @@ class _Bundle:
                 _component(codes.class_score(label), score, "1")
                 for label, score in scores[0].scores.items()
             ]
+        elif finding.value is not None:
+            found = codes.quality(finding.value)
+            resource["valueCodeableConcept"] = _concept(found, found.meaning)
         else:
             state = codes.STATES[finding.state]
             resource["valueCodeableConcept"] = _concept(state, state.meaning)
             if finding.score is not None:
                 resource["component"] = [_component(codes.PRESENCE_SCORE, finding.score, "1")]
-        resource["note"] = _notes(finding.statement, finding.reason, finding.evidence)
+        resource["note"] = _notes(finding.statement, finding.reason, rests_on=finding.evidence)
         return resource
 
     def _measurement(self, number: Measurement) -> Json:
         rests_on = [self._evidence[item] for item in number.evidence]
         resource = self._observation(number.id, codes.measured(number.name), number.name, rests_on)
         qualifier = codes.qualifier(number)
-        if qualifier is not None or number.value is None:
+        if number.value is None:
             absent = ABSENT_REASONS[qualifier or codes.FAILURE]
             resource["dataAbsentReason"] = _absent(absent, number.reason, qualifier)
         else:
             resource["valueQuantity"] = _quantity(number.value, number.unit)
+        if number.unreliable is not None:
+            resource["interpretation"] = [_concept(codes.UNRELIABLE, number.unreliable)]
         if number.formula:
             resource["method"] = {"text": number.formula}
         if number.interval is not None:
@@ -169,7 +171,15 @@ class _Bundle:
                     strict=True,
                 )
             ]
-        resource["note"] = _notes(number.statement, number.reason, number.evidence)
+        doubt = number.unreliable and f"{codes.UNRELIABLE.meaning}: {number.unreliable}."
+        resource["note"] = _notes(number.statement, doubt, number.reason, rests_on=number.evidence)
+        return resource
+
+    def _sent_age(self, age: str) -> Json:
+        """Return the gestational age that the sender states."""
+        resource = self._observation("sent-age", codes.GESTATIONAL_AGE, codes.SENT_AGE.meaning, [])
+        resource["valueQuantity"] = _quantity(round(weeks_of(age), 4), WEEKS)
+        resource["note"] = [{"text": f"{codes.SENT_AGE.meaning}: {age}."}]
         return resource
 
     def _observation(self, name: str, code: Coded, label: str, rests_on: list[Evidence]) -> Json:
@@ -194,7 +204,9 @@ class _Bundle:
             "derivedFrom": [self._reference("image")],
         }
         if exam is not None:
-            resource["bodySite"] = _concept(codes.SITES[exam], codes.SITES[exam].meaning)
+            site, side = codes.SITES[exam], self._report.request.laterality
+            where = site.meaning if side is None else f"{site.meaning}, {side}"
+            resource["bodySite"] = _concept(site, where)
         if exam in codes.FETAL_EXAMS:
             resource["focus"] = [{"display": "Fetus"}]
         return resource
@@ -214,15 +226,27 @@ class _Bundle:
         sop_class = {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{source.sop_class_uid}"}
         instance = {"uid": source.instance_uid, "sopClass": sop_class}
         modality = {"system": SYSTEMS["DCM"], "code": "US", "display": "Ultrasound"}
-        return {
+        request = self._report.request
+        series: Json = {"uid": source.series_uid, "modality": modality, "instance": [instance]}
+        if request.laterality is not None:
+            side = codes.LATERALITIES[request.laterality]
+            series["laterality"] = _concept(side)["coding"][0]
+        if request.operator is not None:
+            series["performer"] = [{"actor": {"display": request.operator}}]
+        study: Json = {
             "resourceType": "ImagingStudy",
             **self._common("study"),
             "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{source.study_uid}"}],
             "status": "available",
             "subject": self._reference("patient"),
             "description": "The analysed frame, de-identified" if ours else "The source",
-            "series": [{"uid": source.series_uid, "modality": modality, "instance": [instance]}],
+            "series": [series],
         }
+        if request.indication is not None:
+            study["reasonCode"] = [{"text": request.indication}]
+        sent = ((codes.SENT_LABEL, request.label), (codes.SENT_SITE, request.site))
+        notes = [{"text": f"{name.meaning}: {words}"} for name, words in sent if words is not None]
+        return study | ({"note": notes} if notes else {})
 
     def _image(self) -> Json:
         image = self._report.image
@@ -321,9 +345,13 @@ def _absent(code: str, reason: str | None, qualifier: Coded | None = None) -> Js
     return concept
 
 
-def _notes(statement: str, reason: str | None, evidence: tuple[str, ...]) -> list[Json]:
-    rests_on = f"Rests on {', '.join(evidence)}." if evidence else "Rests on no evidence."
-    return [{"text": text} for text in (statement, reason, rests_on) if text]
+def _notes(*texts: str | None, rests_on: tuple[str, ...]) -> list[Json]:
+    last = f"Rests on {', '.join(rests_on)}." if rests_on else "Rests on no evidence."
+    return [{"text": text} for text in (*texts, last) if text]
+
+
+def _asked(report: Report) -> list[str]:
+    return [] if report.asked is None else [report.asked]
 
 
 def _narrative(report: Report) -> str:
@@ -334,6 +362,7 @@ def _narrative(report: Report) -> str:
         parts.append(f"<p><b>{_SYNTHETIC}</b></p>")
     parts.append(f"<p>{escape(outcome)}</p>")
     for title, lines in (
+        ("Asked", _asked(report)),
         ("Impression", report.impression),
         ("Findings", [finding.statement for finding in report.findings]),
         ("Measurements", [number.statement for number in report.measurements]),

@@ -10,6 +10,7 @@ from typing import Any
 from reports.errors import CodeNotAllowed
 from reports.forms import codes
 from reports.forms.codes import Coded
+from reports.model import Laterality
 
 SYSTEMS = {
     "LN": "http://loinc.org",
@@ -37,7 +38,10 @@ _SNOMED_NAMES = {
     codes.CSP: "Structure of cavum septi pellucidi (body structure)",
     codes.FOREARM: "Forearm structure (body structure)",
     codes.HEAD: "Head structure (body structure)",
+    codes.LEFT_ATRIUM: "Left atrial structure (body structure)",
+    codes.LEFT_VENTRICLE: "Left ventricular structure (body structure)",
     codes.HEART: "Heart structure (body structure)",
+    codes.LATERALITIES[Laterality.BILATERAL]: "Right and left (qualifier value)",
     codes.LATERAL_VENTRICLE: "Lateral ventricle structure (body structure)",
     codes.LUNG: "Lung structure (body structure)",
     codes.MUSCLE: "Skeletal muscle structure (body structure)",

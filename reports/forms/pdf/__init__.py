@@ -1,1 +1,1 @@
-"""PDF/A of a report."""
+"""A report as a tagged PDF."""

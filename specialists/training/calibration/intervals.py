@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from reports.measure.formulas import BESIDES, MEASUREMENTS, NUMBERS_OF
+from reports.measure.formulas import BESIDES, FOLLOW, MEASUREMENTS, NUMBERS_OF
 from reports.measure.geometry import area
 from reports.measure.intervals import LEVEL, Form
 from reports.measure.numbers import Number, Seen
@@ -31,7 +31,7 @@ from specialists.training.data.tables import Sample, read_samples
 from specialists.training.evaluation.predict import region_for
 from specialists.training.transfer.sources import Lot, Scored, joined, origins_of
 
-LENGTHS = ("px", "px²", "mm", "mm²")
+LENGTHS = ("px", "px²", "mm", "mm²", "cm²")
 """Units in which an error grows with the value: its ratio carries over to another image."""
 
 
@@ -213,9 +213,6 @@ def _whose(errors: Scored) -> str:
     )
 
 
-FOLLOW = frozenset({"gestational age"})
-"""Measurements that are a formula of another one, which its interval is sent through."""
-
 BIASED = "; its median error differs from zero, so that each tail has its own quantile"
 
 
@@ -307,7 +304,12 @@ def _numbers(
         items = evidence_of_result(result, step=0, first=first)
         first += len(items)
         evidence.update(dict.fromkeys(tool.provides, items))
-    seen = Seen(image=image.info, evidence=evidence, scanned=partial(scanned_outline, image.pixels))
+    seen = Seen(
+        image=image.info,
+        evidence=evidence,
+        scanned=partial(scanned_outline, image.pixels),
+        grey=lambda: image.pixels,
+    )
     return {number.name: number for number in reversed(NUMBERS_OF[exam](seen))}
 
 

@@ -214,7 +214,10 @@ def hostile(client: httpx.Client, key: str) -> str:
     """
     signed = {"Authorization": f"Bearer {key}"}
     upload = {"image": (f"{MARK}_Roe^Jane.dcm", planted_file(), f"text/{MARK}")}
-    asked = {"question": f"Is a lesion seen in {MARK}?"}
+    words = ("label", "site", "indication", "operator")
+    asked = {"question": f"Is a lesion seen in {MARK}?"} | {
+        name: f"{MARK} {name}" for name in words
+    }
     marked = {"X-Request-ID": f"{MARK}^Roe", "Idempotency-Key": MARK, "User-Agent": MARK}
     answer = client.post(f"/analyze?name={MARK}", files=upload, data=asked, headers=signed | marked)
     assert answer.status_code == 200, answer.text
@@ -225,7 +228,9 @@ def hostile(client: httpx.Client, key: str) -> str:
     client.post("/login", data={"key": f"{MARK}wrong", "next": f"/{MARK}"})
     for body in (planted_file()[:-40_000], MARK.encode() * 99, a_png()[:99]):
         client.post("/analyze", files={"image": (f"{MARK}.png", body)}, headers=signed)
-    for field in ({MARK: MARK}, {"exam": MARK}, {"frame": MARK}, {"deadline_s": MARK}):
+    refused = [{name: f"{MARK}\t{'x' * 300}"} for name in words]
+    refused += [{name: MARK} for name in ("scope", "laterality", "gestational_age")]
+    for field in ({MARK: MARK}, {"exam": MARK}, {"frame": MARK}, {"deadline_s": MARK}, *refused):
         client.post("/analyze", files=files(), data=field, headers=signed)
     client.post("/specialists/exam_cls", files=upload, data={"frame": "0"}, headers=signed)
     client.request(MARK, "/analyze", headers=signed)

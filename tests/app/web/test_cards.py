@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from app.cli.main import app
 from app.web.pages.cards import card_page, index_of, markdown_of, table_of
-from specialists.cards.card import SHOWN_ELSEWHERE, card_of, cards_of, read_words
+from specialists.cards.card import SHOWN_ELSEWHERE, card_of, cards_of
+from specialists.cards.card_words import read_words
 from specialists.manifest import (
     DataSource,
     Metric,

@@ -48,6 +48,25 @@ async def test_an_address_that_is_not_there_has_no_methods(client: httpx.AsyncCl
         ("external_id", "a b", 422),
         ("external_id", "a" * 65, 422),
         ("frame", "1000000000", 422),
+        ("label", "Fall 12, Łódź", 202),
+        ("label", "x" * 65, 422),
+        ("site", "3 o'clock", 202),
+        ("site", "a\tb", 422),
+        ("indication", "x" * 256, 202),
+        ("indication", "x" * 257, 422),
+        ("operator", "J\u202eD", 422),
+        ("laterality", "bilateral", 202),
+        ("laterality", "", 202),
+        ("laterality", "middle", 422),
+        ("scope", "question", 202),
+        ("scope", "all", 422),
+        ("gestational_age", "19w6d", 202),
+        ("gestational_age", "19+6", 202),
+        ("gestational_age", " 4W0D ", 202),
+        ("gestational_age", "44w7d", 422),
+        ("gestational_age", "3w6d", 422),
+        ("gestational_age", "45w0d", 422),
+        ("gestational_age", "139 days", 422),
     ],
 )
 async def test_a_value_is_accepted_where_its_description_allows_it(
@@ -68,6 +87,8 @@ async def test_a_value_is_accepted_where_its_description_allows_it(
 
 def _allows(schema: dict[str, Any], value: Any) -> bool:
     """Whether the few keywords that these schemas use allow a value."""
+    if "enum" in schema:
+        return value in schema["enum"]
     if isinstance(value, str):
         fits = re.search(schema.get("pattern", ""), value) is not None
         return fits and len(value) <= schema.get("maxLength", len(value))

@@ -210,7 +210,8 @@ async def test_an_exam_without_installed_specialists_is_refused_by_name(
     report = (await client.post("/analyze", files=files())).json()
     assert report["outcome"] == "refused"
     assert report["exam"]["code"] == "nerve"
-    assert "nerve_vessel_multi" in report["reason"]
+    assert "nerve_vessel_multi" in report["steps"][-1]["reason"]
+    assert "Forearm nerve ultrasound is not served here" in report["reason"]
 
 
 @pytest.mark.parametrize("exam", ["thyroid", "heart", "ovary", "lung"])

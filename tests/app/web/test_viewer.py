@@ -1,3 +1,4 @@
+import html
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +7,12 @@ import httpx
 import pytest
 
 from app.cli.demo import loopback_socket
-from app.web.pages.viewer import ONE_LAYER_FROM, ROWS, evidence_names, layers_of, utc_text
-from reports.measure.intervals import caveat
-from reports.model import ExamCode
+from app.storage.details import LONGEST
+from app.web.pages.viewer import ONE_LAYER_FROM, ROWS, layers_of, utc_text
+from reports.forms.html import ARTICLE_STYLE
+from reports.forms.rows import evidence_names
+from reports.layout import lay_out
+from reports.model import ExamCode, Laterality, Report
 from specialists.phantom.draw import png_bytes
 from tests.builders import (
     a_component,
@@ -49,9 +53,9 @@ def test_every_page_carries_the_strict_policy(address: str) -> None:
 def test_no_page_has_inline_script_style_or_another_origin(address: str) -> None:
     analysis_id = analysed(address)
     for path in ("/", f"/analyses/{analysis_id}/view", "/analyses/none/view"):
-        html = httpx.get(address + path).text
-        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*src=)", html)
-        assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//", html)
+        page = httpx.get(address + path).text
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*src=)", page)
+        assert not re.search(r"(?:src|href|action)=\"(?:https?:)?//", page)
 
 
 def test_an_upload_leads_to_the_analysis(address: str) -> None:
@@ -68,9 +72,9 @@ def test_an_upload_that_is_no_image_says_why_on_the_worklist(address: str) -> No
 
 
 def test_every_exam_can_be_chosen_and_says_where_it_is_not_served(address: str) -> None:
-    html = httpx.get(address).text
+    page = httpx.get(address).text
     for exam in ExamCode:
-        choice = re.search(rf'<option value="{exam.value}">([^<]*)</option>', html)
+        choice = re.search(rf'<option value="{exam.value}">([^<]*)</option>', page)
         assert choice is not None
         assert choice[1].endswith(" (not served here)") == (exam is not ExamCode.BREAST)
 
@@ -90,62 +94,108 @@ def test_text_of_the_sender_cannot_become_markup(address: str) -> None:
 def test_the_report_page_holds_every_statement_and_its_evidence(address: str) -> None:
     analysis_id = analysed(address)
     report = httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()
-    html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
-    plain = html.replace("&#39;", "'").replace("&#34;", '"')
-    for item in report["findings"] + report["measurements"]:
+    page = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+    plain = html.unescape(page)
+    for item in report["findings"]:
         assert item["statement"] in plain
+    for item in report["findings"] + report["measurements"]:
+        assert f'id="{item["id"]}"' in page
         if item["evidence"]:
-            assert f'data-lights="{" ".join(item["evidence"])}"' in html
+            assert f'data-lights="{" ".join(item["evidence"])}"' in page
     for sentence in report["impression"] + report["limitations"]:
         assert sentence in plain
     for item in report["evidence"]:
-        assert (f'data-evidence="{item["id"]}"' in html) == (item["kind"] != "scores")
+        assert (f'data-evidence="{item["id"]}"' in page) == (item["kind"] != "scores")
     for step in report["steps"]:
-        assert step["action"] in html
+        assert step["action"] in page
     for model in report["provenance"]["models"]:
-        assert model["sha256"] in html
+        assert model["sha256"] in page
     for form in ("json", "html", "txt"):
-        assert f"/analyses/{analysis_id}/report.{form}" in html
+        assert f"/analyses/{analysis_id}/report.{form}" in page
 
 
-def test_a_note_on_the_question_does_not_make_a_report_partial(address: str) -> None:
-    analysis_id = analysed(address, question="Is it malignant?")
-    assert (
-        httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()["outcome"] == "reported"
-    )
-    html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
-    assert "By its keywords the question asks for" in html
-    assert "Reported in part" not in html
-
-
-def test_what_a_measurement_does_not_tell_stands_beside_it_once(address: str) -> None:
+def test_the_viewer_shows_the_article_of_the_page_with_links_to_the_cards(address: str) -> None:
     analysis_id = analysed(address)
+    page = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+    assert page.count('<article class="report"') == 1
+    assert page.count('class="notice"') == 1
+    assert 'href="/specialists/breast_lesion/card"' in page
+    style = httpx.get(f"{address}/static/report.css")
+    assert style.headers["content-type"].startswith("text/css")
+    assert style.text == ARTICLE_STYLE
+
+
+def test_a_question_is_answered_before_the_impression(address: str) -> None:
+    analysis_id = analysed(address, question="Is it malignant?")
     report = httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()
-    reasons = {str(caveat(item["reason"])) for item in report["measurements"]}
-    html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
-    assert [html.count(reason) for reason in reasons] == [1] * len(reasons)
+    assert report["outcome"] == "reported"
+    page = html.unescape(httpx.get(f"{address}/analyses/{analysis_id}/view").text)
+    assert report["asked"] in page.partition("Impression</h2>")[0]
+    assert "By its keywords" not in page
+    assert "judged that the request" not in page
 
 
-def test_checks_that_flag_are_one_alert(tmp_path: Path) -> None:
+def test_what_limits_the_numbers_of_a_structure_is_said_once(address: str) -> None:
+    analysis_id = analysed(address)
+    answer = httpx.get(f"{address}/analyses/{analysis_id}/report.json").content
+    laid = lay_out(Report.model_validate_json(answer))
+    page = html.unescape(httpx.get(f"{address}/analyses/{analysis_id}/view").text)
+    notes = [note for part in laid.structures for note in part.notes]
+    assert notes
+    assert [page.count(note) for note in notes] == [1] * len(notes)
+
+
+def test_checks_that_flag_are_one_list_to_review(tmp_path: Path) -> None:
     answers = breast_answers(exam_cls=routed_to(ExamCode.MUSCLE, 0.5))
     away = a_component(polygons=(an_ellipse((80.0, 80.0), (40.0, 30.0)),))
     answers["breast_lesion"] = a_segment_result(components=(away,))
     with service(tmp_path, StandInTools(answers=answers)) as address:
         analysis_id = analysed(address, exam="breast")
-        html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
-    assert html.count('class="alert warn"') == 1
-    assert "exam: router against request" in html.partition("Impression")[0]
-    assert "outline inside the detector" in html.partition("Impression")[0]
+        page = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+        answer = httpx.get(f"{address}/analyses/{analysis_id}/report.json").content
+    flags = lay_out(Report.model_validate_json(answer)).flags
+    assert len(flags) >= 2
+    (review,) = re.findall(r'<section class="flags".*?</section>', page, re.DOTALL)
+    assert all(flag.text in html.unescape(review) for flag in flags)
+
+
+AGES = {"19w6d": True, "19+6": True, "40W0D": True, "19w7d": False, "19": False, "50w0d": False}
+
+
+def test_the_form_takes_what_is_known_of_the_image(address: str) -> None:
+    page = httpx.get(address).text
+    folded = page.partition("More about this image")[2].partition("</details>")[0]
+    names = re.findall(r'name="([a-z_]+)"', folded)
+    assert set(names) == {
+        "laterality", "site", "gestational_age", "indication", "label", "operator", "scope"
+    }  # fmt: skip
+    for side in Laterality:
+        assert f'<option value="{side.value}">' in folded
+    longest = dict(re.findall(r'name="([a-z]+)" maxlength="(\d+)"', folded))
+    assert longest == {name: str(length) for name, length in LONGEST.items()}
+    (pattern,) = re.findall(r'pattern="([^"]+)"', folded)
+    given = {age: bool(re.fullmatch(html.unescape(pattern), age)) for age in AGES}
+    assert given == AGES
+
+
+def test_the_worklist_shows_the_headline(address: str) -> None:
+    analysis_id = analysed(address)
+    report = httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()
+    row = httpx.get(address).text.partition("<tbody>")[2].partition("</tr>")[0]
+    assert analysis_id in row
+    assert report["impression"][0] in html.unescape(row)
 
 
 def test_a_refused_report_is_loud(tmp_path: Path) -> None:
     tools = StandInTools(answers=breast_answers(exam_cls=routed_to(ExamCode.NERVE)))
     with service(tmp_path, tools) as address:
         analysis_id = analysed(address)
-        html = httpx.get(f"{address}/analyses/{analysis_id}/view").text
-        reason = httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()["reason"]
-    assert 'class="alert refused" role="alert"' in html
-    assert reason in html
+        page = httpx.get(f"{address}/analyses/{analysis_id}/view").text
+        report = httpx.get(f"{address}/analyses/{analysis_id}/report.json").json()
+    (alert,) = re.findall(
+        r'<section class="impression refused" role="alert".*?</section>', page, re.S
+    )
+    assert report["impression"][0] in html.unescape(alert)
 
 
 def test_the_thumbnail_is_small_and_the_picture_whole(address: str) -> None:
@@ -187,11 +237,11 @@ def test_evidence_of_one_name_is_numbered() -> None:
     box, mask, points, scores = some_evidence()
     second = mask.model_copy(update={"id": "e5"})
     assert evidence_names(a_report(evidence=(box, mask, points, scores, second))) == {
-        "e1": "Box of breast_lesion_det",
-        "e2": "Outline of lesion 1",
-        "e3": "Long axis",
-        "e4": "Scores of breast_2cls",
-        "e5": "Outline of lesion 2",
+        "e1": "box around lesion",
+        "e2": "outline of lesion 1",
+        "e3": "calipers of long axis",
+        "e4": "scores of classification",
+        "e5": "outline of lesion 2",
     }
 
 

@@ -13,10 +13,11 @@ from app.settings import Settings
 from app.worker.loading import SHIPPED, load_planning
 from planner.case import Request
 from planner.conclusion.report import conclude
-from planner.errors import ExamsMisfit
+from planner.errors import ExamsMisfit, StepsMisfit
 from planner.run import run
 from planner.vlm.card import read_card
 from planner.vlm.policy import LlavaPolicy
+from reports.layout import lay_out
 from reports.model import Box, ExamCode, Report
 from reports.release import ACCEPTED_BY, may_leave
 from specialists.backbones.transunet import Features
@@ -102,6 +103,20 @@ def test_a_planner_that_was_not_taught_an_exam_of_the_router_does_not_plan(
         load_planning(settings.model_copy(update={"planner": str(folder)}), Tools())
 
 
+def test_a_planner_that_was_taught_other_steps_or_does_not_say_which_does_not_plan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = settings_of(tmp_path, planner_blind=True)
+    for name, card in (("other", {"steps_sha256": "a" * 64}), ("older", {"steps_sha256": None})):
+        folder = write_ours(tmp_path / name, not_worse_than_rules=True, **card)
+        planning = load_planning(settings, Tools(), folder)
+        assert planning.policy.ref.id == "rules"
+        assert "was taught other protocol steps" in str(planning.why_rules)
+        with pytest.raises(StepsMisfit, match="train the planner again"):
+            load_planning(settings.model_copy(update={"planner": str(folder)}), Tools())
+    assert "The rules plan: tiny, which ships, is not used" in caplog.text
+
+
 def test_the_doctor_says_that_the_shipped_planner_waits_for_its_training(tmp_path: Path) -> None:
     lines = {line.name: line for line in examine(settings_of(tmp_path), OtherBackbone())}
     assert lines["planner"].says.startswith(
@@ -118,7 +133,7 @@ def test_a_planner_that_does_not_look_is_used_only_if_told_so_and_the_report_say
         load_planning(settings_of(tmp_path, planner=str(folder)), Tools())
     report = report_by(settings_of(tmp_path, planner=str(folder), planner_blind=True), Tools())
     assert report.provenance.planner.blind
-    assert any("the image did not inform the plan" in line for line in report.limitations)
+    assert any("planned without regard to what the image" in line for line in report.limitations)
 
 
 def test_the_verdict_is_kept_for_the_next_start_and_not_for_another_margin(
@@ -163,7 +178,7 @@ def test_reports_under_a_research_licence_say_so_and_stay_unless_that_is_accepte
     )
     reason = may_leave(report, research_accepted=settings.research_accepted)
     assert (reason is not None) == held
-    assert any("by its model card the weights may be used" in line for line in report.limitations)
+    assert "by its model card the weights may be used" in lay_out(report).made.planner
 
 
 def test_a_planner_that_we_trained_plans_unasked_and_its_reports_stay_all_the_same(

@@ -57,7 +57,7 @@ def case_of(image: Image, policy: Policy) -> Case:
 def test_a_planner_that_threads_share_plans_as_it_does_alone(planned: Settings) -> None:
     images = [an_image(seed=seed) for seed in range(IMAGES)]
     alone = [said(case_of(image, load_planning(planned, Tools()).policy)) for image in images]
-    assert any(by is ChosenBy.LLAVA for _, steps in alone for _, by, _ in steps)
+    assert any(by is ChosenBy.MODEL for _, steps in alone for _, by, _ in steps)
     shared = SharedPolicy(load_planning(planned, Tools()).policy)
     together: dict[tuple[int, int], Case] = {}
     ready = threading.Barrier(THREADS)

@@ -8,11 +8,13 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
+from planner.case import Request
+from planner.plan import plan_for
 from planner.protocols import read_protocols
 from planner.training.data.examples import Example, School
 from planner.training.data.images import FOREIGN, FOREIGN_HELD_OUT, Kind, foreign, moved_view
 from planner.training.data.survey import Survey
-from planner.training.data.teacher import NOTHING, due
+from planner.training.data.teacher import NOTHING, due, owing
 from planner.training.learning.decisions import (
     Batch,
     Composer,
@@ -27,11 +29,11 @@ from planner.training.learning.network import Size, action_names, build_network,
 from planner.training.requests.grammar import Phrasing, Want, Wish, read_grammar
 from planner.vlm.network import Network, Template
 from planner.vlm.prompt import render_prefix, render_state
-from reports.model import ExamCode
+from reports.model import ExamCode, Scope
 from specialists.errors import TrainingError
 from tests.builders import an_image
 from tests.planner.schooling import ALL_TOOLS, TOWER, a_generator, a_survey, an_asker
-from tests.planner.stand_ins import a_manifest
+from tests.planner.stand_ins import StandInTools, a_manifest, run_case
 from tests.specialists.nets import IN_FP32
 
 PROTOCOLS = read_protocols()
@@ -101,6 +103,40 @@ def test_what_the_picture_does_not_serve_is_not_done(wish: Wish) -> None:
     assert due(wish, None, PROTOCOLS) == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("wish", "question"),
+    [
+        (a_wish(Want.UNSERVED), "elastography"),
+        (a_wish(Want.ITEMS, "lesion_area"), "area"),
+        (a_wish(Want.ITEMS, "hc"), "head circumference"),
+        (a_wish(Want.EXCEPT, "classification"), "all without the classification"),
+    ],
+)
+def test_the_teacher_runs_what_the_protocol_requires_whatever_is_asked(
+    wish: Wish, question: str
+) -> None:
+    case = run_case(StandInTools(), Request(question=question))
+    owed = owing(plan_for(case), wish, ExamCode.BREAST)
+    assert owed.needed == {"box:lesion", "mask:lesion", "scores:malignancy"}
+    assert owed.allowed == {"scores:breast"}
+
+
+def test_the_teacher_does_what_a_narrowed_request_asks_and_what_its_words_mean_besides() -> None:
+    area = a_wish(Want.ITEMS, "lesion_area")
+    case = run_case(StandInTools(), Request(question="area", scope=Scope.QUESTION))
+    plan = plan_for(case)
+    assert owing(plan, area, ExamCode.BREAST).needed == {"box:lesion", "mask:lesion"}
+    both = a_wish(Want.ITEMS, "lesion_area", "classification")
+    assert "scores:malignancy" in owing(plan, both, ExamCode.BREAST).needed
+
+
+def test_half_of_the_requests_in_words_narrow_the_report(school: School) -> None:
+    drawn = [school.draw().request for _ in range(60)]
+    worded = [request.scope for request in drawn if request.question]
+    assert 0.3 < worded.count(Scope.QUESTION) / len(worded) < 0.7
+    assert {request.scope for request in drawn if not request.question} <= {Scope.PROTOCOL}
+
+
 def test_what_is_excluded_alone_is_left_out() -> None:
     needed = due(a_wish(Want.EXCEPT, "csp"), ExamCode.FETAL_HEAD, PROTOCOLS).needed
     assert "box:csp" not in needed
@@ -165,7 +201,7 @@ def test_ten_decisions_can_be_learnt_by_heart(
     composer, network = parts(surveyed, examples)
     one = OneBatch(composer.tokenizer, composer.pictures, composer.asker)
     one.kept = next(composer.batches(examples, 10, a_generator()))
-    config = LearnConfig(steps=80, batch=10, rate=5e-3, warmup=5, save_every=40, compute=IN_FP32)
+    config = LearnConfig(steps=160, batch=10, rate=5e-3, warmup=5, save_every=80, compute=IN_FP32)
     train(network, one, examples, config, tmp_path, resume=False)
     with torch.no_grad():
         scores = score(network, one.kept, composer.labels).letters

@@ -13,7 +13,8 @@ from planner.vlm.load import padded_pixels
 from planner.vlm.network import INSTRUCT, Network
 from planner.vlm.policy import LlavaPolicy
 from planner.vlm.prompt import Turn
-from reports.model import ExamCode, PlannerRef
+from reports.model import ExamCode
+from reports.provenance import PlannerRef
 from tests.builders import a_sha256, an_image
 from tests.planner.tiny_llava import words
 

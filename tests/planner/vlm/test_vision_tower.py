@@ -10,7 +10,8 @@ from planner.conclusion.report import conclude
 from planner.policy import Action, Choice
 from planner.protocols import read_protocols
 from planner.run import run
-from reports.model import CheckOutcome, ChosenBy, ExamCode, Outcome, PlannerRef, Report
+from reports.model import CheckOutcome, ChosenBy, ExamCode, Outcome, Report, Scope
+from reports.provenance import PlannerRef
 from specialists.image import Image
 from tests.builders import a_sha256, an_image
 from tests.planner.exam_answers import fetal_head_answers, intrapartum_answers
@@ -25,6 +26,9 @@ from tests.planner.stand_ins import (
 )
 
 EXPECTING = "exam_cls@breast"
+REQUIRED = ("breast_lesion_det", "breast_lesion@box:lesion", "breast_2cls@box:lesion")
+ALL = (EXPECTING, "stop", *REQUIRED)
+"""The wishes of a planner that would rather stop than run what is required."""
 
 
 @dataclass(kw_only=True)
@@ -41,7 +45,7 @@ class Wishes:
         self.offered.append(labels)
         label = next(wish for wish in self.wishes if wish in labels)
         action = next(action for action in legal if action.label == label)
-        return Choice(action=action, chosen_by=ChosenBy.LLAVA, margin=0.9, reason="Wished.")
+        return Choice(action=action, chosen_by=ChosenBy.MODEL, margin=0.9, reason="Wished.")
 
 
 def wished(
@@ -62,7 +66,7 @@ def ran(report: Report) -> list[str]:
 
 
 def test_before_the_router_answers_the_planner_says_which_exam_it_sees() -> None:
-    report, planner = wished(EXPECTING, "breast_lesion_det", "stop", request=Request(question="?"))
+    report, planner = wished(*ALL, request=Request(question="?"))
     assert planner.offered[0] == ("exam_cls", *(f"exam_cls@{exam.value}" for exam in ExamCode))
     assert report.steps[0].parameters["expect"] == "breast"
     check = next(item for item in report.checks if item.name == "exam: planner against router")
@@ -70,7 +74,8 @@ def test_before_the_router_answers_the_planner_says_which_exam_it_sees() -> None
 
 
 @pytest.mark.parametrize(
-    ("expected", "took"), [("exam_cls@nerve", "nerve"), ("exam_cls", "no known exam")]
+    ("expected", "took"),
+    [("exam_cls@nerve", "forearm nerve ultrasound"), ("exam_cls", "no exam that is known")],
 )
 def test_planner_and_router_that_see_different_exams_withhold_the_analysis(
     expected: str, took: str
@@ -78,12 +83,13 @@ def test_planner_and_router_that_see_different_exams_withhold_the_analysis(
     report, _ = wished(expected)
     assert report.outcome is Outcome.REFUSED
     assert ran(report) == ["exam_cls", "stop"]
-    assert f"the planner saw {took}" in (report.reason or "")
+    assert f"another reading of it saw {took}" in (report.reason or "")
+    assert f"the planner saw {took}" in report.steps[-1].reason
 
 
 def test_an_exam_that_the_request_names_is_run_and_the_disagreement_is_flagged() -> None:
     request = Request(exam=ExamCode.BREAST, question="lesion")
-    report, _ = wished("exam_cls@nerve", "breast_lesion_det", "stop", request=request)
+    report, _ = wished("exam_cls@nerve", *ALL, request=request)
     assert (report.exam.code, report.exam.chosen_by) == ("breast", "request")
     assert "breast_lesion_det" in ran(report)
     check = next(item for item in report.checks if item.name == "exam: planner against router")
@@ -115,35 +121,48 @@ def test_without_a_question_stop_waits_for_what_the_protocol_requires() -> None:
         assert ("stop" in labels) == (not left)
 
 
-def test_with_a_question_the_planner_judges_when_to_stop_and_the_report_says_so() -> None:
-    request = Request(question="Anything I should worry my aunt with?")
-    report, _ = wished(EXPECTING, "breast_lesion_det", "stop", request=request)
-    assert ran(report) == ["exam_cls", "breast_lesion_det", "stop"]
-    assert report.outcome is Outcome.REPORTED
-    assert "the planner chose what to run" in (report.reason or "")
-    gap = next(item for item in report.findings if item.label == "classification")
-    assert "the planner judged" in (gap.reason or "")
+@pytest.mark.parametrize(
+    "question", ["What will the weather be?", "is it malignant?", "only the head circumference"]
+)
+def test_with_a_question_too_stop_waits_for_what_the_protocol_requires(question: str) -> None:
+    report, planner = wished(*ALL, request=Request(question=question))
+    assert ran(report) == ["exam_cls", "breast_lesion_det", "breast_lesion", "breast_2cls", "stop"]
+    assert (report.outcome, report.reason) == (Outcome.REPORTED, None)
+    for labels in planner.offered[1:-1]:
+        assert "stop" not in labels
+        assert "breast_3cls" in labels
+    assert planner.offered[-1] == ("breast_3cls", "stop")
+    gap = next(item for item in report.findings if "three-way" in item.label)
+    assert gap.reason == "it is optional, and was not run"
 
 
-def test_what_the_keywords_ask_for_stays_due_when_the_planner_stops_before_it() -> None:
-    request = Request(question="Is there a lesion, and is it malignant?")
-    report, _ = wished(EXPECTING, "breast_lesion_det", "stop", request=request)
-    assert report.outcome is Outcome.PARTIAL
-    assert "classification" in (report.reason or "")
-
-
-def test_a_question_in_which_the_planner_finds_nothing_is_refused_with_what_is_missing() -> None:
-    report, _ = wished(EXPECTING, "stop", request=Request(question="What will the weather be?"))
-    assert report.outcome is Outcome.REFUSED
-    assert ran(report) == ["exam_cls", "stop"]
-    assert "It would need another question" in (report.reason or "")
-
-
-def test_what_the_planner_runs_beyond_the_keywords_is_reported() -> None:
+def test_an_optional_step_that_the_planner_runs_for_the_question_is_reported() -> None:
     request = Request(question="lesion, and how suspicious is its texture?")
-    report, _ = wished(EXPECTING, "breast_lesion_det", "breast_3cls", "stop", request=request)
+    report, _ = wished(EXPECTING, "breast_3cls", *ALL[1:], request=request)
     found = next(item for item in report.findings if "three-way" in item.label)
     assert found.state == "found"
+    assert report.outcome is Outcome.REPORTED
+
+
+def test_a_narrowed_request_lets_the_planner_stop_once_the_keywords_have_their_answer() -> None:
+    request = Request(question="Is there a lesion?", scope=Scope.QUESTION)
+    report, planner = wished(*ALL, request=request)
+    assert ran(report) == ["exam_cls", "breast_lesion_det", "breast_lesion", "stop"]
+    assert "breast_2cls@box:lesion" in planner.offered[-1]
+    assert (report.outcome, report.reason) == (Outcome.REPORTED, None)
+    gap = next(item for item in report.findings if item.label == "classification")
+    assert gap.reason == "the request asked for other things only"
+    more, _ = wished(EXPECTING, "breast_2cls@box:lesion", *ALL[1:], request=request)
+    assert "breast_2cls" in ran(more)
+
+
+def test_planner_and_keywords_never_contradict_each_other_in_public() -> None:
+    for question in ("Is there a lesion?", "??", "head circumference", "How big? What BI-RADS?"):
+        for scope in Scope:
+            request = Request(question=question, scope=scope)
+            text = wished(*ALL, request=request)[0].model_dump_json()
+            assert "judged" not in text
+            assert "keyword" not in text.lower()
 
 
 @pytest.mark.parametrize(
@@ -158,11 +177,11 @@ def test_what_the_planner_runs_beyond_the_keywords_is_reported() -> None:
         ),
     ],
 )
-def test_the_rules_do_what_was_asked_and_what_that_needs_and_no_more(
+def test_the_rules_do_what_a_narrowed_request_asks_and_what_that_needs_and_no_more(
     question: str, answers: type[dict[str, Answer]], tools: list[str]
 ) -> None:
     found = answers()
-    report = report_of(found, question=question, installed=tuple(found))
+    report = report_of(found, question=question, scope=Scope.QUESTION, installed=tuple(found))
     assert ran(report) == ["exam_cls", *tools, "stop"]
     assert report.outcome is Outcome.REPORTED
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reports.model import MaskEvidence, Report, Status
+from reports.forms import codes
+from reports.model import ExamCode, MaskEvidence, Report, Status
 from tests.builders import LESION_BOX, a_worded_report, an_ellipse
 from tests.reports.report_forms import HOLE, REPORTS, a_fetal_report, frame_png
 from tests.tools import KNOWN_WARNINGS, complaints, module
@@ -177,7 +178,8 @@ def test_an_interval_is_an_uncertainty_above_and_below() -> None:
 
 def test_a_refused_report_names_what_was_not_attempted_and_why() -> None:
     numbers = [i for i in items(read(to_sr(REPORTS["refused"]))) if i.ValueType == "NUM"]
-    assert {name(item) for item in numbers} == {"Nerve cross-section area", "Nerve-vessel distance"}
+    expected = {code.meaning for code in codes.EXAM_MEASUREMENTS[ExamCode.NERVE]}
+    assert {name(item) for item in numbers} == expected
     for item in numbers:
         assert item.NumericValueQualifierCodeSequence[0].CodeValue == "114007"
     (outcome,) = named(REPORTS["refused"], "Outcome of the analysis")

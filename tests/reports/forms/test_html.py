@@ -5,10 +5,13 @@ import html5lib
 import pytest
 
 from reports.forms.html import CONTENT_SECURITY_POLICY, STYLE, to_fragment, to_html
+from reports.forms.overlay.scene import scene_of
 from reports.forms.svg import to_svg_layers, view_box
 from reports.forms.text import to_text
 from reports.model import Finding, Measurement, NamedPoint, Outcome, PointsEvidence, Report
-from reports.wording import NOT_FOR_CLINICAL_USE, word
+from reports.precision import interval_text, value_text
+from reports.wording.phrases import NOT_FOR_CLINICAL_USE
+from reports.wording.report import word
 from tests.builders import (
     a_finding,
     a_measurement,
@@ -20,12 +23,14 @@ from tests.builders import (
     an_image_info,
     some_evidence,
 )
+from tests.reports.report_forms import a_fetal_report
 
 REPORTS = {
     "reported": a_worded_report(),
     "refused": word(a_refused_report()),
     "partial": word(a_report(outcome=Outcome.PARTIAL, reason="No outline.")),
     "synthetic": a_worded_report(image=an_image_info(synthetic=True)),
+    "head in mm": a_fetal_report(),
     "no evidence": word(a_report(findings=(), measurements=(), evidence=(), checks=())),
 }
 HREF = "data:image/png;base64,AAAA"
@@ -112,9 +117,70 @@ def test_every_statement_lights_and_links_exactly_its_evidence() -> None:
         element = items[statement.id]
         assert element.get("data-lights") == " ".join(statement.evidence)
         assert element.get("tabindex") == "0"
-        assert statement.statement in text_of(element)
-        links = [link.get("href", "") for link in element.iter() if local_name(link) == "a"]
-        assert [link.rsplit("-", 1)[-1] for link in links] == list(statement.evidence)
+        links = [link for link in element.iter() if local_name(link) == "a"]
+        assert [link.get("href", "").rsplit("-", 1)[-1] for link in links] == list(
+            statement.evidence
+        )
+        assert all(text_of(link) for link in links)
+
+
+def test_a_number_is_a_row_of_name_value_interval_and_note() -> None:
+    report = REPORTS["head in mm"]
+    tree = parse(to_html(report, None))
+    rows = {e.get("id"): e for e in tree.iter() if local_name(e) == "tr" and e.get("id")}
+    for item in report.measurements:
+        cells = [text_of(cell) for cell in rows[item.id]]
+        assert len(cells) == 4
+        assert item.name in cells[0].lower()
+        if item.value is None:
+            assert cells[1:3] == ["not assessed", ""]
+            assert str(item.reason).lower().strip(".") in cells[3].lower()
+        else:
+            assert cells[1] == value_text(item.value, item.unit, item.interval)
+            assert item.interval is None or cells[2].startswith(
+                interval_text(item.interval, item.unit)
+            )
+    heads = [text_of(e) for e in tree.iter() if local_name(e) == "th"]
+    assert "90 % interval" in heads
+
+
+def test_no_id_of_evidence_is_in_sight() -> None:
+    for report in REPORTS.values():
+        (body,) = [e for e in parse(to_html(report, None)) if local_name(e) == "body"]
+        assert re.findall(r"\be\d+\b", text_of(body)) == []
+
+
+def test_specialists_are_named_where_the_report_says_how_it_was_made_and_nowhere_else() -> None:
+    report = REPORTS["reported"]
+    tree = parse(to_html(report, None))
+    (made,) = [e for e in tree.iter() if e.get("class") == "made"]
+    inside, whole = text_of(made), text_of(tree)
+    for item in report.evidence:
+        if item.kind != "scores":
+            assert item.specialist in inside
+            assert whole.count(item.specialist) == inside.count(item.specialist)
+    (details,) = [e for e in made if local_name(e) == "details"]
+    assert "open" not in details.attrib
+
+
+def test_what_is_loud_comes_first() -> None:
+    page = text_of(parse(to_html(REPORTS["synthetic"], None)))
+    headline = REPORTS["synthetic"].impression[0]
+    order = [
+        NOT_FOR_CLINICAL_USE,
+        "Breast ultrasound",
+        "Impression",
+        headline,
+        "Findings",
+        "Technique",
+        "Limitations",
+        "How this was made",
+    ]
+    places = [
+        page.index(words, page.index("Breast ultrasound", 40) if n else 0)
+        for n, words in enumerate(order)
+    ]
+    assert places == sorted(places)
 
 
 def test_every_drawn_evidence_has_an_overlay_that_can_be_toggled() -> None:
@@ -138,14 +204,14 @@ def test_an_outline_with_a_hole_is_one_path_under_the_even_odd_rule() -> None:
         update={"polygons": (an_ellipse(points=8), an_ellipse(semi_axes=(10, 5), points=4))}
     )
     layers = str(to_svg_layers(a_report(evidence=(mask,))))
-    (path,) = re.findall(r'<path fill-rule="evenodd" d="([^"]*)"/>', layers)
+    (path,) = re.findall(r'<path class="edge" fill-rule="evenodd" d="([^"]*)"/>', layers)
     assert path.count("M") == path.count("Z") == 2
     assert path.startswith("M400 210 L")
 
 
 def test_overlays_are_in_image_pixels() -> None:
     report = a_worded_report()
-    assert view_box(report) == "0 0 640 480"
+    assert view_box(scene_of(report)) == "0 0 640 480"
     layers = str(to_svg_layers(report))
     assert '<rect x="240" y="160" width="160" height="100"/>' in layers
     assert '<line x1="240" y1="210" x2="400" y2="210"/>' in layers
@@ -166,10 +232,13 @@ def test_what_an_angle_is_drawn_through_is_joined_and_three_landmarks_are_not(
 
 
 @each_report
-def test_page_and_text_say_loudly_what_they_are(name: str) -> None:
+def test_page_and_text_say_what_they_are(name: str) -> None:
     report = REPORTS[name]
-    for form in (text_of(parse(to_html(report, None))), to_text(report)):
-        assert form.count(NOT_FOR_CLINICAL_USE) >= 2
+    tree = parse(to_html(report, None))
+    notices = [e for e in tree.iter() if e.get("class") == "notice"]
+    assert [text_of(notice) for notice in notices] == [NOT_FOR_CLINICAL_USE]
+    assert NOT_FOR_CLINICAL_USE in to_text(report)
+    for form in (text_of(tree), to_text(report)):
         assert ("synthetic test image" in form.lower()) == report.image.synthetic
 
 
@@ -180,8 +249,7 @@ def test_page_and_text_hold_every_sentence_of_the_report(name: str) -> None:
         *report.impression,
         *report.limitations,
         *(finding.statement for finding in report.findings),
-        *(measurement.statement for measurement in report.measurements),
-        *(check.detail for check in report.checks),
+        *(check.detail.rstrip(".") for check in report.checks),
         *(step.reason for step in report.steps),
         report.provenance.content_sha256,
     ]
@@ -190,12 +258,18 @@ def test_page_and_text_hold_every_sentence_of_the_report(name: str) -> None:
     assert [line for line in sentences if line not in text] == []
 
 
-@pytest.mark.parametrize(("name", "banner"), [("refused", "Refused"), ("partial", "Partial")])
-def test_a_refusal_is_an_alert_with_its_reason(name: str, banner: str) -> None:
-    tree = parse(to_html(REPORTS[name], None))
+def test_a_refusal_is_an_alert_with_its_reason() -> None:
+    report = REPORTS["refused"]
+    tree = parse(to_html(report, None))
     (alert,) = [element for element in tree.iter() if element.get("role") == "alert"]
-    assert text_of(alert).startswith(banner)
-    assert str(REPORTS[name].reason) in text_of(alert)
+    assert text_of(alert).startswith(report.impression[0])
+    assert str(report.reason).lower().rstrip(".") in text_of(alert).lower()
+
+
+def test_what_stays_open_in_a_partial_report_is_said_once() -> None:
+    report = REPORTS["partial"]
+    page = text_of(parse(to_html(report, None)))
+    assert page.lower().count("no outline") == 1
 
 
 HOSTILE = "</title><script>alert(1)</script>\"'><img src=//x>"

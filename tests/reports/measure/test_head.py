@@ -1,6 +1,7 @@
 """A head's numbers are those of the drawn ellipse; none where the outline is cut or absurd."""
 
 import math
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given, settings
@@ -8,11 +9,13 @@ from hypothesis import strategies as st
 
 from reports.errors import NotMeasurable
 from reports.measure.ellipse import circumference
+from reports.measure.gestation import head_standard_mm
 from reports.measure.head import (
     BPD,
     CEPHALIC_INDEX,
     GESTATIONAL_AGE,
     HC,
+    HC_PERCENTILE,
     LONG_ENDS,
     MASK,
     MOST_ON_EDGE,
@@ -172,3 +175,40 @@ def test_landmarks_give_the_diameters_in_either_order_and_name_what_is_missing()
 
 def test_the_landmarks_are_named_as_the_manifest_names_them() -> None:
     assert read_manifest().specialist("fetal_head_axes").landmarks == (*LONG_ENDS, *SHORT_ENDS)
+
+
+def ranked(image: ImageInfo, age: str | None) -> Number | None:
+    seen = Seen(image=image, evidence={MASK: [a_mask(HEAD, "e1")]}, gestational_age=age)
+    return next((n for n in head_numbers(seen) if n.name == HC_PERCENTILE), None)
+
+
+def test_the_percentile_is_that_of_the_circumference_at_the_stated_age() -> None:
+    image = a_calibrated_image_info((0.25, 0.25))
+    found = ranked(image, "28w3d")
+    assert found is not None
+    hc = numbers(image, HEAD)[HC].value
+    mean, deviation = head_standard_mm(28 + 3 / 7)
+    assert hc is not None
+    assert found.value == pytest.approx(100 * NormalDist(mean, deviation).cdf(hc), abs=1e-6)
+    assert found.unit == "percentile"
+    assert "28w3d" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("scale", "age", "why"),
+    [
+        (None, "28w0d", "needs millimetres"),
+        (0.25, "42w0d", "lies outside"),
+        (9.0, "28w0d", "implausible"),
+    ],
+)
+def test_without_a_percentile_it_says_why(scale: float | None, age: str, why: str) -> None:
+    image = an_image_info() if scale is None else a_calibrated_image_info((scale, scale))
+    found = ranked(image, age)
+    assert found is not None
+    assert found.value is None
+    assert why in found.reason
+
+
+def test_without_a_stated_age_there_is_no_percentile() -> None:
+    assert ranked(a_calibrated_image_info((0.25, 0.25)), None) is None

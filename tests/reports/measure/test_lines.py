@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from reports.errors import NotMeasurable
 from reports.measure.lines import (
+    Line,
+    angle_at,
     axial_deg,
     first_crossing,
     length,
@@ -105,3 +107,24 @@ def test_within_is_inside_the_ring() -> None:
     assert within((140, 100), ring)
     assert not within((100, 125), ring)
     assert not within((300, 100), ring)
+
+
+@pytest.mark.parametrize("inclination_deg", [-25.0, 12.0, 40.0])
+@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.5, 0.2)])
+@pytest.mark.parametrize("through", [(200.0, 100.0), (200.0, 250.0), (20.0, 30.0)])
+def test_an_angle_is_drawn_at_the_line_that_it_is_measured_against(
+    inclination_deg: float, scale: tuple[float, float], through: tuple[float, float]
+) -> None:
+    line = Line(slope=0.1, intercept=150 * scale[1], x_min=0, x_max=400 * scale[0], scale=scale)
+    one, corner, other = (
+        np.array(point) * scale for point in angle_at(line, through, inclination_deg)
+    )
+    assert line.x_min <= corner[0] <= line.x_max
+    assert corner[1] == pytest.approx(line.depth_at(corner[0]))
+    assert other[1] == pytest.approx(line.depth_at(other[0]))
+    first, second = one - corner, other - corner
+    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+    between = abs(axial_deg(inclination_deg - line.inclination_deg))
+    assert math.degrees(math.acos(cosine)) == pytest.approx(between)
+    above = through[1] * scale[1] < line.depth_at(through[0] * scale[0])
+    assert (one[1] < line.depth_at(one[0])) == above

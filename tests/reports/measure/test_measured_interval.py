@@ -2,7 +2,16 @@ import pytest
 
 from planner.protocols import Answer, read_protocols
 from reports.measure.formulas import BESIDES, MEASUREMENTS
-from reports.measure.head import GESTATIONAL_AGE, HC, MASK, gestational_age_weeks, head_numbers
+from reports.measure.gestation import age_interval, head_rank
+from reports.measure.head import (
+    BPD,
+    GESTATIONAL_AGE,
+    HC,
+    HC_PERCENTILE,
+    MASK,
+    gestational_age_weeks,
+    head_numbers,
+)
 from reports.measure.intervals import (
     LARGEST_ONLY,
     NO_INTERVAL,
@@ -16,10 +25,9 @@ from reports.measure.intervals import (
 )
 from reports.measure.numbers import Number, Seen, assemble
 from reports.model import Measurement
-from reports.wording import word
+from reports.wording.report import word
 from tests.builders import (
     a_calibrated_image_info,
-    a_finding,
     a_measurement,
     a_report,
     an_ellipse,
@@ -86,7 +94,7 @@ def test_what_is_not_measured_has_no_interval_and_its_own_reason() -> None:
     assert (item.interval, item.coverage, item.reason) == (None, None, "It is cut off.")
 
 
-def test_the_interval_of_the_age_is_that_of_the_circumference_through_the_formula() -> None:
+def test_the_interval_of_the_age_holds_the_circumferences_and_the_spread_between_fetuses() -> None:
     image = a_calibrated_image_info((0.4, 0.4))
     numbers = head_numbers(Seen(image=image, evidence={MASK: [HEAD]}))
     intervals: dict[str, Calibrated] = {HC: Interval(form=Form.RELATIVE, low=-0.03, high=0.04)}
@@ -94,10 +102,57 @@ def test_the_interval_of_the_age_is_that_of_the_circumference_through_the_formul
     named = {item.name: item for item in found.measurements}
     hc, age = named[HC].interval, named[GESTATIONAL_AGE]
     assert hc is not None
-    assert age.interval is not None
-    assert age.interval == pytest.approx([gestational_age_weeks(e / 10) for e in hc], abs=1e-4)
+    assert age.value is not None
+    low, high = (gestational_age_weeks(end / 10) for end in hc)
+    assert age.interval == pytest.approx(age_interval(age.value, (low, high)), abs=1e-3)
     assert age.coverage == 0.9
-    assert age.interval[0] < (age.value or 0) < age.interval[1]
+    assert age.interval is not None
+    assert age.interval[0] < low < age.value < high < age.interval[1]
+
+
+def test_the_percentile_has_the_interval_of_the_circumference_put_through_its_formula() -> None:
+    image = a_calibrated_image_info((0.4, 0.4))
+    seen = Seen(image=image, evidence={MASK: [HEAD]}, gestational_age="28w0d")
+    numbers = head_numbers(seen)
+    intervals: dict[str, Calibrated] = {HC: Interval(form=Form.RELATIVE, low=-0.03, high=0.04)}
+    found = assemble(numbers, first_measurement=1, first_evidence=1, intervals=intervals)
+    named = {item.name: item for item in found.measurements}
+    hc, rank = named[HC], named[HC_PERCENTILE]
+    assert hc.value is not None
+    assert hc.interval is not None
+    assert rank.value == pytest.approx(head_rank(hc.value, 28.0), abs=1e-2)
+    assert rank.interval == pytest.approx([head_rank(end, 28.0) for end in hc.interval], abs=1e-2)
+    assert rank.unreliable is None
+
+
+def test_what_follows_from_an_unreliable_number_is_unreliable_too() -> None:
+    image = a_calibrated_image_info((0.4, 0.4))
+    seen = Seen(image=image, evidence={MASK: [HEAD]}, gestational_age="28w0d")
+    wide: dict[str, Calibrated] = {HC: Interval(form=Form.RELATIVE, low=-0.6, high=0.6)}
+    found = assemble(
+        head_numbers(seen),
+        first_measurement=1,
+        first_evidence=1,
+        intervals=wide,
+        doubts={HEAD.id: ("the outline has a bay",)},
+    )
+    why = "the outline has a bay; its 90 % interval is wider than the value itself"
+    named = {item.name: item.unreliable for item in found.measurements}
+    assert [named[name] for name in (HC, GESTATIONAL_AGE, HC_PERCENTILE)] == [why] * 3
+    assert named[BPD] == "the outline has a bay"
+
+
+def test_an_interval_wider_than_its_value_makes_a_length_unreliable_but_not_a_slope() -> None:
+    wide = Interval(form=Form.ABSOLUTE, low=-5.0, high=5.0)
+    lengths = measured(a_number(9.9), a_number(10.0), a_number(3.0, unit="deg", least=None))
+    assert [item.unreliable for item in lengths] == [None] * 3
+    for value, doubtful in ((9.9, True), (10.0, False)):
+        (item,) = measured(a_number(value), width=wide)
+        assert (item.unreliable is not None) == doubtful
+    (slope,) = measured(a_number(3.0, unit="deg", least=None), width=wide)
+    assert slope.unreliable is None
+    (gone,) = measured(a_number(None, reason="It is cut off."), width=wide)
+    assert gone.unreliable is None
 
 
 def test_an_age_without_millimetres_has_no_interval_either() -> None:
@@ -119,27 +174,6 @@ def test_the_measurements_of_a_slot_are_those_that_the_protocols_ask_of_it() -> 
     assert set(BESIDES) <= set(MEASUREMENTS)
 
 
-@pytest.mark.parametrize(
-    ("kept", "words", "headline"),
-    [
-        (
-            ("benign", "malignant"),
-            "Undecided: the 90 % label set holds benign and malignant.",
-            "not a probability of disease; undecided between benign and malignant.",
-        ),
-        (("benign",), "The 90 % label set holds benign alone.", "not a probability of disease."),
-        ((), "No class fits: each one's score is lower", "of disease; no class fits."),
-    ],
-)
-def test_a_label_set_says_which_classes_it_holds(
-    kept: tuple[str, ...], words: str, headline: str
-) -> None:
-    finding = a_finding(label="classification", evidence=("e4",), label_set=kept)
-    report = word(a_report(findings=(finding,)))
-    assert words in report.findings[0].statement
-    assert any(line.endswith(headline) for line in report.impression)
-
-
 def test_each_reason_for_no_interval_stands_once_with_what_it_is_true_of() -> None:
     few = f"Lengths are in px. {NO_INTERVAL} val holds 3 groups."
     measurements = (
@@ -150,6 +184,6 @@ def test_each_reason_for_no_interval_stands_once_with_what_it_is_true_of() -> No
     )
     lines = word(a_report(measurements=measurements)).limitations
     assert [line for line in lines if line.startswith("Intervals: none")] == [
-        "Intervals: none is given for long axis, short axis, because val holds 3 groups."
+        "Intervals: none is given for long axis and short axis, because val holds 3 groups."
     ]
-    assert any(line.startswith("Intervals: each holds the error") for line in lines)
+    assert any(line.startswith("Elsewhere: intervals were calibrated") for line in lines)

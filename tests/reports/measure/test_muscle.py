@@ -1,4 +1,4 @@
-"""Thickness, inclinations and fascicle angle of drawn muscles.
+"""Thickness, inclinations and pennation angle of drawn muscles.
 
 There are none where layers or fascicles are unclear.
 """
@@ -14,8 +14,8 @@ from reports.measure.muscle import (
     APONEUROSIS,
     DEEP_INCLINATION,
     FASCICLE,
-    FASCICLE_ANGLE,
     LOWER,
+    PENNATION_ANGLE,
     POINTS,
     SUPERFICIAL_INCLINATION,
     THICKNESS,
@@ -91,15 +91,15 @@ def test_a_drawn_muscle_has_all_its_numbers() -> None:
         THICKNESS: "px",
         SUPERFICIAL_INCLINATION: "deg",
         DEEP_INCLINATION: "deg",
-        FASCICLE_ANGLE: "deg",
+        PENNATION_ANGLE: "deg",
     }
     assert [item.value for item in found.values()] == pytest.approx([200, 0, 0, 16.5], abs=0.1)
     assert found[THICKNESS].drawn == (
         (f"{THICKNESS}, start", (61.0, 100.0)),
         (f"{THICKNESS}, end", (61.0, 300.0)),
     )
-    assert "Median of 4 fragments" in found[FASCICLE_ANGLE].reason
-    assert "assuming square pixels" in found[FASCICLE_ANGLE].formula
+    assert "Median of 4 fragments" in found[PENNATION_ANGLE].reason
+    assert "assuming square pixels" in found[PENNATION_ANGLE].formula
 
 
 @settings(max_examples=25)
@@ -136,8 +136,8 @@ def test_the_angle_is_the_one_to_the_deep_aponeurosis_in_millimetres(
     found = seen(a_calibrated_image_info(scale), layers, fascicles)
     assert found[DEEP_INCLINATION].value == pytest.approx(tilt, abs=0.3)
     assert found[SUPERFICIAL_INCLINATION].value == pytest.approx(tilt, abs=0.3)
-    assert found[FASCICLE_ANGLE].value == pytest.approx(angle, abs=0.4)
-    assert "square" not in found[FASCICLE_ANGLE].formula
+    assert found[PENNATION_ANGLE].value == pytest.approx(angle, abs=0.4)
+    assert "square" not in found[PENNATION_ANGLE].formula
 
 
 @settings(max_examples=40)
@@ -186,7 +186,7 @@ def test_of_three_layers_the_two_uppermost_are_taken_and_that_is_said() -> None:
     third = a_band((20, 420), (620, 420))
     found = seen(IMAGE, [TOP, BOTTOM, third], fragments(-18, -17, -16))
     assert "3 layers were outlined" in found[DEEP_INCLINATION].reason
-    assert "3 layers were outlined" in found[FASCICLE_ANGLE].reason
+    assert "3 layers were outlined" in found[PENNATION_ANGLE].reason
     assert [item.id for item in found[DEEP_INCLINATION].rests_on] == ["aponeurosis1"]
 
 
@@ -201,7 +201,7 @@ def test_of_three_layers_the_two_uppermost_are_taken_and_that_is_said() -> None:
 )
 def test_layers_that_do_not_bound_a_muscle_have_no_lines(layers: list[Ring], why: str) -> None:
     found = seen(IMAGE, layers, fragments(-18, -17, -16))
-    for name in (SUPERFICIAL_INCLINATION, DEEP_INCLINATION, FASCICLE_ANGLE):
+    for name in (SUPERFICIAL_INCLINATION, DEEP_INCLINATION, PENNATION_ANGLE):
         assert found[name].value is None
         assert why in found[name].reason
 
@@ -221,7 +221,7 @@ def test_layers_that_do_not_bound_a_muscle_have_no_lines(layers: list[Ring], why
 def test_fascicles_without_a_common_direction_have_no_angle(
     fascicles: list[Ring], why: str
 ) -> None:
-    found = seen(IMAGE, [TOP, BOTTOM], fascicles)[FASCICLE_ANGLE]
+    found = seen(IMAGE, [TOP, BOTTOM], fascicles)[PENNATION_ANGLE]
     assert found.value is None
     assert why in found.reason
 
@@ -240,16 +240,16 @@ def test_fascicles_outside_of_the_aponeuroses_region_have_no_angle() -> None:
         regions=(Region(box=(0, 0, 640, 320), spacing_mm=spacing),),
     )
     found = seen(image, [TOP, BOTTOM], [*fragments(-18, -17, -16), *fragments(-17, long=20)])
-    assert found[FASCICLE_ANGLE].value is not None
+    assert found[PENNATION_ANGLE].value is not None
     away = [an_ellipse((300, 400), (20, 2), angle_deg=-17)]
     found = seen(image, [TOP, BOTTOM], [*fragments(-18, -17, -16), *away])
-    assert "calibrated region" in found[FASCICLE_ANGLE].reason
+    assert "calibrated region" in found[PENNATION_ANGLE].reason
 
 
 def test_nothing_seen_gives_no_numbers_and_fascicles_alone_say_what_they_lack() -> None:
     assert seen(IMAGE, [], []) == {}
     found = seen(IMAGE, [], fragments(-18, -17, -16))
-    assert "not outlined" in found[FASCICLE_ANGLE].reason
+    assert "not outlined" in found[PENNATION_ANGLE].reason
     with pytest.raises(NotMeasurable):
         layers_of([], IMAGE, (1.0, 1.0))
 

@@ -120,3 +120,45 @@ def test_a_pair_in_two_regions_is_in_px_though_each_area_is_in_mm() -> None:
 
 def test_the_structures_are_named_as_the_manifest_names_them() -> None:
     assert {NERVE, VESSEL} < set(read_manifest().specialist("nerve_vessel_multi").labels)
+
+
+def a_nerve(x: float, radius: float = 30.0) -> tuple[str, Ring]:
+    return NERVE, an_ellipse((x, 200), (radius, radius), points=180)
+
+
+def areas_of(*parts: tuple[str, Ring]) -> list[Number]:
+    found = numbers(a_calibrated_image_info((0.1, 0.1)), *parts)
+    return [number for number in found if number.name == NERVE_AREA]
+
+
+def test_one_nerve_has_one_area_and_a_crumb_beside_it_changes_nothing() -> None:
+    (number,) = areas_of(a_nerve(200), a_nerve(260, radius=4))
+    assert number.unit == "mm²"
+    assert number.value == pytest.approx(9 * math.pi, rel=0.01)
+    assert [item.id for item in number.rests_on] == ["e1"]
+
+
+def test_two_nerves_apart_have_an_area_each_the_largest_first() -> None:
+    large, small = areas_of(a_nerve(120, radius=20), a_nerve(400))
+    assert [item.id for item in large.rests_on] == ["e2"]
+    assert (large.value or 0) > (small.value or 0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ((a_nerve(100), a_nerve(163)), "pieces of one"),
+        ((a_nerve(100), a_nerve(300), a_nerve(500)), "3 separate parts"),
+    ],
+)
+def test_pieces_have_one_number_each_without_a_value(
+    parts: tuple[tuple[str, Ring], ...], why: str
+) -> None:
+    image = a_calibrated_image_info((0.1, 0.1))
+    found = numbers(image, *parts, (VESSEL, an_ellipse((300, 400), (20, 20), points=90)))
+    assert [number.name for number in found] == [NERVE_AREA, VESSEL_AREA, DISTANCE, GAP]
+    for number in found:
+        if number.name != VESSEL_AREA:
+            assert number.value is None
+            assert why in number.reason
+            assert len(number.rests_on) == len(parts)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.errors import NotMeasurable
-from reports.measure.numbers import Number, Seen
+from reports.measure.intervals import Calibrated, Form, Interval
+from reports.measure.numbers import Number, Seen, assemble, calibration_for
 from reports.measure.progression import (
     AOP,
     FAR,
@@ -17,8 +18,10 @@ from reports.measure.progression import (
     MASK,
     NEAR,
     POINTS,
+    STATION,
     SYMPHYSIS,
     TANGENT,
+    head_station_cm,
     infrapubic_distance,
     progression_numbers,
     progression_of_outlines,
@@ -207,3 +210,50 @@ def test_the_landmarks_and_labels_are_named_as_the_manifest_names_them() -> None
     manifest = read_manifest()
     assert manifest.specialist("aop_landmarks").landmarks == (FAR, NEAR, TANGENT)
     assert {SYMPHYSIS, HEAD} < set(manifest.specialist("head_symphysis_multi").labels)
+
+
+KNOWN = calibration_for(a_calibrated_image_info((0.4, 0.4)), [])
+ASSUMED = calibration_for(an_image_info(), [])
+
+
+@pytest.mark.parametrize(
+    ("deg", "station"), [(84, -3), (95, -2), (106, -1), (116, 0), (127, 1), (138, 2), (148, 3)]
+)
+def test_the_station_of_an_angle_is_that_of_the_guidelines_table(deg: float, station: int) -> None:
+    assert head_station_cm(deg, KNOWN) == pytest.approx(station, abs=0.06)
+
+
+def test_the_station_is_withheld_where_pixels_are_only_assumed_square() -> None:
+    with pytest.raises(NotMeasurable, match="assumed to be square"):
+        head_station_cm(116, ASSUMED)
+
+
+@pytest.mark.parametrize("deg", [75, 180])
+def test_no_station_is_made_up_where_the_relation_is_unknown(deg: float) -> None:
+    with pytest.raises(NotMeasurable, match=r"−3 to \+5 cm"):
+        head_station_cm(deg, KNOWN)
+
+
+def test_the_station_follows_the_angle_with_its_interval_where_pixels_are_known() -> None:
+    image = a_calibrated_image_info((0.3, 0.3), pixel_aspect=PixelAspect.KNOWN)
+    numbers = progression_numbers(seen(image, PLACES))
+    degrees = by_name(seen(image, PLACES))[AOP].value
+    assert degrees is not None
+    intervals: dict[str, Calibrated] = {AOP: Interval(form=Form.ABSOLUTE, low=-10.0, high=10.0)}
+    made = assemble(numbers, first_measurement=1, first_evidence=2, intervals=intervals)
+    station = next(item for item in made.measurements if item.name == STATION)
+    assert station.unit == "cm"
+    assert station.value == pytest.approx(0.0937 * degrees - 10.911, abs=1e-3)
+    assert station.interval is not None
+    assert station.interval[1] - station.interval[0] == pytest.approx(0.0937 * 20, abs=1e-3)
+    assert station.unreliable is None
+
+
+def test_without_an_angle_or_a_known_aspect_the_station_says_why() -> None:
+    square = by_name(seen(an_image_info(), PLACES))[STATION]
+    assert square.value is None
+    assert "assumed to be square" in square.reason
+    image = a_calibrated_image_info((0.3, 0.3), pixel_aspect=PixelAspect.KNOWN)
+    without = by_name(seen(image, {name: PLACES[name] for name in (FAR, NEAR)}))[STATION]
+    assert without.value is None
+    assert without.reason.startswith("It follows from the angle of progression. Not located")

@@ -1,0 +1,1 @@
+"""What is drawn over the analysed image: structures, calipers, angles, labels and a scale bar."""
