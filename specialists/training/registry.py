@@ -14,6 +14,7 @@ from specialists.manifest import (
     SpecialistEntry,
     read_manifest,
 )
+from specialists.training.transfer.requirement import informative
 
 TRAINED = (
     "weights",
@@ -65,7 +66,8 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
     """Copy weights from a training's folder into the package and return the copied files.
 
     The entries are written to the package's manifest. For a specialist that fails on sources left
-    out, the reason and its figures are shipped instead of weights.
+    out, and for a classifier that may be no better than chance, the reason is shipped instead of
+    weights.
 
     Raises:
         TrainingError: the folder's manifest lacks one of the ids, it is not installed there, or it
@@ -89,6 +91,7 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
                 f"run `ustri evaluate transfer "
                 f"{specialist_id} --by {entry.holds_without} --run {source} --write` first."
             )
+        entry = informative(entry)
         specialists.append(entry)
         if entry.weights is not None:
             files += [(source, entry.weights), (source, f"{entry.id}.json")]

@@ -1,6 +1,7 @@
-"""The requirement that a classifier whose classes follow its sources holds on unseen sources.
+"""What a classifier must show to be shipped with weights.
 
-A classifier that fails it is not installed.
+Every classifier must tell its classes apart better than chance; one whose classes follow its
+sources must also hold on unseen sources. One that fails is not installed, and says why.
 """
 
 from collections.abc import Sequence
@@ -101,12 +102,29 @@ def why_not(entry: SpecialistEntry, figures: Sequence[Transfer]) -> str | None:
 
 def judged(entry: SpecialistEntry, figures: tuple[Transfer, ...]) -> SpecialistEntry:
     """Return the entry with those figures, not installed where it fails on sources left out."""
+    entry = entry.model_copy(update={"transfer": figures})
     reason = why_not(entry, figures)
-    if reason is None:
-        return entry.model_copy(update={"transfer": figures})
+    return entry if reason is None else _not_installed(entry, reason)
+
+
+def informative(entry: SpecialistEntry) -> SpecialistEntry:
+    """Return the entry, not installed where it is a classifier that may know nothing.
+
+    That is one whose AUC on labelled images kept aside has an interval that reaches down to chance.
+    """
+    area = next((metric for metric in entry.metrics if metric.name == "auc"), None)
+    if area is None or area.low is None or area.low > CHANCE:
+        return entry
+    return _not_installed(
+        entry,
+        f"Its data cannot carry it: on {area.n} labelled images kept aside its AUC is "
+        f"{area.value:.2f} ({area.low:.2f} to {area.high:.2f}), which may be chance ({CHANCE}).",
+    )
+
+
+def _not_installed(entry: SpecialistEntry, reason: str) -> SpecialistEntry:
     return entry.model_copy(
         update={
-            "transfer": figures,
             "not_installed": reason,
             "weights": None,
             "sha256": None,

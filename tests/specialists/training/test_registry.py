@@ -8,6 +8,7 @@ import pytest
 from specialists.errors import TrainingError
 from specialists.manifest import Metric, read_manifest
 from specialists.training.registry import ship, write_entries
+from specialists.training.transfer.requirement import informative
 from tests.specialists.nets import a_model, threshold
 
 TEXT = """# Mine, by hand.
@@ -98,3 +99,21 @@ def test_a_new_file_is_a_manifest_that_reads_back_the_same(tmp_path: Path) -> No
 def test_what_was_never_trained_is_not_shipped(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="breast_2cls"):
         ship(tmp_path, ["breast_2cls"])
+
+
+@pytest.mark.parametrize(("low", "installed"), [(0.51, True), (0.5, False), (0.12, False)])
+def test_a_classifier_that_may_be_chance_is_not_installed_and_says_so(
+    low: float, installed: bool, tmp_path: Path
+) -> None:
+    area = Metric(name="auc", value=0.6, low=low, high=0.7, n=31, split="val")
+    update = {"weights": "w", "sha256": "1" * 64, "not_installed": None, "metrics": (area,)}
+    trained = read_manifest().specialist("thyroid_tirads_2cls").model_copy(update=update)
+    found = informative(trained)
+    assert (found.not_installed is None, found.weights is not None) == (installed, installed)
+    if installed:
+        assert found == trained
+    else:
+        assert f"on 31 labelled images kept aside its AUC is 0.60 ({low:.2f} to 0.70)" in str(
+            found.not_installed
+        )
+        assert found.metrics == ()
