@@ -10,6 +10,12 @@ from specialists.engine import Engine
 from specialists.errors import WeightsError
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry
 from specialists.model import Frozen, SpecialistNet, build_backbone
+from specialists.runtime.quantized import (
+    Quantized,
+    backbone_plan,
+    head_plan,
+    read_quantized,
+)
 from specialists.runtime.runner import Networks, RuntimeOptions
 from specialists.runtime.select import choose_runner
 
@@ -43,8 +49,27 @@ def load_engine(manifest: Manifest, device: str, options: RuntimeOptions = PLAIN
         entry.id: load_specialist(entry, manifest.models[entry.model], backbones[entry.model])
         for entry in entries
     }
-    networks = Networks(manifest=manifest, backbones=backbones, nets=nets, novelties=novelties)
+    networks = Networks(
+        manifest=manifest,
+        backbones=backbones,
+        nets=nets,
+        novelties=novelties,
+        int8=load_quantized(manifest),
+    )
     return Engine(manifest, choose_runner(networks, device, options), novelties)
+
+
+def load_quantized(manifest: Manifest) -> dict[str, Quantized]:
+    """Load the int8 forms that were made of the installed weights, by the id of their plan.
+
+    Raises:
+        WeightsError: one is missing, truncated or altered.
+    """
+    entries = manifest.installed()
+    models = [manifest.models[name] for name in sorted({entry.model for entry in entries})]
+    named = [(backbone_plan(model.id), read_quantized(model)) for model in models]
+    named += [(head_plan(entry.id), read_quantized(entry)) for entry in entries]
+    return {name: form for name, form in named if form is not None}
 
 
 def load_backbone(entry: ModelEntry) -> Frozen:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from reports.measure.intervals import LEVEL, Form
 from reports.model import ExamCode
 from specialists.errors import Rejected, WeightsError
+from specialists.int8 import Int8
 
 PACKAGE_DIR = Path(__file__).parent
 PACKAGE_MANIFEST = PACKAGE_DIR / "manifest.toml"
@@ -167,6 +168,7 @@ class ModelEntry(_Entry):
     """Data of all its manifest's specialists, with and without weights: it learned from all."""
     without: tuple[str, ...] = ()
     """Sources that Stage I was trained without, as in `dataset=busi`."""
+    int8: Int8 | None = None
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
 
@@ -231,6 +233,7 @@ class SpecialistEntry(_Entry):
     sha256: str | None = None
     bf16_sha256: str | None = None
     """SHA-256 of weights for which `ustri precision --heads` showed no loss in bf16."""
+    int8: Int8 | None = None
     directory: Path = Field(default=PACKAGE_WEIGHTS, exclude=True)
 
     @model_validator(mode="after")

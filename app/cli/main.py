@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.analyze import ANALYZE_EXAMPLE, analyze
-from app.cli.bench import BENCH_EXAMPLE, PRECISION_EXAMPLE, bench, precision
+from app.cli.bench import BENCH_EXAMPLE, bench
 from app.cli.burned_in import TEXT_EXAMPLE, text
 from app.cli.experiments import judge
 from app.cli.planner import EXAMPLE as PLANNER_EXAMPLE
 from app.cli.planner import evaluate_planner
+from app.cli.precision import PRECISION_EXAMPLE, precision
 from app.cli.push import PUSH_EXAMPLE, push
 from app.cli.terminal import MEANING, DataDir, Exit, errors_as_exits, out, settings_with
 from app.cli.training import EVALUATE_EXAMPLE, PREDICT_EXAMPLE, evaluate, predict, train

@@ -267,5 +267,5 @@ def show_models(manifest: Manifest, runtime: str, planner: ModelRef) -> None:
 
 def _placed(runtime: str) -> tuple[str, str, str]:
     """Return runtime, device and precision from a name such as `openvino-cpu-fp32`."""
-    parts = runtime.partition(" ")[0].split("-")
+    parts = runtime.partition(" ")[0].split("-", 2)
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 else (runtime, "", "")

@@ -86,6 +86,10 @@ class Card(BaseModel):
         description="Whether decoder and head run in bf16 by default, "
         "where runtime and processor have it."
     )
+    int8: bool = Field(
+        description="Whether decoder and head run in int8 by default, "
+        "where runtime and processor are faster with it."
+    )
     making: Making | None
 
 
@@ -124,6 +128,7 @@ SHOWN_ELSEWHERE = frozenset(
             "weights",
             "sha256",
             "bf16_sha256",
+            "int8",
         ),
         *("line_ends", "rows"),
     }
@@ -165,6 +170,7 @@ def card_of(entry: SpecialistEntry, manifest: Manifest) -> Card:
         sha256=entry.sha256,
         backbone_sha256=entry.backbone_sha256,
         bf16=entry.bf16,
+        int8=entry.int8 is not None and entry.int8.current(entry.sha256),
         making=_making(entry),
     )
 

@@ -16,15 +16,16 @@ from specialists.admission.novelty import Novelty
 from specialists.backbones.transunet import Features
 from specialists.manifest import Manifest
 from specialists.model import Frozen, Output, SpecialistNet
+from specialists.runtime.quantized import Quantized
 
 log = logging.getLogger(__name__)
 
 Runtime = Literal["auto", "torch", "openvino"]
-Precision = Literal["auto", "fp32", "heads", "bf16"]
+Precision = Literal["auto", "fp32", "heads", "bf16", "int8"]
 """Arithmetic of the networks.
 
-`heads` is bf16 in every decoder and head and fp32 in the backbones; `auto` is described in
-`RuntimeOptions`.
+`heads` is bf16 in every decoder and head and fp32 in the backbones; `int8` is int8 in every network
+that has an int8 form and fp32 in the others; `auto` is described in `RuntimeOptions`.
 """
 
 
@@ -39,7 +40,8 @@ class RuntimeOptions:
 
     The automatic precision is fp32, except in OpenVINO for those decoders and heads of which the
     manifest says that `ustri precision` showed no metric to lose by bf16
-    (docs/decisions/0013-runtime.md).
+    (docs/decisions/0013-runtime.md), and for networks with an int8 form, on a CPU that is faster
+    with it (docs/decisions/0024-int8.md).
     """
 
     runtime: Runtime = "torch"
@@ -61,6 +63,8 @@ class Networks:
     backbones: Mapping[str, Frozen]
     nets: Mapping[str, SpecialistNet]
     novelties: Mapping[str, Novelty] = field(default_factory=dict)
+    int8: Mapping[str, Quantized] = field(default_factory=dict)
+    """Int8 forms that were made of these very weights, by the id of the plan they stand in for."""
 
 
 class Runner(Protocol):

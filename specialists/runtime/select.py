@@ -47,6 +47,8 @@ def choose_runner(networks: Networks, device: str, options: RuntimeOptions) -> R
 
 
 def _torch(networks: Networks, device: str, options: RuntimeOptions) -> TorchRunner:
+    if options.precision == "int8":
+        log.warning("Torch runs no int8 form: the networks run in fp32.")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     return TorchRunner(networks, device, options.precision)

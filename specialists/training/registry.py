@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import TypeVar
 
 import tomlkit
 from tomlkit.items import AoT, Table
@@ -32,8 +33,12 @@ TRAINED = (
     "transfer",
     "intervals",
     "not_installed",
+    "int8",
 )
 """Keys that a training decides; the rest of an entry is written by hand."""
+
+
+_E = TypeVar("_E", ModelEntry, SpecialistEntry)
 
 
 def write_entries(path: Path, models: list[ModelEntry], specialists: list[SpecialistEntry]) -> None:
@@ -91,12 +96,20 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
                 f"run `ustri evaluate transfer "
                 f"{specialist_id} --by {entry.holds_without} --run {source} --write` first."
             )
-        entry = informative(entry)
+        entry = informative(_with_current_int8(entry))
         specialists.append(entry)
         if entry.weights is not None:
-            files += [(source, entry.weights), (source, f"{entry.id}.json")]
+            named = (entry.weights, f"{entry.id}.json", entry.int8 and entry.int8.weights)
+            files += [(source, name) for name in named if name is not None]
+    models = {name: _with_current_int8(model) for name, model in models.items()}
     for model in models.values():
-        named = (model.weights, model.decoders, model.novelty, f"{model.id}.json")
+        named = (
+            model.weights,
+            model.decoders,
+            model.novelty,
+            f"{model.id}.json",
+            model.int8 and model.int8.weights,
+        )
         files += [(model.directory, name) for name in named if name is not None]
     copied = []
     for folder, name in files:
@@ -106,6 +119,13 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
             copied.append(target)
     write_entries(PACKAGE_MANIFEST, list(models.values()), specialists)
     return copied
+
+
+def _with_current_int8(entry: _E) -> _E:
+    """Return the entry without an int8 form that was made of other weights."""
+    if entry.int8 is None or entry.int8.current(entry.sha256):
+        return entry
+    return entry.model_copy(update={"int8": None})
 
 
 def _write(tables: AoT, entry: ModelEntry | SpecialistEntry, *, whole: bool) -> None:

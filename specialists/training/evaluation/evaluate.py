@@ -92,6 +92,21 @@ def score_rows(
     Raises:
         TrainingError: a label or the prediction file cannot be read.
     """
+    figures, judged = _judged(entry, rows, predictions, data_root)
+    missing = judged.given.missing(rows)
+    return Score(
+        rows=len(rows),
+        missing=len(missing),
+        metrics=_measured(figures, rows, None),
+        by_dataset={name: _measured(figures, rows, name) for name in datasets_of(rows)},
+        problems=[*_row_problems(rows, data_root, missing), *judged.given.remarks],
+        judged=judged,
+    )
+
+
+def _judged(
+    entry: SpecialistEntry, rows: list[Row], predictions: Path, data_root: Path
+) -> tuple[list[Figure], Judged]:
     judge = {
         Kind.SEGMENT: judge_masks,
         Kind.CLASSIFY: judge_classes,
@@ -103,15 +118,22 @@ def score_rows(
     except (KeyError, ValueError) as error:
         raise TrainingError(f"The labels of {entry.task_id!r} cannot be read: {error}") from error
     figures = [*judged.figures, *(f for a in judged.agreements for f in figures_of(a))]
-    missing = judged.given.missing(rows)
-    return Score(
-        rows=len(rows),
-        missing=len(missing),
-        metrics=_measured(figures, rows, None),
-        by_dataset={name: _measured(figures, rows, name) for name in datasets_of(rows)},
-        problems=[*_row_problems(rows, data_root, missing), *judged.given.remarks],
-        judged=judged,
+    return figures, judged
+
+
+def values_of(
+    entry: SpecialistEntry, rows: list[Row], predictions: Path, data_root: Path
+) -> dict[str, float]:
+    """Return the figures of those rows by name, without their intervals, which take longer.
+
+    Raises:
+        TrainingError: a label or the prediction file cannot be read.
+    """
+    figures, _ = _judged(entry, rows, predictions, data_root)
+    values = (
+        (one.name, one.statistic(np.arange(len(one.rows)))) for one in figures if len(one.rows)
     )
+    return {name: value for name, value in values if np.isfinite(value)}
 
 
 def datasets_of(rows: Sequence[Row]) -> list[str]:

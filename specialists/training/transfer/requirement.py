@@ -128,6 +128,7 @@ def _not_installed(entry: SpecialistEntry, reason: str) -> SpecialistEntry:
             "not_installed": reason,
             "weights": None,
             "sha256": None,
+            "int8": None,
             "temperature": None,
             "thresholds": {},
             "metrics": (),
