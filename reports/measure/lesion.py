@@ -12,6 +12,7 @@ from reports.measure.head import PERCENT
 from reports.measure.numbers import (
     AREA,
     LONG_AXIS,
+    NOT_AVAILABLE,
     RATIO,
     SHORT_AXIS,
     UNITLESS,
@@ -141,13 +142,15 @@ def _margin(mask: MaskEvidence, seen: Seen) -> Number:
 def _echo(mask: MaskEvidence, seen: Seen) -> Number:
     value: float | None = None
     pixels = seen.grey()
-    try:
-        if pixels is None:
-            raise NotMeasurable(NO_PIXELS)
-        found = posterior_echo(pixels, mask.polygons, seen.scanned())
-        value, reason = found.ratio, f"{found.note[:1].upper()}{found.note[1:]}."
-    except NotMeasurable as error:
-        reason = str(error)
+    if pixels is None:
+        reason = NO_PIXELS
+    else:
+        try:
+            found = posterior_echo(pixels, mask.polygons, seen.scanned())
+            value, reason = found.ratio, f"{found.note[:1].upper()}{found.note[1:]}."
+        except NotMeasurable as error:  # what the image shows behind and beside is too little
+            why = str(error)
+            reason = f"{NOT_AVAILABLE}: {why[:1].lower()}{why[1:]}"
     return Number(
         name=POSTERIOR,
         value=value,

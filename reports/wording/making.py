@@ -1,6 +1,7 @@
 """Sentences on how a report was made: its technique, its planner, and the scores of classifiers."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.measure.intervals import LEVEL
@@ -8,6 +9,7 @@ from reports.model import (
     ChosenBy,
     Finding,
     Outcome,
+    Region,
     Report,
     ScoresEvidence,
 )
@@ -132,15 +134,25 @@ def _spacing(report: Report) -> str:
         return ""
     source = f" ({image.spacing_source})" if image.spacing_source else ""
     if image.regions:
-        calibrated = sum(region.spacing_mm is not None for region in image.regions)
-        return (
-            f"{calibrated} of {len(image.regions)} regions of the image state a pixel spacing"
-            f"{source}; what does not lie in one of them is measured in px."
-        )
+        return _region_spacing(image.regions, source)
     if image.spacing_mm is None:
         why = image.spacing_reason or "the image states no pixel spacing"
         return sentence(f"{why}, so that lengths are in px")
     return f"Pixel spacing {image.spacing_mm.x} × {image.spacing_mm.y} mm{source}."
+
+
+def _region_spacing(regions: Sequence[Region], source: str) -> str:
+    """Return the pixel spacing of each region that states one."""
+    count = len(regions)
+    stated = [
+        f"{region.spacing_mm.x} × {region.spacing_mm.y} mm in "
+        + (f"region {number} of {count}" if count > 1 else "the ultrasound region")
+        for number, region in enumerate(regions, start=1)
+        if region.spacing_mm is not None
+    ]
+    if not stated:
+        return "No region of the image states a pixel spacing, so that lengths are in px."
+    return f"Pixel spacing {listed(stated)}{source}; what lies elsewhere is measured in px."
 
 
 def _means(report: Report) -> str:

@@ -187,9 +187,9 @@ def _labels(
         found.setdefault(shape.evidence.id, []).append(label)
 
     for shape in sorted(shapes, key=lambda shape: bool(shape.rings) or shape.box is not None):
-        text = texts.get(shape.evidence.id)
-        if text is not None:
-            add(shape, text, board.line, _anchors(shape))
+        text, anchors = texts.get(shape.evidence.id), _anchors(shape)
+        if text is not None and anchors:  # none: the shape lies outside the image
+            add(shape, text, board.line, anchors)
     for shape in shapes:
         number = numbers.get(shape.evidence.id)
         for mark in shape.marks if number is not None else ():

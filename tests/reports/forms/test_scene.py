@@ -10,7 +10,15 @@ from reports.forms.overlay.scene import LARGE, Label, Scene, Shape, scene_of
 from reports.forms.overlay.text import text_width
 from reports.measure.geometry import area
 from reports.measure.lines import within
-from reports.model import Box, BoxEvidence, MaskEvidence, PointsEvidence, Report, Ring
+from reports.model import (
+    Box,
+    BoxEvidence,
+    MaskEvidence,
+    NamedPoint,
+    PointsEvidence,
+    Report,
+    Ring,
+)
 from tests.builders import (
     a_calibrated_image_info,
     a_finding,
@@ -259,3 +267,21 @@ def test_no_text_of_the_pdf_is_wider_than_its_place() -> None:
     for report in REPORTS.values():
         for text in labels(report).values():
             assert stringWidth(text, "Vera", 10) <= text_width(text, 10)
+
+
+def test_what_lies_outside_the_image_has_no_label() -> None:
+    points = PointsEvidence(
+        id="e2",
+        specialist="aop_landmarks",
+        step=1,
+        points=tuple(
+            NamedPoint(name=name, x=x, y=y) for name, x, y in (("a", 900, 50), ("b", 950, 700))
+        ),
+    )
+    report = a_report(
+        evidence=(points,),
+        findings=(),
+        measurements=(a_measurement(evidence=("e2",)),),
+    )
+    (shape,) = scene_of(report).shapes
+    assert (shape.lines, shape.marks, shape.labels) == ((), (), ())

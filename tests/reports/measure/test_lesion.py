@@ -19,7 +19,7 @@ from reports.measure.lesion import (
     lesion_and_echo_numbers,
     qualities,
 )
-from reports.measure.numbers import RATIO, Seen, assemble
+from reports.measure.numbers import NOT_AVAILABLE, RATIO, Seen, assemble
 from reports.model import ExamCode, MaskEvidence, Ring
 from tests.builders import a_calibrated_image_info, an_ellipse, an_image_info
 
@@ -39,12 +39,12 @@ def tissue(behind: int) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def seen(*rings: Ring, pixels: npt.NDArray[np.uint8] | None = None) -> Seen:
+def seen(*rings: Ring, pixels: npt.NDArray[np.uint8] | None = None, field: Ring = FIELD) -> Seen:
     masks = [a_mask(ring, f"e{n}") for n, ring in enumerate(rings, start=1)]
     return Seen(
         image=a_calibrated_image_info((0.1, 0.1)),
         evidence={LESION: masks},
-        scanned=lambda: FIELD,
+        scanned=lambda: field,
         grey=lambda: pixels,
     )
 
@@ -78,6 +78,14 @@ def test_the_echo_ratio_is_grey_behind_over_grey_beside(behind: int) -> None:
     found = {n.name: n for n in lesion_and_echo_numbers(seen(FLAT, pixels=tissue(behind)), LESION)}
     assert found[POSTERIOR].value == pytest.approx(behind / 100, abs=0.02)
     assert found[POSTERIOR].reason.startswith("Compared with both sides")
+
+
+def test_an_image_that_ends_behind_the_lesion_cannot_show_the_echo_ratio() -> None:
+    field: Ring = ((0.0, 0.0), (640.0, 0.0), (640.0, 241.0), (0.0, 241.0))
+    found = lesion_and_echo_numbers(seen(FLAT, pixels=tissue(90), field=field), LESION)
+    echo = next(number for number in found if number.name == POSTERIOR)
+    assert echo.value is None
+    assert echo.reason.startswith(f"{NOT_AVAILABLE}: the scanned area ends behind")
 
 
 def test_without_pixels_the_echo_ratio_says_so() -> None:
