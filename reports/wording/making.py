@@ -12,6 +12,7 @@ from reports.model import (
     Region,
     Report,
     ScoresEvidence,
+    Spacing,
 )
 from reports.wording.phrases import RULES, capital, listed, score_text, sentence
 
@@ -138,14 +139,14 @@ def _spacing(report: Report) -> str:
     if image.spacing_mm is None:
         why = image.spacing_reason or "the image states no pixel spacing"
         return sentence(f"{why}, so that lengths are in px")
-    return f"Pixel spacing {image.spacing_mm.x} × {image.spacing_mm.y} mm{source}."
+    return f"Pixel spacing {_millimetres(image.spacing_mm)}{source}."
 
 
 def _region_spacing(regions: Sequence[Region], source: str) -> str:
     """Return the pixel spacing of each region that states one."""
     count = len(regions)
     stated = [
-        f"{region.spacing_mm.x} × {region.spacing_mm.y} mm in "
+        f"{_millimetres(region.spacing_mm)} in "
         + (f"region {number} of {count}" if count > 1 else "the ultrasound region")
         for number, region in enumerate(regions, start=1)
         if region.spacing_mm is not None
@@ -153,6 +154,10 @@ def _region_spacing(regions: Sequence[Region], source: str) -> str:
     if not stated:
         return "No region of the image states a pixel spacing, so that lengths are in px."
     return f"Pixel spacing {listed(stated)}{source}; what lies elsewhere is measured in px."
+
+
+def _millimetres(spacing: Spacing) -> str:
+    return f"{spacing.x:.4g} × {spacing.y:.4g} mm"
 
 
 def _means(report: Report) -> str:

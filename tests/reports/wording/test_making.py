@@ -62,10 +62,29 @@ def test_the_training_shares_are_those_of_the_training_tables(task: str) -> None
                 )
             ),
             (
-                "1 of 2 regions of the image state a pixel spacing (DICOM "
-                "SequenceOfUltrasoundRegions); what does not lie in one of them is measured in px.",
+                "Pixel spacing 0.1 × 0.1 mm in region 1 of 2 (DICOM SequenceOfUltrasoundRegions); "
+                "what lies elsewhere is measured in px.",
                 MEANS,
             ),
+        ),
+        (
+            a_report(
+                image=an_image_info(
+                    spacing_source="DICOM SequenceOfUltrasoundRegions",
+                    regions=(
+                        Region(box=(0, 0, 640, 480), spacing_mm=Spacing(x=0.0691358, y=0.07)),
+                    ),
+                )
+            ),
+            (
+                "Pixel spacing 0.06914 × 0.07 mm in the ultrasound region (DICOM "
+                "SequenceOfUltrasoundRegions); what lies elsewhere is measured in px.",
+                MEANS,
+            ),
+        ),
+        (
+            a_report(image=an_image_info(regions=(Region(box=(0, 0, 640, 480)),))),
+            ("No region of the image states a pixel spacing, so that lengths are in px.", MEANS),
         ),
         (
             a_report(measurements=()),
