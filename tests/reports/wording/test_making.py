@@ -83,7 +83,7 @@ def test_the_training_shares_are_those_of_the_training_tables(task: str) -> None
             ),
         ),
         (
-            a_report(image=an_image_info(regions=(Region(box=(0, 0, 640, 480)),))),
+            a_report(image=an_image_info(regions=(Region(box=(0, 0, 640, 480), spacing_mm=None),))),
             ("No region of the image states a pixel spacing, so that lengths are in px.", MEANS),
         ),
         (
