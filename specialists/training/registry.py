@@ -99,18 +99,13 @@ def ship(source: Path, ids: list[str]) -> list[Path]:
         entry = informative(_with_current_int8(entry))
         specialists.append(entry)
         if entry.weights is not None:
-            named = (entry.weights, f"{entry.id}.json", entry.int8 and entry.int8.weights)
-            files += [(source, name) for name in named if name is not None]
+            files += [(source, entry.weights), (source, f"{entry.id}.json")]
+            files += [(source, form.weights) for form in (entry.int8,) if form is not None]
     models = {name: _with_current_int8(model) for name, model in models.items()}
     for model in models.values():
-        named = (
-            model.weights,
-            model.decoders,
-            model.novelty,
-            f"{model.id}.json",
-            model.int8 and model.int8.weights,
-        )
+        named = (model.weights, model.decoders, model.novelty, f"{model.id}.json")
         files += [(model.directory, name) for name in named if name is not None]
+        files += [(model.directory, form.weights) for form in (model.int8,) if form is not None]
     copied = []
     for folder, name in files:
         target = PACKAGE_WEIGHTS / name

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Listening:
 
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
         """Compute the levels as `Runner.backbone`."""
-        self.pixels += [(one,) for one in pixels.clone().split(1)]
+        self.pixels += [(one,) for one in torch.split(pixels.clone(), 1)]
         return self.runner.backbone(model_id, pixels)
 
     def distance(self, model_id: str, features: Features, field: Tensor) -> Tensor | None:
@@ -60,17 +60,17 @@ class Listening:
     ) -> Output:
         """Compute the output as `Runner.head`."""
         given = given_to(self.manifest.specialists[specialist_id], features, field, roi)
-        images = zip(*(one.split(1) for one in given), strict=True)
+        images = zip(*(torch.split(one, 1) for one in given), strict=True)
         self.given.setdefault(specialist_id, []).extend(images)
         return self.runner.head(specialist_id, features, field, roi)
 
 
-def heard(engine: Engine, rows: dict[str, list[Row]], data: Path) -> Listening:
+def heard(engine: Engine, rows: Mapping[str, list[Row]], data: Path) -> Listening:
     """Predict every row, by task, and return what the networks were given."""
     listening = Listening(runner=engine.runner, manifest=engine.manifest)
     tools = Engine(answering(engine.manifest), listening, {})
     with tempfile.TemporaryDirectory() as name:
-        predict_rows(tools, rows, (data, Path(name)))
+        predict_rows(tools, dict(rows), (data, Path(name)))
     return listening
 
 

@@ -13,7 +13,7 @@ from specialists.errors import WeightsError
 from specialists.int8 import Int8
 from specialists.load import load_backbone, load_engine
 from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, read_manifest
-from specialists.runtime import openvino_runner, processor
+from specialists.runtime import openvino_import, openvino_runner, processor, traced
 from specialists.runtime.quantized import read_quantized, save_quantized
 from specialists.runtime.runner import Precision, RuntimeOptions
 from specialists.training.evaluation import precisions
@@ -50,9 +50,11 @@ def quantized(manifest: Manifest, data: Path, loss_max: float) -> Made:
     wish = quantizing.Wish(
         data=data, out=folder, images=2, judged=2, loss_max=loss_max, threads=1, say=said.append
     )
-    kept = {entry.id: entry for entry in quantizing.quantize(manifest, wish)}
-    models = {name: kept.get(name, model) for name, model in manifest.models.items()}
-    listed = {name: kept.get(name, entry) for name, entry in manifest.specialists.items()}
+    kept = quantizing.quantize(manifest, wish)
+    models = manifest.models | {one.id: one for one in kept if isinstance(one, ModelEntry)}
+    listed = manifest.specialists | {
+        one.id: one for one in kept if isinstance(one, SpecialistEntry)
+    }
     made = Manifest.model_construct(models=models, specialists=listed)
     return Made(manifest=made, folder=folder, said=said)
 
@@ -80,7 +82,7 @@ def test_int8_answers_as_fp32_up_to_the_noise_that_its_entry_states(made: Made) 
     assert (plain.runtime, small.runtime) == ("openvino-cpu-fp32", "openvino-cpu-int8")
     form = made.manifest.models[MODEL].int8
     assert form is not None
-    (pixels,) = openvino_runner.drawn_pixels(made.manifest.models[MODEL])
+    (pixels,) = traced.drawn_pixels(made.manifest.models[MODEL])
     levels, own = (one.runner.backbone(MODEL, pixels) for one in (plain, small))
     for name, level in levels.items():
         far = (level - own[name]).square().mean().sqrt() / level.square().mean().sqrt().clamp_min(1)
@@ -98,7 +100,7 @@ def test_the_weights_inside_are_int8(made: Made) -> None:
         assert form is not None
         kept = [
             op.get_element_type().get_type_name()
-            for op in openvino_runner.CORE.read_model(form.graph, form.constants).get_ops()
+            for op in openvino_import.CORE.read_model(form.graph, form.constants).get_ops()
             if op.get_type_name() == "Constant"
         ]
         assert "i8" in kept, entry.id
