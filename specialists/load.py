@@ -82,8 +82,7 @@ def load_backbone(entry: ModelEntry) -> Frozen:
         raise WeightsError(f"The manifest names no weights for the backbone {entry.id}.")
     path = entry.directory / entry.weights
     backbone = build_backbone(entry)
-    tensors = backbone.named_today(read_tensors(path, _stated(entry)))
-    load_module(backbone, tensors, path)
+    load_module(backbone, read_tensors(path, _stated(entry)), path)
     return Frozen(backbone)
 
 

@@ -191,19 +191,6 @@ class TransUNet(nn.Module):
         vit = self.norm(tokens).transpose(1, 2).reshape(B, C, H, W)
         return {**levels, "vit": vit}
 
-    @staticmethod
-    def named_today(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename a checkpoint's tensors to the current module names.
-
-        Checkpoints without a `trunk` have one module per level instead.
-        """
-        found = {}
-        for name, tensor in tensors.items():
-            level, _, rest = name.partition(".")
-            older = level in LEVELS
-            found[f"trunk.stages.{LEVELS.index(level)}.{rest}" if older else name] = tensor
-        return found
-
     def fold(self) -> None:
         """Bring the trunk's weights into the form that ships."""
         self.trunk.fold()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from specialists.backbones.efficientnet_lite import SCALES, EfficientNetLite, stages_of
-from specialists.backbones.transunet import LEVELS, ResidualTrunk, TransUNet
+from specialists.backbones.transunet import ResidualTrunk
 from specialists.errors import TrainingError
 from specialists.phantom.draw import draw
 from specialists.training import imagenet
@@ -110,15 +110,3 @@ def test_no_other_level_and_no_other_trunk_can_be_frozen() -> None:
         EfficientNetLite(VARIANT).freeze("vit")
     with pytest.raises(TrainingError, match="cannot be frozen"):
         ResidualTrunk([8, 8], 1).freeze("c2")
-
-
-def test_a_checkpoint_of_before_there_were_trunks_fills_the_same_network() -> None:
-    net = TransUNet(ResidualTrunk([8, 8, 8], 1), width=8, layers=1, heads=2, mlp_ratio=2)
-    places = {f"trunk.stages.{index}.": f"{level}." for index, level in enumerate(LEVELS)}
-    older = {}
-    for name, tensor in net.state_dict().items():
-        start = next((place for place in places if name.startswith(place)), "")
-        older[places.get(start, "") + name.removeprefix(start)] = tensor
-    assert {name.split(".")[0] for name in older} == {"c2", "stem", "c8", "layers", "norm"}
-    assert {*net.named_today(older)} == {*net.state_dict()}
-    assert {*net.named_today(net.state_dict())} == {*net.state_dict()}
