@@ -202,10 +202,7 @@ class SpecialistEntry(_Entry):
     """Backbone levels that the head reads."""
     roi: Roi
     roi_slot: str | None = None
-    """The slot that its region of interest comes from.
-
-    In training, the labels of the detector that fills the slot are the regions.
-    """
+    """The slot that its region is from; in training, the labels of the detector that fills it."""
     geometry: GeometryPolicy
     absence_known: bool = False
     holds_without: str | None = None

@@ -38,7 +38,8 @@ EXAMS = {
 
 RELATIVE = {"mm": 0.04, "mm²": 0.06, "%": 0.03, "1": 0.04}
 ANGLE_DEG = 1.5
-LEAST_MM = 0.5
+LEAST = {"mm": 0.5, "%": 0.1}
+"""Differences that do not count: half a millimetre, a tenth of a percent (of irregularity)."""
 
 aspects = pytest.mark.parametrize(
     "aspects", [FEW, pytest.param(ALL, marks=pytest.mark.soak)], ids=["few", "all"]
@@ -91,8 +92,10 @@ def assert_alike(report: Report, square: Report) -> None:
         elif unit == "deg":
             assert other == pytest.approx(value, abs=ANGLE_DEG), name
         else:
-            least = LEAST_MM if unit == "mm" else 0.0
-            assert other == pytest.approx(value, rel=RELATIVE.get(str(unit), 0.04), abs=least), name
+            near = pytest.approx(
+                value, rel=RELATIVE.get(str(unit), 0.04), abs=LEAST.get(str(unit), 0.0)
+            )
+            assert other == near, name
 
 
 @shipped

@@ -31,11 +31,12 @@ class TrainingClasses:
 
 TRAINING_CLASSES = {
     "breast_2cls": TrainingClasses(
-        counts={"benign": 309, "malignant": 156}, source="BUSI, train rows of breast_2cls.csv"
+        counts={"benign": 823, "malignant": 386},
+        source="BUSI and BUS-BRA, train rows of breast_2cls.csv",
     ),
     "breast_3cls": TrainingClasses(
-        counts={"normal": 95, "benign": 309, "malignant": 156},
-        source="BUSI, train rows of breast_3cls.csv",
+        counts={"normal": 95, "benign": 823, "malignant": 386},
+        source="BUSI and BUS-BRA, train rows of breast_3cls.csv",
     ),
 }
 """Counted once from the training tables: a score means little without its class's frequency."""

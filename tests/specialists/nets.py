@@ -70,6 +70,7 @@ def an_entry(specialist_id: str, directory: Path, **changes: object) -> Speciali
         "thresholds": {},
         "metrics": (),
         "intervals": (),
+        "transfer": (),
         "not_installed": "untrained",
     }
     return read_manifest().specialist(specialist_id).model_copy(update={**values, **changes})

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reports.measure.geometry import area, box_of
-from specialists.backbones.transunet import Features
+from specialists.backbones.transunet import LEVELS, Features
 from specialists.decode import decode, probabilities
 from specialists.engine import Engine
 from specialists.heads.regress import target_heatmaps
@@ -52,7 +52,7 @@ class Seen:
         model = self.manifest.models[model_id]
         bright = pixels * model.std + model.mean
         self.shown.append(bright)
-        return dict.fromkeys(("stem", "c2", "c8", "vit"), bright)
+        return dict.fromkeys((*LEVELS, "vit"), bright)
 
     def distance(self, model_id: str, features: Features, field: Tensor) -> None:
         return None

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from app.cli.main import app
 from app.cli.terminal import Exit
 from specialists.checkpoints import sha256_of
+from specialists.manifest import read_manifest
 from specialists.training.evaluation.predict import FILES
 from specialists.training.registry import write_entries
 from tests.specialists.dataset import BREAST, read_csv, write_csv, write_dataset
@@ -262,6 +263,7 @@ def test_evaluate_lists_its_experiments_and_scores_files_by_default(experiment: 
 def test_heads_without_a_source_are_judged_on_it(
     data: Path, tmp_path: Path, user_dir: Path
 ) -> None:
+    before = read_manifest(user_dir).specialist("breast_2cls")
     rows: list[dict[str, Any]] = [dict(row) for row in read_csv(data, "intrapartum_head_det")]
     for index, row in enumerate(rows):
         row |= {"dataset": f"set {index % 2}", "group_id": str(index)}
@@ -279,7 +281,8 @@ def test_heads_without_a_source_are_judged_on_it(
     manifest = tomllib.loads((user_dir / "manifest.toml").read_text(encoding="utf-8"))
     written = {entry["id"]: entry.get("transfer") for entry in manifest["specialist"]}
     assert [item["name"] for item in written["intrapartum_head_det"]][:2] == ["iou", "sensitivity"]
-    assert written["breast_2cls"] is None
+    kept = [item.model_dump(exclude_defaults=True) for item in before.transfer]
+    assert (written["breast_2cls"] or []) == kept
     refused = ustri(*words, "--out", out, "--without", "split=val")
     assert refused.exit_code == Exit.INPUT
     assert "is no source" in refused.stderr

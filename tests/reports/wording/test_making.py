@@ -134,7 +134,8 @@ def test_all_scores_their_set_and_their_training_are_how_it_was_made() -> None:
     )
     assert classifier_sentences(report) == (
         "breast_2cls: benign 0.82, malignant 0.18; 90 % label set: benign; trained on images of "
-        "which 66 % benign and 34 % malignant (BUSI, train rows of breast_2cls.csv).",
+        "which 68 % benign and 32 % malignant (BUSI and BUS-BRA, train rows of "
+        "breast_2cls.csv).",
     )
 
 

@@ -27,7 +27,7 @@ def impression(exam: ExamCode) -> tuple[str, ...]:
         (
             ExamCode.THYROID,
             (
-                "Nodule 40.0 × 25.0 mm.",
+                "Nodule 40.0 × 25.0 mm, unreliable.",
                 "Classifier favours high suspicion, score 0.73; it is neither a diagnosis nor a "
                 "probability of cancer, and no TI-RADS category.",
             ),

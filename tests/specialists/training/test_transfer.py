@@ -221,7 +221,8 @@ def test_figures_go_into_the_manifest_beside_those_of_other_sources(
     written = read_manifest(run).specialist("breast_2cls")
     assert written.transfer == (kept, *results.transfers(entry, found))
     assert written.sha256 == entry.sha256
-    assert not read_manifest(run).specialist("breast_lesion_det").transfer  # was never trained here
+    untouched = read_manifest(run).specialist("breast_lesion_det")  # was never trained here
+    assert untouched.transfer == read_manifest().specialist("breast_lesion_det").transfer
     results.save(trial, found)
     saved = json.loads((trial.out / "transfer.json").read_text(encoding="utf-8"))
     assert "the backbone has seen it" in saved["results"][0]["note"]
@@ -298,7 +299,7 @@ def test_figures_of_another_backbone_are_taken_only_if_it_never_saw_the_source(
     served = tmp_path / "served"
     model = read_manifest(run).models[BACKBONE]
     write_entries(served / "manifest.toml", [model.model_copy(update={"sha256": "2" * 64})], [])
-    an_installed(served, trial, backbone_sha256="2" * 64)
+    an_installed(served, trial, backbone_sha256="2" * 64, transfer=())
     target = Target(trial=trial, folder=served)
     target.check()
     with pytest.raises(TrainingError, match="of another backbone"):
