@@ -129,10 +129,10 @@ def _named(topic: Heard, exam: ExamCode, protocols: Protocols) -> Heard:
 
 def _elsewhere(hit: _Hit, exam: ExamCode, title: str, protocols: Protocols) -> Heard:
     """Return the topic of words that belong to another exam."""
-    other = protocols.exams[exam].title
+    other, this = protocols.exams[exam].title, title[:1].lower() + title[1:]
     return Heard(
         name=other if hit.question is None else hit.question.label,
-        cannot=f"It is answered from {other}, and this image was taken as {title}.",
+        cannot=f"{other} answers it; this is {this}.",
     )
 
 

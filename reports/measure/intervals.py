@@ -67,7 +67,7 @@ def too_wide(value: float, ends: tuple[float, float], coverage: float) -> str | 
     """
     if ends[1] - ends[0] <= value:
         return None
-    return f"its {100 * coverage:.0f} % interval is wider than the value itself"
+    return f"the {100 * coverage:.0f} % interval is wider than the value"
 
 
 def caveat(reason: str | None) -> str | None:

@@ -114,7 +114,9 @@ def test_words_of_one_other_exam_name_it_and_everyday_words_none(
     assert not reading.own
     if name is not None:
         title = read_protocols().exams[exam].title
-        assert f"this image was taken as {title}." in str(reading.topics[0].cannot)
+        assert f"answers it; this is {title[:1].lower()}{title[1:]}." in str(
+            reading.topics[0].cannot
+        )
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_what_follows_from_an_unreliable_number_is_unreliable_too() -> None:
         intervals=wide,
         doubts={HEAD.id: ("the outline has a bay",)},
     )
-    why = "the outline has a bay; its 90 % interval is wider than the value itself"
+    why = "the outline has a bay; the 90 % interval is wider than the value"
     named = {item.name: item.unreliable for item in found.measurements}
     assert [named[name] for name in (HC, GESTATIONAL_AGE, HC_PERCENTILE)] == [why] * 3
     assert named[BPD] == "the outline has a bay"
