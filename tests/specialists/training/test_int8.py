@@ -184,6 +184,7 @@ def test_a_form_that_is_farther_off_here_than_where_it_was_made_does_not_serve(
     assert "set USTRI_PRECISION=fp32" in caplog.text
 
 
+@pytest.mark.soak
 def test_nothing_is_kept_that_loses_and_the_parts_are_tried_in_turn(
     tmp_path: Path, drawn_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
