@@ -74,16 +74,6 @@ def interval_text(interval: tuple[float, float], unit: str | None) -> str:
     return f"{rounded(low, places)} to {rounded(high, places)}{unit_text(unit)}"
 
 
-def impression_text(
-    value: float, unit: str | None, interval: tuple[float, float] | None = None
-) -> str | None:
-    """Return a number as an impression may name it; None: it names no such number.
-
-    An area in pixels says nothing to a reader.
-    """
-    return None if unit == "px²" else value_text(value, unit, interval)
-
-
 def unit_text(unit: str | None) -> str:
     """Return a unit as it follows a number, with its space; empty where there is none."""
     if unit is None:

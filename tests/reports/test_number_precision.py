@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from reports.precision import (
     MINUS,
     decimals,
-    impression_text,
     interval_text,
     rounded,
     value_text,
@@ -56,12 +55,6 @@ def test_without_an_interval_the_unit_says_how_many_digits(
 
 def test_an_interval_of_no_width_says_nothing_about_digits() -> None:
     assert value_text(21.44, "mm", (21.44, 21.44)) == "21.4 mm"
-
-
-def test_an_impression_names_no_area_in_pixels() -> None:
-    assert impression_text(812.0, "px²") is None
-    assert impression_text(812.0, "px") == "812 px"
-    assert impression_text(81.2, "mm²", (60.0, 110.0)) == "81 mm²"
 
 
 @given(st.floats(-1e5, 1e5), st.integers(-3, 3))
