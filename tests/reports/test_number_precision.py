@@ -1,11 +1,12 @@
 """Numbers end where their interval says, and their minus is a minus."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reports.precision import (
     MINUS,
+    TWO_DIGITS_UP_TO,
     decimals,
     interval_text,
     rounded,
@@ -65,10 +66,12 @@ def test_rounding_is_within_half_a_last_digit_and_has_no_hyphen(value: float, pl
     assert abs(float(text.replace(MINUS, "-")) - value) <= 0.5 * 10.0**-places * (1 + 1e-9)
 
 
+@example(3334.0, 0.0)
 @given(st.floats(1e-3, 1e4), st.floats(-100, 100))
 def test_the_last_digit_is_finer_than_the_half_width_but_not_by_much(
     half: float, middle: float
 ) -> None:
     places = decimals((middle - half, middle + half), "none of the table")
     if places < 1:  # not bounded by the unit
-        assert 0.03 * half <= 10.0**-places <= 1.06 * 2 * half
+        finest = 10 / TWO_DIGITS_UP_TO  # two digits of a half-width up to 355
+        assert finest * half <= 10.0**-places <= 1.06 * 2 * half
