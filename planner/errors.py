@@ -7,7 +7,7 @@ PlannerError
 ├── ResultMisfit      a specialist's result does not fit its slot in kind or labels
 ├── HashMissing       a model that was used has no SHA-256 to identify it
 ├── BackboneMisfit    a planner was trained on a backbone that is not installed
-├── ExamsMisfit       a planner was not trained on every exam that the router distinguishes
+├── ExamsMisfit       a planner was not trained on every exam that is served
 ├── StepsMisfit       a planner was trained on other steps, or on other rules of what is legal
 └── PlannerFailed     a planning model returned no usable scores; the rules decide
 """

@@ -80,6 +80,12 @@ def decide_exam(case: Case) -> ExamDecision:
     return _fit_question(case, decision, decision.info.code)
 
 
+def served_exams(manifest: Manifest, protocols: Protocols) -> tuple[ExamCode, ...]:
+    """Return the exams that the router distinguishes, without those that are refused by name."""
+    routed = routed_exams(manifest, protocols.router.specialist)
+    return tuple(exam for exam in routed if unserved(exam, protocols, manifest) is None)
+
+
 def not_installed(manifest: Manifest, specialists: tuple[str, ...]) -> str:
     """Return that `specialists` have no weights, as a clause with the manifest's reasons."""
     reasons = [clause(reason) for reason in _without_weights(manifest, specialists) if reason]

@@ -7,7 +7,7 @@ import pytest
 
 from app.worker.loading import SHIPPED
 from planner.errors import ExamsMisfit
-from planner.exam import routed_exams
+from planner.exam import served_exams
 from planner.protocols import read_protocols
 from planner.vlm.card import check_exams, read_card
 from specialists.manifest import read_manifest
@@ -26,7 +26,7 @@ def why_the_rules_plan() -> str | None:
     if manifest.models[tower["model"]].sha256 != tower["backbone_sha256"]:
         return "the planner that ships was trained on another backbone; it waits for its training"
     try:
-        check_exams(card, routed_exams(manifest, read_protocols().router.specialist))
+        check_exams(card, served_exams(manifest, read_protocols()))
     except ExamsMisfit as misfit:
         return str(misfit)
     return None

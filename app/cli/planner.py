@@ -58,14 +58,8 @@ def planner(
             jobs=_jobs(),
         )
         user_dir = settings_with().specialists_dir
-        if lacking := commands.not_taught(user_dir):
-            out.print(
-                f"Not taught: {', '.join(lacking)}, "
-                "for planner/training/requests/grammar.toml has no words for them. The planner "
-                "can be judged on the other exams, but with this router the rules plan.",
-                highlight=False,
-                soft_wrap=True,
-            )
+        for exam, refused in commands.left_out(user_dir).items():
+            out.print(_left_out(exam, refused), highlight=False, soft_wrap=True)
         card, evaluation = commands.train_planner(
             data, folder, config, resume=resume, user_dir=user_dir
         )
@@ -113,6 +107,16 @@ def evaluate_planner(
     _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
     verdict = "looks" if evaluation.looks_at_images else "does not look"
     out.print(f"The planner {verdict} at the image.", highlight=False)
+
+
+def _left_out(exam: str, refused: str | None) -> str:
+    """Return why the training teaches no request for the exam, and what follows from it."""
+    if refused is None:
+        return (
+            f"Left out: {exam}. It is served, but planner/training/requests/grammar.toml has no "
+            "words for it, so that with this router the rules plan."
+        )
+    return f"Left out: requests for {exam}; its images are shown. {refused}"
 
 
 def _jobs() -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from app.errors import SettingsError
 from app.settings import Settings
 from planner.errors import BackboneMisfit, ExamsMisfit, PlannerFailed, StepsMisfit
-from planner.exam import routed_exams
+from planner.exam import routed_exams, served_exams
 from planner.policy import Policy
 from planner.protocols import read_protocols
 from planner.rules import Rules
@@ -142,9 +142,8 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaPolicy":
     )
     backbones = tools if isinstance(tools, Backbones) else None
     protocols = read_protocols()
-    routed = routed_exams(tools.manifest, protocols.router.specialist)
     if (card := read_card(folder)) is not None:
-        check_exams(card, routed)
+        check_exams(card, served_exams(tools.manifest, protocols))
         check_steps(card, protocols)
     policy = load_planner(folder, placement, backbones)
     if settings.planner_margin is not None:

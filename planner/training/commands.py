@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import LlavaForConditionalGeneration
 
-from planner.exam import routed_exams
+from planner.exam import routed_exams, unserved
 from planner.protocols import Protocols, read_protocols
 from planner.rules import Rules
 from planner.training.data.examples import Example, School
@@ -107,6 +107,15 @@ class Ground:
         """Those of the router's exams that the grammar of requests has words for."""
         return tuple(exam for exam in self.routed if exam in self.asker.grammar.exams)
 
+    @property
+    def shown(self) -> tuple[ExamCode, ...]:
+        """The exams taught and, so that a planner recognises them, those refused by name."""
+        return tuple(exam for exam in self.routed if exam in self.taught or self.refused(exam))
+
+    def refused(self, exam: ExamCode) -> str | None:
+        """Return why the exam is refused by name, or None if it is served."""
+        return unserved(exam, self.protocols, self.manifest)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Language:
@@ -179,14 +188,16 @@ class Judged:
     other: Path | None = None
 
 
-def not_taught(user_dir: Path | None = None) -> tuple[ExamCode, ...]:
-    """Return the router's exams that no training covers, since no request for them is worded.
+def left_out(user_dir: Path | None = None) -> dict[ExamCode, str | None]:
+    """Return the router's exams of which no request is taught, and why they are refused by name.
+
+    None stands where they are served, and only the grammar lacks words for them.
 
     Raises:
         TrainingError: the router is not installed.
     """
     ground = _ground(user_dir)
-    return tuple(exam for exam in ground.routed if exam not in ground.taught)
+    return {exam: ground.refused(exam) for exam in ground.routed if exam not in ground.taught}
 
 
 def evaluate_planner(
@@ -232,7 +243,7 @@ def _ground(user_dir: Path | None) -> Ground:
 
 def _survey(ground: Ground, data: Path, out: Path, split: str, config: PlannerConfig) -> Survey:
     labels = ground.manifest.specialists[ground.protocols.router.specialist].labels
-    shows = {labels.index(exam): exam for exam in ground.taught}
+    shows = {labels.index(exam): exam for exam in ground.shown}
     wanted = [item for item in choose_pictures(data, shows, config.extent) if item.split == split]
     return survey(ground.eyes, wanted, out, config.jobs)
 

@@ -77,13 +77,13 @@ def read_card(folder: Path) -> PlannerCard | None:
         raise WeightsError(f"The planner's card {path} cannot be used: {error}") from error
 
 
-def check_exams(card: PlannerCard, routed: Iterable[ExamCode]) -> None:
-    """Check that the planner was trained on every exam that the router distinguishes.
+def check_exams(card: PlannerCard, served: Iterable[ExamCode]) -> None:
+    """Check that the planner was trained on every exam that is served.
 
     Raises:
         ExamsMisfit: it was not; the message names the exams that it lacks.
     """
-    if lacking := [exam.value for exam in routed if exam not in card.exams]:
+    if lacking := [exam.value for exam in served if exam not in card.exams]:
         taught = ", ".join(card.exams) or "none that its card names"
         raise ExamsMisfit(
             f"The planner was taught these exams: {taught}; "

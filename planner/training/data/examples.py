@@ -116,7 +116,7 @@ class School:
             same = self._by_exam if rng.random() < 0.5 else self._views
             picture = state if same is self._by_exam else pick(rng, same[exam])
         want = pick_want(rng, WANTS)
-        about = self._other_exam(exam) if rng.random() < OTHER_EXAM_ASKED else exam
+        about = self._about(exam)
         wish = self.asker.wish(rng, want, about, self.phrasing)
         named = None
         if rng.random() < EXAM_NAMED:
@@ -218,6 +218,13 @@ class School:
             return None, pick(self.rng, self._foreign)
         other = self._other_exam(exam)
         return other, pick(self.rng, self._by_exam[other] + self._views[other])
+
+    def _about(self, exam: ExamCode) -> ExamCode:
+        """Draw the exam that a request is about, which the grammar must have words for."""
+        worded = [code for code in self._by_exam if code in self.asker.grammar.exams]
+        if exam in worded and self.rng.random() >= OTHER_EXAM_ASKED:
+            return exam
+        return pick(self.rng, [code for code in worded if code is not exam])
 
     def _other_exam(self, exam: ExamCode) -> ExamCode:
         return pick(self.rng, [code for code in self._by_exam if code is not exam])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from planner.case import STOP, Case, Record, Request
+from planner.exam import unserved
 from planner.plan import plan_for
 from planner.policy import Policy
 from planner.protocols import Protocols
@@ -150,15 +151,15 @@ class Stage:
     _images: dict[str, Image] = field(default_factory=dict)
 
     def served(self) -> list[int]:
-        """Return the rows of real images whose exam has all of its specialists installed.
+        """Return the rows of the split's real images whose exam is served.
 
-        Only the rows of the split are returned.
+        An exam that is refused by name is left out, because there every planner is refused; so is
+        one that the grammar has no words for.
         """
-        installed = {entry.id for entry in self.manifest.installed()}
         served = {
             exam
-            for exam, protocol in self.protocols.exams.items()
-            if installed.issuperset(s for step in protocol.steps for s in step.specialists)
+            for exam in self.asker.grammar.exams
+            if unserved(exam, self.protocols, self.manifest) is None
         }
         rows = self.survey.rows
         return [i for i in self.survey.of(self.split, Kind.REAL) if rows[i].wanted.exam in served]
@@ -166,9 +167,13 @@ class Stage:
     def draw(self, group: str, count: int, rng: np.random.Generator) -> list[Scene]:
         """Draw `count` scenes of that group, with every image in turn.
 
-        Exams come as often as they do in the split.
+        Exams come as often as they do in the split; the other hand's requests only with images of
+        exams that it wrote about.
         """
         served = self.served()
+        if group == OTHER_HAND:
+            written = {text.about for text in read_written()}
+            served = [i for i in served if self.survey.rows[i].wanted.exam in written]
         order = [served[i] for i in rng.permutation(len(served))]
         return [self._scene(group, order[n % len(order)], rng) for n in range(count)]
 

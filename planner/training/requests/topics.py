@@ -28,12 +28,13 @@ SERVED = re.compile(
     r"breast|mamm|head|skull|cerebr|brain|crani|cavum|septi|pelluc|ventric|biparietal|occipit|cephal|gestation"
     r"|symphys|pubi|perine|nerve|vessel|arter|vein|venous|vascul|musc|aponeur|fasci|gastrocn|soleus|vastus|rectus"
     r"|biceps|triceps|quadric|calf|thigh|tibialis|forearm|wrist|upper arm|median|axilla|nipple"
+    r"|thyroid|heart$|cardiac$|atri(um|al)|myocard|epicard|apical|chamber|ovar|adnex|dermoid|teratom|endometrio(t|m)"
     r"|lesion|mass\b|nodul|tumou?r|neoplas|cyst|calcif|axis"
 )
 """Parts of words that may refer to one of our exams."""
 NO_TOPIC = re.compile(
     r"ultrasound|image|report|findings?\b|normal|other|unspecified|entire|unknown|whole body"
-    r"|^(fetus|fetal|face|skin|distance|width|length|region|structure)$"
+    r"|^(fetus|fetal|face|skin|distance|width|length|thickness|region|structure)$"
 )
 """Names that are no topic of their own, or that may belong to one of our exams."""
 CUT = re.compile(r"\s*\(.*?\)|[,;].*|( structure| region)\b( of the)?")

@@ -25,6 +25,7 @@ from specialists.image import Image
 from specialists.result import Result
 from tests.builders import an_image
 from tests.one_by_one import OneByOne
+from tests.planner.schooling import ALL_TOOLS
 from tests.planner.stand_ins import MemoryJournal, StandInTools, a_manifest, an_identity
 from tests.planner.tiny_llava import Backbone, write_original, write_ours
 
@@ -93,14 +94,17 @@ def test_a_planner_that_was_not_taught_an_exam_of_the_router_does_not_plan(
     settings = settings_of(tmp_path, planner_blind=True)
     five = [exam.value for exam in tuple(ExamCode)[:5]]
     folder = write_ours(tmp_path / "five", not_worse_than_rules=True, exams=five)
-    planning = load_planning(settings, Tools(), folder)
+    tools = Tools()
+    tools.manifest = a_manifest(ALL_TOOLS)
+    planning = load_planning(settings, tools, folder)
     assert planning.policy.ref.id == "rules"
     assert "thyroid, heart, ovary, lung apart too: train the planner again" in caplog.text
     older = Tools()
-    older.manifest = a_manifest(routed=tuple(ExamCode)[:5])
+    older.manifest = a_manifest(ALL_TOOLS, routed=tuple(ExamCode)[:5])
     assert load_planning(settings, older, folder).policy.ref.id == "tiny"
+    assert load_planning(settings, Tools(), folder).policy.ref.id == "tiny", "refused by name"
     with pytest.raises(ExamsMisfit, match="thyroid, heart, ovary, lung"):
-        load_planning(settings.model_copy(update={"planner": str(folder)}), Tools())
+        load_planning(settings.model_copy(update={"planner": str(folder)}), tools)
 
 
 def test_a_planner_that_was_taught_other_steps_or_does_not_say_which_does_not_plan(

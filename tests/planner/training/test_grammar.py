@@ -8,6 +8,7 @@ from planner.errors import ProtocolInvalid
 from planner.protocols import read_protocols
 from planner.training.requests.grammar import Item, Phrasing, Want, read_grammar, with_slip
 from planner.training.requests.handwritten import read_written, words_of
+from planner.training.requests.topics import coded_topics
 from reports.model import ExamCode
 from tests.planner.schooling import a_generator, an_asker
 
@@ -47,6 +48,18 @@ def test_every_question_of_a_taught_exam_can_be_asked_for_but_the_cross_check() 
     known = {q.id for exam in GRAMMAR.exams for q in protocols.exams[exam].questions}
     assert known - asked == {"cross_classification"}
     assert asked <= known
+
+
+def test_nothing_that_a_question_is_asked_by_is_taught_as_unserved() -> None:
+    asked = {
+        text.lower()
+        for item in GRAMMAR.item
+        for text in (*item.names, *item.held, *item.phrases, *item.phrases_held)
+    }
+    names = {n.lower() for exam in GRAMMAR.exams for n in GRAMMAR.exam_names[exam]}
+    unserved = GRAMMAR.unserved
+    topics = (*unserved.topics, *unserved.held, *unserved.phrases, *coded_topics(unserved.held))
+    assert not (asked | names) & {topic.lower() for topic in topics}
 
 
 def test_training_never_asks_for_a_held_out_item_or_pair() -> None:

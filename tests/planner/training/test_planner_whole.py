@@ -5,13 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from planner.training.commands import Judged, PlannerConfig, evaluate_planner, train_planner
+from planner.training.commands import (
+    Judged,
+    PlannerConfig,
+    evaluate_planner,
+    left_out,
+    train_planner,
+)
 from planner.training.data.survey import Extent
 from planner.training.evaluation.agents import PLANNER, RULES, TAUGHT
 from planner.training.evaluation.scenarios import BARE, REQUESTED
 from planner.training.learning.decisions import LearnConfig
 from planner.training.learning.pretraining import FOLDER, ReadConfig
 from planner.vlm.card import read_card
+from reports.model import ExamCode
 from specialists.checkpoints import read_tensors
 from specialists.manifest import Threshold
 from specialists.training.registry import write_entries
@@ -73,6 +80,10 @@ def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
         m for m in again.decisions if m.name == "agreement over another seed of the training"
     )
     assert seeds.value == 1.0
+
+
+def test_a_training_says_which_exam_is_refused_by_name() -> None:
+    assert {exam: bool(refused) for exam, refused in left_out().items()} == {ExamCode.LUNG: True}
 
 
 def test_a_training_that_is_resumed_keeps_its_words_and_what_it_has_read(

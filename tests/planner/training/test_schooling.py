@@ -13,6 +13,7 @@ from planner.plan import plan_for
 from planner.protocols import read_protocols
 from planner.training.data.examples import Example, School
 from planner.training.data.images import FOREIGN, FOREIGN_HELD_OUT, Kind, foreign, moved_view
+from planner.training.data.states import all_installed, imagined
 from planner.training.data.survey import Survey
 from planner.training.data.teacher import NOTHING, due, owing
 from planner.training.learning.decisions import (
@@ -31,6 +32,9 @@ from planner.vlm.network import Network, Template
 from planner.vlm.prompt import render_prefix, render_state
 from reports.model import ExamCode, Scope
 from specialists.errors import TrainingError
+from specialists.image import image_of
+from specialists.manifest import read_manifest
+from specialists.result import ClassifyResult, SegmentResult
 from tests.builders import an_image
 from tests.planner.schooling import ALL_TOOLS, TOWER, a_generator, a_survey, an_asker
 from tests.planner.stand_ins import StandInTools, a_manifest, run_case
@@ -79,6 +83,37 @@ def test_the_first_lesson_is_what_the_picture_shows(school: School, surveyed: Su
             seen.add(exam)
     assert None in seen
     assert len(seen) > 3
+
+
+def test_an_exam_without_words_is_shown_and_no_request_is_about_it(tmp_path: Path) -> None:
+    school = School(
+        survey=a_survey(tmp_path, "train", tuple(ExamCode)),
+        manifest=a_manifest(ALL_TOOLS),
+        protocols=PROTOCOLS,
+        asker=an_asker(),
+        rng=a_generator(),
+    )
+    drawn = [school.draw() for _ in range(200)]
+    assert {episode.row.wanted.exam for episode in drawn} == set(ExamCode)
+    assert {episode.wish.about for episode in drawn} == set(read_grammar().exams)
+    taught = [example for episode in drawn[:80] for example in school.decisions(episode)]
+    assert "exam_cls@lung" in {e.turn.legal[e.target] for e in taught if e.routing}
+
+
+@pytest.mark.parametrize("name", ALL_TOOLS)
+def test_a_specialist_without_weights_has_made_up_results(name: str) -> None:
+    entry = all_installed(read_manifest()).specialists[name]
+    made = imagined(entry, image_of(an_image(60, 80).pixels).info, a_generator())
+    if isinstance(made, ClassifyResult):
+        assert tuple(made.scores) == entry.labels
+        assert sum(made.scores.values()) == pytest.approx(1, abs=1e-3)
+    if isinstance(made, SegmentResult):
+        assert {component.label for component in made.components} <= set(entry.labels[1:])
+
+
+def test_the_suspicion_of_a_nodule_needs_a_specialist_that_may_not_be_installed() -> None:
+    needed = due(a_wish(Want.ITEMS, "nodule_suspicion"), ExamCode.THYROID, PROTOCOLS).needed
+    assert needed == {"box:nodule", "scores:tirads"}
 
 
 def test_one_item_needs_its_slot_and_what_that_follows_from() -> None:
