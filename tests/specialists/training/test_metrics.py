@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-from monai.metrics.meandice import compute_dice
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import directed_hausdorff
 from sklearn.metrics import f1_score, roc_auc_score
