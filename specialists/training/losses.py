@@ -40,9 +40,10 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
         target: (n, h, w) int64.
     """
     score = logits.softmax(1)[:, 1:]
-    truth = F.one_hot(target, logits.shape[1]).movedim(3, 1)[:, 1:]
-    overlap, total = (part.sum((0, 2, 3)) for part in (score * truth, score + truth))
-    return (1 - (2 * overlap + DICE_SMOOTHING) / (total + DICE_SMOOTHING)).mean()
+    classes = torch.arange(1, logits.shape[1], device=target.device)
+    truth = (target[:, None] == classes[:, None, None]).to(score.dtype)
+    overlap, found, there = (part.sum((0, 2, 3)) for part in (score * truth, score, truth))
+    return (1 - (2 * overlap + DICE_SMOOTHING) / (found + there + DICE_SMOOTHING)).mean()
 
 
 def classify_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

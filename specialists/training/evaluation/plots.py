@@ -106,9 +106,7 @@ def reliability(judged: Judged, classes: Classes) -> Plot:
     return plot
 
 
-def _bins(
-    drawing: Drawing, score: npt.NDArray[np.float64], true: npt.NDArray[np.bool_]
-) -> None:
+def _bins(drawing: Drawing, score: npt.NDArray[np.float64], true: npt.NDArray[np.bool_]) -> None:
     """Draw each bin's mean score against the share that is true, with its interval."""
     x, y, titles = [], [], []
     groups = np.clip((score * BINS).astype(int), 0, BINS - 1)
