@@ -6,11 +6,11 @@ decides.
 """
 
 import io
-from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,12 +40,13 @@ STYLES: dict[str, dict[str, Any]] = {
     "limit": {"color": PALETTE["c1"], "linestyle": (0, (5, 2))},
     "rug": {"color": PALETTE["c0"], "marker": "|", "s": 40, "linewidths": 0.8, "alpha": 0.5},
     "whisker": {"color": PALETTE["c1"]},
-} | {f"curve-{n}": {"color": PALETTE[f"c{n}"]} for n in range(6)}
+    **{f"curve-{n}": {"color": PALETTE[f"c{n}"]} for n in range(6)},
+}
 """What an artist looks like, by the class that it has on the page."""
 
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _VARIABLES = {colour: f"var(--{name})" for name, colour in PALETTE.items()}
-_RULES = {
+_RULES: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": PALETTE["soft"],
     "axes.facecolor": "none",
@@ -81,14 +82,14 @@ class Drawing:
             self.axes.set_ylabel(y_label)
 
     def dots(
-        self, x: Sequence[float], y: Sequence[float], titles: list[str], style: str = "dot"
+        self, x: npt.ArrayLike, y: npt.ArrayLike, titles: list[str], style: str = "dot"
     ) -> None:
         """Draw marks, each with its hover text."""
         self.axes.scatter(x, y, gid=style, **STYLES[style])
         self._titles[style] = titles
 
     def line(
-        self, x: Sequence[float], y: Sequence[float], style: str, label: str | None = None
+        self, x: npt.ArrayLike, y: npt.ArrayLike, style: str, label: str | None = None
     ) -> None:
         """Draw a line; one that has a label is in the legend."""
         self.axes.plot(x, y, gid=style, label=label, **STYLES[style])

@@ -51,7 +51,8 @@ def test_a_robust_line_is_scipys_also_where_points_share_a_column() -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 60, 200).astype(float)
     y = 0.2 * x + rng.normal(size=200)
-    line, theirs = robust_line(np.stack([x, y], axis=1)), theilslopes(y, x, method="joint")
+    line = robust_line(np.stack([x, y], axis=1))
+    theirs = theilslopes(y, x, method="joint")  # type: ignore[call-overload]
     assert (line.slope, line.intercept) == pytest.approx((theirs.slope, theirs.intercept))
 
 
