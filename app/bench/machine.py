@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 from app.bench.results import Machine, Memory
 
 PACKAGES = ("ustri", "torch", "openvino", "numpy", "fastapi", "uvicorn", "sqlalchemy", "pillow")
@@ -14,13 +16,12 @@ PACKAGES = ("ustri", "torch", "openvino", "numpy", "fastapi", "uvicorn", "sqlalc
 
 def this_machine() -> Machine:
     """Describe this machine as it is now."""
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return Machine(
         date=datetime.now(UTC).date().isoformat(),
         commit=_commit(),
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
-        memory_gb=round(pages / 2**30, 1),
+        memory_gb=round(psutil.virtual_memory().total / 2**30, 1),
         system=f"{_system()}, Linux {platform.release()}",
         python=platform.python_version(),
         packages={name: _version(name) for name in PACKAGES},
@@ -30,6 +31,8 @@ def this_machine() -> Machine:
 
 def memory_of(pid: int) -> Memory:
     """Return the memory that a process holds now, and held at most.
+
+    From Linux' own file, since psutil does not know the most that a process has held.
 
     Raises:
         OSError: there is no such process.
@@ -49,13 +52,10 @@ def processor_s(pid: int) -> float:
     """Return the processor time that a process and its ended children have taken.
 
     Raises:
-        OSError: there is no such process.
+        psutil.NoSuchProcess: there is no such process.
     """
-    after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    ticks = sum(
-        int(field) for field in after_name[11:15]
-    )  # utime, stime, cutime, cstime of proc(5)
-    return ticks / os.sysconf("SC_CLK_TCK")
+    spent = psutil.Process(pid).cpu_times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _cpu() -> str:

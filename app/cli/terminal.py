@@ -50,6 +50,16 @@ MEANING = {
     "push: some instances still wait to be sent",
 }
 
+EXTRAS = {
+    "dramatiq": "queue",
+    "highdicom": "dicom",
+    "matplotlib": "train",
+    "nncf": "train",
+    "pydicom": "dicom",
+    "redis": "queue",
+    "reportlab": "dicom",
+}
+"""The extra that brings a module, where that is not `ml`."""
 
 out = Console()
 err = Console(stderr=True)
@@ -82,7 +92,8 @@ def errors_as_exits() -> Iterator[None]:
     except (SettingsError, StoreUnavailable, WeightsError, Unavailable) as error:
         _end(error, Exit.SETUP)
     except ModuleNotFoundError as error:
-        _end(error, Exit.SETUP, f"{error.name} is not installed: pip install 'ustri[ml]'.")
+        extra = EXTRAS.get(str(error.name), "ml")
+        _end(error, Exit.SETUP, f"{error.name} is not installed: pip install 'ustri[{extra}]'.")
     except (ServiceError, SpecialistError, ReportError) as error:
         _end(error, Exit.FAILED)
     except OSError as error:

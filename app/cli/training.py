@@ -244,9 +244,11 @@ def evaluate(
     """
     with errors_as_exits(), text_blackened(blacken_text):
         from specialists.manifest import read_manifest
-        from specialists.training.evaluation import page, scores
+        from specialists.training.evaluation import scores
 
         if html is not None:
+            from specialists.training.evaluation import page
+
             page.check_outside_git(html)
         folders = {"predictions": predictions, "data_root": data_root}
         asked = scores.Asked(**folders, split=split, namespace=namespace, tasks=task)

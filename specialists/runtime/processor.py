@@ -1,4 +1,4 @@
-"""What this processor is and can do."""
+"""What this processor is and can do, from Linux' own file: psutil knows no instruction sets."""
 
 import hashlib
 import platform

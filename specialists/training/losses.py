@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,9 +15,8 @@ from specialists.heads.regress import HEATMAP_SIGMA, Ends, shared_targets, targe
 L1_WEIGHT = 2.0
 """The USTri paper's alpha, between the IoU and the L1 term of a box."""
 
-_dice = DiceLoss(
-    softmax=True, to_onehot_y=True, include_background=False, batch=True, smooth_nr=1, smooth_dr=1
-)
+DICE_SMOOTHING = 1.0
+"""Added to both sides of the ratio, so that a class which no image of a batch holds is defined."""
 
 
 def segment_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -29,8 +27,23 @@ def segment_loss(logits: Tensor, target: Tensor) -> Tensor:
         target: (n, S, S) int64.
     """
     logits = F.interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
-    dice: Tensor = _dice(logits, target[:, None])
-    return dice + F.cross_entropy(logits, target)
+    return dice_loss(logits, target) + F.cross_entropy(logits, target)
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - Dice of the whole batch, averaged over the classes but the background.
+
+    Milletari 2016 (arXiv:1606.04797), without the squares of its denominator.
+
+    Args:
+        logits: (n, classes, h, w).
+        target: (n, h, w) int64.
+    """
+    score = logits.softmax(1)[:, 1:]
+    classes = torch.arange(1, logits.shape[1], device=target.device)
+    truth = (target[:, None] == classes[:, None, None]).to(score.dtype)
+    overlap, found, there = (part.sum((0, 2, 3)) for part in (score * truth, score, truth))
+    return (1 - (2 * overlap + DICE_SMOOTHING) / (found + there + DICE_SMOOTHING)).mean()
 
 
 def classify_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

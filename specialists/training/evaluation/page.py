@@ -14,18 +14,10 @@ from markupsafe import Markup
 
 from specialists.errors import TrainingError
 from specialists.manifest import Metric
+from specialists.training.evaluation.drawing import PALETTE
 from specialists.training.evaluation.evaluate import Score, limits_of
 from specialists.training.evaluation.gallery import Picture, worst_pictures
-from specialists.training.evaluation.plots import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Plot,
-    plots_of,
-)
+from specialists.training.evaluation.plots import Plot, plots_of
 from specialists.training.evaluation.scores import Evaluation
 
 
@@ -100,15 +92,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update({"interval": _interval, "headline": _headline})
-    environment.globals.update(
-        {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "top": TOP}
-        | {"bottom": HEIGHT - BOTTOM}
-    )
     return environment
 
 
 _ENVIRONMENT = _environment()
-_STYLE = Markup(_ENVIRONMENT.get_template("evaluation.css.j2").render())
+_STYLE = Markup(_ENVIRONMENT.get_template("evaluation.css.j2").render(palette=PALETTE))
 _POLICY = (
     "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src 'sha256-"
     f"{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'"

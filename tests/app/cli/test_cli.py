@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from app.cli.demo import as_table, compare
 from app.cli.main import app
-from app.cli.terminal import Exit
+from app.cli.terminal import Exit, errors_as_exits
 from app.settings import Settings
 from app.standalone import Reported, analyze, write_all
 from planner.case import Request
@@ -191,3 +192,13 @@ def test_an_outline_elsewhere_is_not_taken_for_the_drawn_lesion() -> None:
     elsewhere = truth.structures[0].model_copy(update={"box": (0.0, 0.0, 9.0, 9.0)})
     rows = compare(truth.model_copy(update={"structures": (elsewhere,)}), a_report())
     assert all(row.measured is None for row in rows)
+
+
+@pytest.mark.parametrize(("module", "extra"), [("matplotlib", "train"), ("torch", "ml")])
+def test_a_module_that_is_not_installed_is_named_with_its_extra(
+    module: str, extra: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as ended, errors_as_exits():
+        raise ModuleNotFoundError(name=module)
+    assert ended.value.exit_code == Exit.SETUP
+    assert f"{module} is not installed: pip install 'ustri[{extra}]'." in capsys.readouterr().err

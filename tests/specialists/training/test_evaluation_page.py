@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -11,12 +12,10 @@ import html5lib
 import numpy as np
 import pytest
 from PIL import Image as PILImage
-from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
 
 from specialists.errors import TrainingError
+from specialists.training.evaluation.drawing import Drawing
 from specialists.training.evaluation.page import check_outside_git, write_page
-from specialists.training.evaluation.plots import roc_points, ticks, wilson
 from specialists.training.evaluation.predict import FILES
 from specialists.training.evaluation.scores import Asked, evaluate
 from tests.specialists.dataset import read_csv, write_csv
@@ -71,11 +70,17 @@ def _write_classes_and_boxes(data: Path, out: Path, rows: list[dict[str, str]]) 
 def plots(page: Element, task: str, kind: str) -> list[Element]:
     section = page.find(f".//section[@id='{task}']")
     assert section is not None
-    return [svg for svg in section.iter() if svg.get("data-kind") == kind]
+    return [figure for figure in section.iter("figure") if figure.get("data-kind") == kind]
 
 
-def count(svg: Element, style: str) -> int:
-    return sum(item.get("class") == style for item in svg.iter())
+def of_class(figure: Element, style: str) -> list[Element]:
+    return [item for item in figure.iter() if item.get("class") == style]
+
+
+def count(figure: Element, style: str) -> int:
+    """Marks of that style: those of one group, or a group each."""
+    groups = of_class(figure, style)
+    return sum(len(group.findall("./{*}g/{*}use")) or 1 for group in groups)
 
 
 def test_the_page_says_that_it_shows_patients_and_needs_nothing_else(page: Element) -> None:
@@ -111,12 +116,36 @@ def test_bland_altman_plots_hold_every_image_that_was_measured_and_their_limits(
 def test_curves_and_reliability_hold_every_image(page: Element) -> None:
     (curves,) = plots(page, "breast_3cls", "roc")
     assert curves.get("data-images") == str(HEADS)
-    paths = [item for item in curves.iter() if str(item.get("class")).startswith("curve ")]
-    drawn = [item for item in paths if " L" in str(item.get("d"))]
-    assert [str(item.get("d")).count("L") for item in drawn] == [HEADS] * 3
+    assert [count(curves, f"curve-{index}") for index in range(3)] == [1] * 3
+    assert sum(": AUC 0." in text for text in curves.itertext()) == 3
     (bins,) = plots(page, "breast_3cls", "reliability")
     assert count(bins, "rug") == HEADS - 1 == int(str(bins.get("data-images")))
     assert count(bins, "bin") == count(bins, "whisker") > 0
+
+
+def test_each_dot_names_its_image_on_hover_and_each_plot_itself(page: Element) -> None:
+    (spread,) = plots(page, "fetal_head", "spread")
+    (group,) = of_class(spread, "dot")
+    titles = ["".join(mark.itertext()) for mark in group.findall("./{*}g/{*}use")]
+    assert [title.partition(":")[0] for title in titles] == [f"{n:03d}.png" for n in range(HEADS)]
+    drawn = spread.find("./{*}svg")
+    assert drawn is not None
+    assert drawn.findtext("./{*}title") == f"Every image's mean Dice, {HEADS} images"
+
+
+def test_a_plot_is_the_same_each_time_and_keeps_its_ids_and_styles_to_itself() -> None:
+    def drawn(salt: str) -> str:
+        drawing = Drawing("title", "x", "y", 2)
+        drawing.dots([0, 1], [0, 1], ["a.png", "<b>.png"])
+        return drawing.svg(salt)
+
+    assert drawn("one") == drawn("one")
+    ids = [set(re.findall(r' id="([^"]+)"', drawn(salt))) for salt in ("one", "two")]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert "style" not in drawn("one")
+    assert "&lt;b&gt;.png" in drawn("one")
+    assert set(re.findall("#[0-9a-f]{6}", drawn("one"))) <= {"#000000"}  # a shape's, not shown
 
 
 def test_every_images_score_is_drawn_for_each_data_set(page: Element) -> None:
@@ -163,25 +192,3 @@ def test_a_page_may_not_be_written_into_a_checkout(tmp_path: Path) -> None:
     (tmp_path / ".git").touch()  # a worktree's is a file
     with pytest.raises(TrainingError, match="git checkout"):
         check_outside_git(tmp_path / "deep" / "page.html")
-
-
-def test_the_area_under_the_drawn_curve_is_the_area_that_is_stated() -> None:
-    rng = np.random.default_rng(3)
-    scores, truth = rng.integers(0, 6, 60) / 5, rng.random(60) > 0.6  # many ties
-    x, y = np.array(roc_points(scores, truth)).T
-    assert np.trapezoid(y, x) == pytest.approx(roc_auc_score(truth, scores))
-
-
-@pytest.mark.parametrize(("hits", "trials"), [(0, 7), (3, 10), (40, 40)])
-def test_intervals_of_shares_are_wilsons(hits: int, trials: int) -> None:
-    theirs = binomtest(hits, trials).proportion_ci(method="wilson")
-    assert wilson(hits, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-8.3, 7.7), (0.971, 0.9994), (120, 30500)])
-def test_ticks_are_round_and_inside(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert 3 <= len(found) <= 8
-    assert low <= found[0] < found[-1] <= high
-    step = found[1] - found[0]
-    assert f"{step:.0e}"[0] in "125"

@@ -8,6 +8,7 @@ from specialists.training.losses import (
     box_iou,
     classify_loss,
     detect_loss,
+    dice_loss,
     regress_loss,
     segment_loss,
 )
@@ -94,6 +95,29 @@ def test_a_perfect_mask_costs_next_to_nothing_and_an_empty_one_is_finite() -> No
     loss = segment_loss(free, empty)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize(
+    ("classes", "mixed", "empty", "gradient"),
+    [
+        (2, 0.49835181, 0.98965180, 0.49220145),
+        (3, 0.66192591, 0.98457444, 0.43266475),
+        (4, 0.74311686, 0.97948653, 0.36813286),
+    ],
+)
+def test_the_dice_loss_is_what_monais_was(
+    classes: int, mixed: float, empty: float, gradient: float
+) -> None:
+    """The figures: DiceLoss of MONAI 1.6.1 of a batch, softmax, no background, smoothing 1."""
+    numbers = torch.arange(3 * classes * 64) * 7919 % 101
+    logits = (numbers / 50 - 1).reshape(3, classes, 8, 8).requires_grad_()
+    target = (torch.arange(192) * 31 % classes).reshape(3, 8, 8)
+    assert dice_loss(logits, torch.zeros_like(target)).item() == pytest.approx(empty, abs=1e-6)
+    loss = dice_loss(logits, target)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(mixed, abs=1e-6)
+    assert logits.grad is not None
+    assert logits.grad.abs().sum().item() == pytest.approx(gradient, abs=1e-5)
 
 
 def test_a_right_class_costs_less_than_a_wrong_one() -> None:
