@@ -6,11 +6,13 @@ what is printed is a ratio within a round: its median over the rounds, and the r
 middle 80 % of them.
 """
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Box, ExamCode
 from specialists.backbones.transunet import Features
+from specialists.deadline import Deadline
 from specialists.engine import Engine
 from specialists.image import Image, image_of
 from specialists.load import load_engine
@@ -116,6 +119,12 @@ class Only:
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """Screen the images in the engine."""
         return self._engine.screen(specialist_id, images)
+
+    def with_deadline(self, deadline: Deadline) -> Self:
+        """Return the same tools over the engine with that deadline."""
+        limited = copy.copy(self)
+        limited._engine = self._engine.with_deadline(deadline)
+        return limited
 
 
 class Forgetting(Only):

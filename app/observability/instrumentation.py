@@ -8,6 +8,7 @@ from app.observability import metrics
 from app.observability.metrics import Refusal
 from planner.run import Tools
 from reports.model import Box
+from specialists.deadline import Deadline
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest
@@ -58,6 +59,10 @@ class InstrumentedTools:
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """Screen with the wrapped specialists."""
         return self._tools.screen(specialist_id, images)
+
+    def with_deadline(self, deadline: Deadline) -> "InstrumentedTools":
+        """Return the wrapped specialists with a deadline, counted on their own."""
+        return InstrumentedTools(self._tools.with_deadline(deadline))
 
 
 @runtime_checkable
