@@ -17,8 +17,9 @@ from app.errors import (
     ImageUnsupported,
     RequestRejected,
 )
-from app.images.dicom.messages import META_START, Answer, Ask, Header, Original
+from app.images.dicom.messages import META_START, Answer, Ask, Header
 from app.images.isolated.process import IsolatedProcess
+from reports.forms.dicom.identity import InstanceIdentity
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def read_dicom(data: bytes, limit_pixels: int, frame: int = 0, within_s: float =
     return _frame(*_READER.reply(data, ask, within_s))
 
 
-def read_original(data: bytes) -> Original | None:
+def read_original(data: bytes) -> InstanceIdentity | None:
     """Return the patient and study attributes of a file; None if it does not state them validly.
 
     Raises:
