@@ -127,7 +127,7 @@ class Engine:
             Declined: the image is too narrow for the network, cannot be read, or is unlike all
                 training images.
         """
-        entry = self._installed(specialist_id)
+        entry = self._installed_entry(specialist_id)
         _check_roi(entry, roi, image)
         model = self.manifest.models[entry.model]
         encoded = self.encode(image, model)
@@ -158,7 +158,7 @@ class Engine:
             Unavailable: the specialist has no weights here, or the deadline has passed.
         """
         self._deadline.check()
-        entry = self._installed(specialist_id)
+        entry = self._installed_entry(specialist_id)
         for image in images:
             _check_roi(entry, None, image)
         by_size: dict[tuple[float, ...], list[int]] = {}
@@ -194,7 +194,7 @@ class Engine:
             for index, (place, quality) in enumerate(zip(found, seen, strict=True))
         ]
 
-    def _installed(self, specialist_id: str) -> SpecialistEntry:
+    def _installed_entry(self, specialist_id: str) -> SpecialistEntry:
         entry = self.manifest.specialist(specialist_id)
         if specialist_id not in self.heads:
             raise Unavailable(

@@ -303,7 +303,7 @@ class Passes:
             self._analyse(self._image, three)
             return "overhead"
 
-        def mirrored_too() -> None:
+        def run_with_mirror() -> None:
             self.engine.run(TOOLS[1], self._image)
             mirrored = np.ascontiguousarray(self._image.pixels[:, ::-1])
             self.engine.run(TOOLS[1], image_of(mirrored))
@@ -314,7 +314,7 @@ class Passes:
             "repeat": lambda: _done(self._analyse(kept, three)),
             "unshared": lambda: _done(self._analyse(self._image, unshared)),
             "once": lambda: _done(self.engine.run(TOOLS[1], self._image)),
-            "mirrored too": mirrored_too,
+            "mirrored too": run_with_mirror,
             "decode": lambda: _done(ingest(png, self.settings.limit_pixels)),
         }
         if (find_text := text_finder(self.settings.blacken_text)) is not None:

@@ -80,7 +80,7 @@ def watch_networks(tools: Tools) -> None:
     """Start to count the passes of these specialists and their feature cache requests."""
     if isinstance(tools, HasNetworks) and not isinstance(tools.runner, WatchedRunner):
         tools.runner = WatchedRunner(tools.runner)
-        tools.cache.looked = metrics.count_look
+        tools.cache.on_lookup = metrics.count_look
 
 
 class WatchedRunner:

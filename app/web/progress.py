@@ -172,10 +172,10 @@ async def _next(subscription: Subscription, closing: anyio.Event) -> None:
     """Wait until a change is published, the next poll is due, or the service is closing."""
     async with anyio.create_task_group() as either:
 
-        async def closed() -> None:
+        async def cancel_at_closing() -> None:
             await closing.wait()
             either.cancel_scope.cancel()
 
-        either.start_soon(closed)
+        either.start_soon(cancel_at_closing)
         await subscription.wait()
         either.cancel_scope.cancel()

@@ -20,7 +20,7 @@ from planner.training.data.examples import Example, School
 from planner.training.data.images import Kind
 from planner.training.data.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
 from planner.training.evaluation.agents import Sizes
-from planner.training.evaluation.evaluation import Evaluation, Panel, calibrated, evaluate
+from planner.training.evaluation.evaluation import Evaluation, Panel, calibrate_margin, evaluate
 from planner.training.evaluation.scenarios import Stage
 from planner.training.learning.decisions import (
     Composer,
@@ -154,7 +154,7 @@ def train_planner(
     network.config.to_json_file(out / "config.json")
     unseen = _survey(ground, data, out / "survey", "val", config)
     panel = _panel(ground, unseen, out, card)
-    card = card.model_copy(update={"margin": calibrated(panel, Sizes.scaled(config.judged))})
+    card = card.model_copy(update={"margin": calibrate_margin(panel, Sizes.scaled(config.judged))})
     evaluation = evaluate(_panel(ground, unseen, out, card), Sizes.scaled(config.judged))
     card = card.model_copy(
         update={

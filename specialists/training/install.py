@@ -247,7 +247,7 @@ def write_card(
     (run.out / f"{entry.id}.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
 
-def recalibrated_card(path: Path, earlier: str) -> None:
+def restore_training_account(path: Path, earlier: str) -> None:
     """Put an earlier card's account of the training back into the calibration's card at `path`."""
     new, old = json.loads(path.read_text(encoding="utf-8")), json.loads(earlier)
     made = ("command", "config", "git_commit", "data_sha256")

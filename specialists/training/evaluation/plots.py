@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from specialists.manifest import Metric
+from specialists.training.calibration.error import score_bins
 from specialists.training.data.tables import Row
 from specialists.training.evaluation import metrics
 from specialists.training.evaluation.clinical import Agreement
@@ -25,7 +26,6 @@ WIDTH, HEIGHT = 480, 360
 LEFT, RIGHT, TOP, BOTTOM = 88, 18, 44, 52
 LONGEST_TICK = 13
 """Most characters of a tick's text that fit beside the axis."""
-BINS = 10
 Z95 = 1.96
 
 
@@ -203,13 +203,11 @@ def reliability(judged: Judged, classes: Classes) -> Plot:
     )
     plot.y_ticks = [Tick(plot.y(value), _text(value)) for value in ticks(0, 1)]
     plot.line([(0, 0), (1, 1)], "guide", "perfectly calibrated")
-    groups = np.clip((score * BINS).astype(int), 0, BINS - 1)
-    for group in np.unique(groups):
-        inside = groups == group
-        low, high = wilson(int(true[inside].sum()), int(inside.sum()))
+    for inside in score_bins(score):
+        low, high = wilson(int(true[inside].sum()), len(inside))
         x, y = float(score[inside].mean()), float(true[inside].mean())
         plot.line([(x, low), (x, high)], "whisker")
-        title = f"{int(inside.sum())} images: mean score {x:.2f}, share {y:.2f}"
+        title = f"{len(inside)} images: mean score {x:.2f}, share {y:.2f}"
         plot.dots.append(Dot(plot.x(x), plot.y(y), title, "bin"))
     for index, x, hit in zip(shown, score, true, strict=True):
         title = _named(judged.rows[index], f"score {x:.3f}")

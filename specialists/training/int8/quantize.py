@@ -30,7 +30,7 @@ from specialists.training.evaluation.precisions import (
 )
 from specialists.training.int8.networks import (
     Inputs,
-    heard,
+    listen,
     noise_of,
     quantized,
     serialized,
@@ -176,7 +176,7 @@ def _begin(manifest: Manifest, wish: Wish, compiled: Path) -> _Work:
 def _choose_backbone(work: _Work) -> None:
     """Give the backbone the first int8 form on which every specialist holds, if there is one."""
     say, name = work.wish.say, work.model.id
-    pixels = heard(work.engine("fp32"), work.train.rows, work.wish.data).pixels
+    pixels = listen(work.engine("fp32"), work.train.rows, work.wish.data).pixels
     say(f"{name}: {len(pixels)} images; judged on {_counted(work.val)} rows of val.")
     for parts in ATTEMPTS:
         _quantize_backbone(work, pixels, parts)
@@ -209,7 +209,7 @@ def _quantize_heads(work: _Work) -> None:
     over = work.model.sha256 if form is None else form.sha256
     for entry in work.entries():
         rows = {entry.task_id: work.train.rows.get(entry.task_id, [])}
-        inputs = heard(engine, rows, work.wish.data).given.get(entry.id, [])
+        inputs = listen(engine, rows, work.wish.data).given.get(entry.id, [])
         if not inputs:
             work.wish.say(f"{entry.id}: no training image, and it keeps its precision.")
             continue
