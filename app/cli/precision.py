@@ -55,7 +55,7 @@ def precision(
     with errors_as_exits():
         settings = settings_with(data_dir)
         selection = _Selection(data_root=data_root, split=split, tasks=task, images=images)
-        plain, *others = _compared(settings, selection, heads=heads)
+        plain, *others = _compare(settings, selection, heads=heads)
     if not others:
         out.print(
             f"{plain.runtime} has neither bf16 of that kind nor int8 on this machine: "
@@ -139,7 +139,7 @@ class _Scored:
     times_ms: dict[str, float]
 
 
-def _compared(settings: Settings, selection: _Selection, *, heads: bool) -> list[_Scored]:
+def _compare(settings: Settings, selection: _Selection, *, heads: bool) -> list[_Scored]:
     """Predict in fp32 and in each other arithmetic that this machine and the networks have."""
     from specialists.manifest import read_manifest
     from specialists.training.evaluation import precisions

@@ -59,7 +59,7 @@ def install(
     `packs` are the training and the validation pack.
     """
     val = packs[1]
-    weighed = calibrated_weights(manifest, nets, backbone, packs, run)
+    weighed = calibrate_weights(manifest, nets, backbone, packs, run)
     model = manifest.models[weighed[0].model]
     with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
     served = _beside(manifest.model_copy(update={"specialists": with_weights}), weighed)
@@ -84,7 +84,7 @@ def install(
     return measured
 
 
-def calibrated_weights(
+def calibrate_weights(
     manifest: Manifest,
     nets: Mapping[str, SpecialistNet],
     backbone: Frozen,

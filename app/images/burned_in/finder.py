@@ -148,11 +148,11 @@ class TextFinder:
         """
         if self._process.start():
             self._pictures = 0
-        reply = self._process.exchange(search, data, Found, within_s=self._search_s)
+        reply = self._process.exchange(search, data, Found, timeout_s=self._search_s)
         self._pictures += 1
         if reply.answer is None or reply.answer.last or self._pictures >= PICTURES_MAX:
             self._process.end()
-        if reply.late:
+        if reply.timed_out:
             raise _given_up(f"was ended after {self._search_s:g} s")
         return reply.answer
 

@@ -197,7 +197,7 @@ def _quantize_backbone(work: _Work, pixels: Sequence[Inputs], parts: Sequence[st
         arithmetic="fp32",
         drawn=partial(drawn_pixels, work.model),
     )
-    form = _made(work, work.model, plan, quantized(plan, pixels, [PARTS[p] for p in parts]))
+    form = _write_form(work, work.model, plan, quantized(plan, pixels, [PARTS[p] for p in parts]))
     holds = {entry.id: str(entry.sha256) for entry in work.entries()}
     work.with_form(work.model.id, form.model_copy(update={"in_fp32": tuple(parts), "holds": holds}))
 
@@ -222,7 +222,7 @@ def _quantize_heads(work: _Work) -> None:
             arithmetic="fp32",
             drawn=partial(drawn_inputs, work.backbone, work.model, entry),
         )
-        made = _made(work, entry, plan, quantized(plan, inputs, []))
+        made = _write_form(work, entry, plan, quantized(plan, inputs, []))
         work.with_form(entry.id, made.model_copy(update={"over": over}))
 
 
@@ -253,7 +253,9 @@ def _to_drop(manifest: Manifest, entry: SpecialistEntry) -> str:
     return entry.id if own or source is None else source.id
 
 
-def _made(work: _Work, entry: ModelEntry | SpecialistEntry, plan: Plan, model: object) -> Int8:
+def _write_form(
+    work: _Work, entry: ModelEntry | SpecialistEntry, plan: Plan, model: object
+) -> Int8:
     """Write the graph and return the entry of its int8 form."""
     graph, constants = serialized(model)
     name = _file(entry.id)
