@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from functools import cache, partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from planner.case import STOP, Case, Record, Request
 from planner.errors import ActionIllegal, ResultMisfit
@@ -46,18 +46,11 @@ class Tools(Protocol):
             Unavailable: the specialist is not installed.
         """
 
+    def with_deadline(self, deadline: Deadline) -> "Tools":
+        """Return the same tools, which begin no work once `deadline` has passed.
 
-@runtime_checkable
-class TakesDeadline(Protocol):
-    """Tools that accept a deadline for their results; `specialists.engine.Engine` is one."""
-
-    def within(self, deadline: Deadline) -> Tools:
-        """Return the same tools, which start nothing once `deadline` has passed."""
-
-
-def within(tools: Tools, deadline: Deadline) -> Tools:
-    """Return the tools bound to `deadline` if they accept one, else the tools as they are."""
-    return tools.within(deadline) if isinstance(tools, TakesDeadline) else tools
+        Tools that take no time may return themselves.
+        """
 
 
 class Journal(Protocol):

@@ -1,4 +1,4 @@
-"""How long the caller is willing to wait for an answer."""
+"""The one type of a time limit: when a caller stops waiting for an answer."""
 
 import threading
 import time
@@ -34,6 +34,6 @@ class Deadline:
             Overdue: the deadline has passed.
         """
         if self._cancelled.is_set():
-            raise Cancelled("The question was withdrawn before it was answered.")
+            raise Cancelled("The request was withdrawn before it was answered.")
         if self.remaining_s == 0.0:
             raise Overdue("The answer did not come in the time that was given for it.")

@@ -1,5 +1,6 @@
 """Inference with the installed specialists; one backbone pass per image serves all of them."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ PASS_IMAGES = TOGETHER
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Input:
+class _BackboneInput:
     """One image for the backbone: (1, 1, S, S) pixels and field."""
 
     pixels: Tensor
@@ -41,8 +42,8 @@ class _Input:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Question:
-    """One inference request to a specialist: an encoded image and its region of interest."""
+class _HeadInput:
+    """One image for a specialist: its features and the region of interest."""
 
     encoded: Encoded
     region: Tensor | None
@@ -65,7 +66,7 @@ class Answer:
 class Engine:
     """The closed set of specialists, loaded; safe between threads.
 
-    Threads that wait for the same network share its passes.
+    Threads that wait for the same network share its passes, whatever their deadlines.
     """
 
     def __init__(
@@ -75,15 +76,16 @@ class Engine:
         self.runner = runner
         self.runtime = runner.name
         self.cache = FeatureCache()
-        self.backbones: dict[str, Batcher[_Input, tuple[Features, Place]]] = {
+        self.backbones: dict[str, Batcher[_BackboneInput, tuple[Features, Place]]] = {
             name: Batcher(partial(self._encode_all, model), PASS_IMAGES)
             for name, model in manifest.models.items()
             if any(entry.model == name for entry in manifest.installed())
         }
-        self.heads: dict[str, Batcher[_Question, Output]] = {
-            entry.id: Batcher(partial(self._ask_all, entry), PASS_IMAGES)
+        self.heads: dict[str, Batcher[_HeadInput, Output]] = {
+            entry.id: Batcher(partial(self._answer_all, entry), PASS_IMAGES)
             for entry in manifest.installed()
         }
+        self._deadline = Deadline()
         self._refusals = Refusals(manifest.models, novelties)
         self._beside = ThreadPoolExecutor(thread_name_prefix="beside")
         """Resizes an image during its quality check; Pillow lets other threads run meanwhile."""
@@ -93,21 +95,19 @@ class Engine:
         specialist_id: str,
         image: Image,
         roi: Box | None = None,
-        deadline: Deadline | None = None,
         tta: bool = False,
     ) -> Result:
         """Return that specialist's result for the image, in image pixels.
 
         Arguments and errors are those of `answer`.
         """
-        return self.answer(specialist_id, image, roi, deadline, tta).result()
+        return self.answer(specialist_id, image, roi, tta).result()
 
     def answer(
         self,
         specialist_id: str,
         image: Image,
         roi: Box | None = None,
-        deadline: Deadline | None = None,
         tta: bool = False,
     ) -> Answer:
         """Return the raw network output of that specialist for the image.
@@ -116,35 +116,36 @@ class Engine:
             specialist_id: an id of the manifest.
             image: the analysed frame.
             roi: a region of interest in image pixels, for a specialist that reads one.
-            deadline: how long the answer is wanted; no work begins for it afterwards.
             tta: whether to average over the views that the task's geometry policy allows (test-time
                 augmentation), each of which takes a pass of its own.
 
         Raises:
             Rejected: there is no such specialist, or a region is missing, not read by it, or
                 outside the image.
-            Unavailable: the specialist has no weights here, too many requests wait, or `deadline`
+            Unavailable: the specialist has no weights here, too many requests wait, or the deadline
                 has passed.
             Declined: the image is too narrow for the network, cannot be read, or is unlike all
                 training images.
         """
-        entry = self._installed(specialist_id)
+        entry = self._installed_entry(specialist_id)
         _check_roi(entry, roi, image)
         model = self.manifest.models[entry.model]
-        encoded = self.encode(image, model, deadline)
+        encoded = self.encode(image, model)
         self._refusals.check(entry, encoded.place)
         views = views_of(entry.geometry) if tta else (PLAIN,)
         outputs = []
         for view in views:
-            seen = encoded if view == PLAIN else self.encode(image, model, deadline, view)
-            question = _Question(encoded=seen, region=_region(entry, roi, seen))
-            outputs.append(self.heads[specialist_id].ask(question, deadline))
+            seen = encoded if view == PLAIN else self.encode(image, model, view)
+            given = _HeadInput(encoded=seen, region=_region(entry, roi, seen))
+            outputs.append(self.heads[specialist_id].ask(given, self._deadline))
         output = merged(entry, outputs, views, encoded.box) if tta else outputs[0]
         return Answer(entry=entry, output=output, encoded=encoded)
 
-    def within(self, deadline: Deadline) -> "EngineWithDeadline":
+    def with_deadline(self, deadline: Deadline) -> "Engine":
         """Return the same specialists, which begin no work once `deadline` has passed."""
-        return EngineWithDeadline(self, deadline)
+        limited = copy.copy(self)
+        limited._deadline = deadline
+        return limited
 
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """Return that specialist's result for each image, None where it declines.
@@ -154,9 +155,10 @@ class Engine:
 
         Raises:
             Rejected: there is no such specialist, or it needs a region.
-            Unavailable: the specialist has no weights here.
+            Unavailable: the specialist has no weights here, or the deadline has passed.
         """
-        entry = self._installed(specialist_id)
+        self._deadline.check()
+        entry = self._installed_entry(specialist_id)
         for image in images:
             _check_roi(entry, None, image)
         by_size: dict[tuple[float, ...], list[int]] = {}
@@ -192,7 +194,7 @@ class Engine:
             for index, (place, quality) in enumerate(zip(found, seen, strict=True))
         ]
 
-    def _installed(self, specialist_id: str) -> SpecialistEntry:
+    def _installed_entry(self, specialist_id: str) -> SpecialistEntry:
         entry = self.manifest.specialist(specialist_id)
         if specialist_id not in self.heads:
             raise Unavailable(
@@ -219,14 +221,13 @@ class Engine:
         self,
         image: Image,
         model: ModelEntry,
-        deadline: Deadline | None = None,
         view: View = PLAIN,
     ) -> Encoded:
         """Return the features of a view of the image, from the cache where they are kept.
 
         Raises:
             Declined: the image is too narrow for the network, or cannot be read.
-            Unavailable: too many requests wait, or `deadline` has passed.
+            Unavailable: too many requests wait, or the deadline has passed.
         """
         key = FeatureKey(
             image=image.key,
@@ -236,11 +237,9 @@ class Engine:
             runtime=self.runtime,
             view=view,
         )
-        return self.cache.get(key, lambda: self._encode(image, model, deadline, view), deadline)
+        return self.cache.get(key, lambda: self._encode(image, model, view), self._deadline)
 
-    def _encode(
-        self, image: Image, model: ModelEntry, deadline: Deadline | None, view: View
-    ) -> Encoded:
+    def _encode(self, image: Image, model: ModelEntry, view: View) -> Encoded:
         height_px, width_px = image.pixels.shape
         box = letterbox(height_px, width_px, model.input_px, view.zoom, image.aspect)
         field = box_mask(box.field(), box.input_px)
@@ -253,13 +252,14 @@ class Engine:
         if quality is not None:
             quality.check()
         pixels, field = view.mirrored(shrinking.result()), view.mirrored(field)
-        features, place = self.backbones[model.id].ask(_Input(pixels=pixels, field=field), deadline)
+        given = _BackboneInput(pixels=pixels, field=field)
+        features, place = self.backbones[model.id].ask(given, self._deadline)
         return Encoded(
             features=features, field=field, box=box, place=place, view=view, quality=quality
         )
 
     def _encode_all(
-        self, model: ModelEntry, inputs: Sequence[_Input]
+        self, model: ModelEntry, inputs: Sequence[_BackboneInput]
     ) -> list[tuple[Features, Place]]:
         """Compute the features and place of each image in one backbone pass over all of them."""
         pixels = _joined([one.pixels for one in inputs])
@@ -271,18 +271,18 @@ class Engine:
             for index, place in enumerate(found)
         ]
 
-    def _ask_all(self, entry: SpecialistEntry, questions: Sequence[_Question]) -> list[Output]:
+    def _answer_all(self, entry: SpecialistEntry, inputs: Sequence[_HeadInput]) -> list[Output]:
         """Compute the specialist's output for each image in one pass over all of them."""
         features = {
-            level: _joined([one.encoded.features[level] for one in questions])
+            level: _joined([one.encoded.features[level] for one in inputs])
             for level in entry.features
         }
-        field = _joined([one.encoded.field for one in questions])
-        regions = [one.region for one in questions if one.region is not None]
+        field = _joined([one.encoded.field for one in inputs])
+        regions = [one.region for one in inputs if one.region is not None]
         output = self.runner.head(entry.id, features, field, _joined(regions) if regions else None)
-        if len(questions) == 1:
+        if len(inputs) == 1:
             return [output]
-        return [_part(output, index) for index in range(len(questions))]
+        return [_part(output, index) for index in range(len(inputs))]
 
     def _features(
         self, model: ModelEntry, pixels: Tensor, field: Tensor
@@ -293,31 +293,6 @@ class Engine:
         features = self.runner.backbone(model.id, torch.from_numpy(normal))
         distances = self.runner.distance(model.id, features, field)
         return features, places(distances, model, len(pixels))
-
-
-class EngineWithDeadline:
-    """An engine's specialists for one caller, with one deadline for all requests."""
-
-    def __init__(self, engine: Engine, deadline: Deadline) -> None:
-        self._engine = engine
-        self._deadline = deadline
-        self.manifest = engine.manifest
-        self.runtime = engine.runtime
-
-    def run(
-        self, specialist_id: str, image: Image, roi: Box | None = None, tta: bool = False
-    ) -> Result:
-        """Return the result of `Engine.run` within the deadline."""
-        return self._engine.run(specialist_id, image, roi, self._deadline, tta)
-
-    def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
-        """Return the results of `Engine.screen`.
-
-        Raises:
-            Unavailable: the deadline passed before it began.
-        """
-        self._deadline.check()
-        return self._engine.screen(specialist_id, images)
 
 
 def _seen(result: Result, entry: SpecialistEntry, place: Place, quality: Quality | None) -> Result:

@@ -82,7 +82,7 @@ def load_backbone(entry: ModelEntry) -> Frozen:
         raise WeightsError(f"The manifest names no weights for the backbone {entry.id}.")
     path = entry.directory / entry.weights
     backbone = build_backbone(entry)
-    load_module(backbone, read_tensors(path, _stated(entry)), path)
+    load_module(backbone, read_tensors(path, _stated_sha256(entry)), path)
     return Frozen(backbone)
 
 
@@ -114,11 +114,11 @@ def load_specialist(entry: SpecialistEntry, model: ModelEntry, backbone: Frozen)
     check_decodable(entry)
     path = entry.directory / str(entry.weights)
     net = SpecialistNet(entry, model, backbone.widths)
-    load_module(net, read_tensors(path, _stated(entry)), path)
+    load_module(net, read_tensors(path, _stated_sha256(entry)), path)
     return net.requires_grad_(False).eval()
 
 
-def _stated(entry: ModelEntry | SpecialistEntry) -> str:
+def _stated_sha256(entry: ModelEntry | SpecialistEntry) -> str:
     if entry.sha256 is None:
         raise WeightsError(f"The manifest states no SHA-256 for the weights of {entry.id}.")
     return entry.sha256

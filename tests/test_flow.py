@@ -84,10 +84,10 @@ def test_a_report_is_there_after_a_restart_byte_by_byte(tmp_path: Path) -> None:
 
 def test_the_demo_prints_the_report_and_drawn_beside_measured(tmp_path: Path) -> None:
     phantom = a_phantom()
-    asked = demo.Asked(name="phantom.png", data=png_bytes(phantom), truth=phantom.truth)
+    image = demo.DemoImage(name="phantom.png", data=png_bytes(phantom), truth=phantom.truth)
     printed = io.StringIO()
     with service(tmp_path, truthful_tools(phantom)) as address:
-        demo.show(address, asked, None, Console(file=printed, width=120))
+        demo.show(address, image, None, Console(file=printed, width=120))
     text = printed.getvalue()
     assert "not for clinical use without review" in text.lower()
     assert "Drawn beside measured" in text

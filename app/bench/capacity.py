@@ -38,7 +38,7 @@ def sizing_of(found: Document) -> str:
     sizing = found.sizing
     lines = [line for doubts in doubts_of(found) for line in (doubts, "")]
     lines += ["| measured | value |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in _measured(found)]
+    lines += [f"| {name} | {value} |" for name, value in _measure(found)]
     lines += [
         "",
         f"Machine: {found.machine.cpu}, {found.machine.cores} cores, "
@@ -55,7 +55,7 @@ def sizing_of(found: Document) -> str:
     return "\n".join(lines)
 
 
-def _measured(found: Document) -> Iterator[tuple[str, str]]:
+def _measure(found: Document) -> Iterator[tuple[str, str]]:
     sizing, memory = found.sizing, found.memory_mb
     gpu = "not measured" if sizing.per_gpu is None else f"{sizing.per_gpu.median:.1f}"
     yield (

@@ -6,11 +6,13 @@ what is printed is a ratio within a round: its median over the rounds, and the r
 middle 80 % of them.
 """
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ from planner.rules import Rules
 from planner.run import Tools, run
 from reports.model import Box, ExamCode
 from specialists.backbones.transunet import Features
+from specialists.deadline import Deadline
 from specialists.engine import Engine
 from specialists.image import Image, image_of
 from specialists.load import load_engine
@@ -116,6 +119,12 @@ class Only:
     def screen(self, specialist_id: str, images: Sequence[Image]) -> tuple[Result | None, ...]:
         """Screen the images in the engine."""
         return self._engine.screen(specialist_id, images)
+
+    def with_deadline(self, deadline: Deadline) -> Self:
+        """Return the same tools over the engine with that deadline."""
+        limited = copy.copy(self)
+        limited._engine = self._engine.with_deadline(deadline)
+        return limited
 
 
 class Forgetting(Only):
@@ -294,7 +303,7 @@ class Passes:
             self._analyse(self._image, three)
             return "overhead"
 
-        def mirrored_too() -> None:
+        def run_with_mirror() -> None:
             self.engine.run(TOOLS[1], self._image)
             mirrored = np.ascontiguousarray(self._image.pixels[:, ::-1])
             self.engine.run(TOOLS[1], image_of(mirrored))
@@ -305,7 +314,7 @@ class Passes:
             "repeat": lambda: _done(self._analyse(kept, three)),
             "unshared": lambda: _done(self._analyse(self._image, unshared)),
             "once": lambda: _done(self.engine.run(TOOLS[1], self._image)),
-            "mirrored too": mirrored_too,
+            "mirrored too": run_with_mirror,
             "decode": lambda: _done(ingest(png, self.settings.limit_pixels)),
         }
         if (find_text := text_finder(self.settings.blacken_text)) is not None:

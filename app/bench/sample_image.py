@@ -33,7 +33,7 @@ class Subject:
     """
 
     def __init__(self, analyse: Callable[[Image], Case]) -> None:
-        self._pixels, self.case = _answered(analyse)
+        self._pixels, self.case = _find_answered(analyse)
         self.specialists = tuple(
             record.step.action for record in self.case.records if record.result is not None
         )
@@ -42,12 +42,12 @@ class Subject:
 
     def fresh(self) -> Image:
         """Return an unseen variant."""
-        return image_of(self._marked())
+        return image_of(self._mark_next())
 
     def png(self) -> bytes:
         """Return an unseen variant as a PNG file."""
         file = io.BytesIO()
-        PIL.Image.fromarray(self._marked()).save(file, format="PNG", compress_level=1)
+        PIL.Image.fromarray(self._mark_next()).save(file, format="PNG", compress_level=1)
         return file.getvalue()
 
     def pngs(self, count: int) -> list[bytes]:
@@ -55,7 +55,7 @@ class Subject:
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(lambda _: self.png(), range(count)))
 
-    def _marked(self) -> npt.NDArray[np.uint8]:
+    def _mark_next(self) -> npt.NDArray[np.uint8]:
         with self._lock:
             self._marks += 1
             mark = self._marks
@@ -64,7 +64,7 @@ class Subject:
         return pixels
 
 
-def _answered(analyse: Callable[[Image], Case]) -> tuple[npt.NDArray[np.uint8], Case]:
+def _find_answered(analyse: Callable[[Image], Case]) -> tuple[npt.NDArray[np.uint8], Case]:
     """Draw images until all three specialists answer one; return its pixels and its analysis.
 
     Raises:

@@ -327,7 +327,7 @@ class Served:
                 cases = {
                     "inprocess": partial(self._in_process, pngs.pop()),
                     "queue": partial(queued, pngs.pop()),
-                    "http": partial(_dropped, partial(ours.send, client, pngs.pop())),
+                    "http": partial(_run, partial(ours.send, client, pngs.pop())),
                 }
                 self.one_by_one.take(cases, self._passes.timed)
 
@@ -375,7 +375,7 @@ def _queue(settings: Settings, passes: Passes) -> Iterator[_Queue]:
         queue.close()
 
 
-def _dropped(work: Callable[[], object]) -> None:
+def _run(work: Callable[[], object]) -> None:
     """Call `work` and drop its result."""
     work()
 

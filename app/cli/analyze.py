@@ -17,7 +17,7 @@ ANALYZE_EXAMPLE = (
 )
 
 Exam = Annotated[ExamCode | None, typer.Option(help="The exam; else the router says.")]
-Question = Annotated[
+QuestionText = Annotated[
     str | None, typer.Option(help="A question in your words, which is answered first.")
 ]
 OfScope = Annotated[
@@ -42,7 +42,7 @@ Folder = Annotated[
 def analyze(
     image: Annotated[Path, typer.Argument(help="A PNG, JPEG or DICOM ultrasound image.")],
     exam: Exam = None,
-    question: Question = None,
+    question: QuestionText = None,
     scope: OfScope = Scope.PROTOCOL,
     frame: Frame = None,
     label: Label = None,

@@ -152,7 +152,7 @@ def serving(app: FastAPI, listener: socket.socket) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class DemoImage:
     """An image file as it is sent, and its ground truth where it is a phantom."""
 
     name: str
@@ -161,7 +161,7 @@ class Asked:
     exam: str | None = None
 
 
-def show(address: str, asked: Asked, key: str | None, console: Console) -> Report:
+def show(address: str, image: DemoImage, key: str | None, console: Console) -> Report:
     """Request the report over HTTP, print its text form, and return it.
 
     For a phantom, the table of drawn and measured values is printed too.
@@ -173,8 +173,8 @@ def show(address: str, asked: Asked, key: str | None, console: Console) -> Repor
     with httpx.Client(base_url=address, headers=headers, timeout=600.0, trust_env=False) as client:
         answer = client.post(
             "/analyze",
-            files={"image": (asked.name, asked.data)},
-            data={} if asked.exam is None else {"exam": asked.exam},
+            files={"image": (image.name, image.data)},
+            data={} if image.exam is None else {"exam": image.exam},
         )
         if answer.status_code != httpx.codes.OK:
             problem = answer.json()
@@ -182,8 +182,8 @@ def show(address: str, asked: Asked, key: str | None, console: Console) -> Repor
         report = read_report(answer.content)
         text = client.get(f"/analyses/{report.analysis_id}/report.txt").raise_for_status().text
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-    if asked.truth is not None:
-        rows = compare(asked.truth, report)
+    if image.truth is not None:
+        rows = compare(image.truth, report)
         console.print(as_table(rows) if rows else "Nothing was drawn that can be measured.")
     return report
 

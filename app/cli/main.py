@@ -214,8 +214,8 @@ def demo(
         key = settings.api_key.get_secret_value() if settings.api_key else None
         out.print("Starting the service …")
         with shown.serving(create_app(settings), shown.loopback_socket(port)) as address:
-            asked = shown.Asked(name=name, data=data, truth=truth, exam=exam)
-            report = shown.show(address, asked, key, out)
+            sent = shown.DemoImage(name=name, data=data, truth=truth, exam=exam)
+            report = shown.show(address, sent, key, out)
             if not once:
                 page = f"{address}/analyses/{report.analysis_id}/view"
                 out.print(f"\nThe report with its evidence: {page}", soft_wrap=True)

@@ -47,12 +47,12 @@ def planner(
         from planner.training import commands
         from planner.training.learning.decisions import LearnConfig
         from planner.training.learning.pretraining import ReadConfig
-        from specialists.training.precision import Asked, Precision
+        from specialists.training.precision import ComputeOptions, Precision
 
-        asked = Asked(precision=Precision(precision), device=settings_with().device)
+        compute = ComputeOptions(precision=Precision(precision), device=settings_with().device)
         config = commands.PlannerConfig(
-            read=ReadConfig(steps=read_steps, seed=seed, compute=asked),
-            learn=LearnConfig(steps=steps, seed=seed, compute=asked),
+            read=ReadConfig(steps=read_steps, seed=seed, compute=compute),
+            learn=LearnConfig(steps=steps, seed=seed, compute=compute),
             episodes=episodes,
             words=words,
             jobs=_jobs(),

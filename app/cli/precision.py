@@ -54,8 +54,8 @@ def precision(
     """
     with errors_as_exits():
         settings = settings_with(data_dir)
-        asked = _Asked(data_root=data_root, split=split, tasks=task, images=images)
-        plain, *others = _compared(settings, asked, heads=heads)
+        selection = _Selection(data_root=data_root, split=split, tasks=task, images=images)
+        plain, *others = _compare(settings, selection, heads=heads)
     if not others:
         out.print(
             f"{plain.runtime} has neither bf16 of that kind nor int8 on this machine: "
@@ -119,8 +119,8 @@ def quantize(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """The rows that are predicted and scored."""
+class _Selection:
+    """Which rows are predicted and scored."""
 
     data_root: Path
     split: str
@@ -139,7 +139,7 @@ class _Scored:
     times_ms: dict[str, float]
 
 
-def _compared(settings: Settings, asked: _Asked, *, heads: bool) -> list[_Scored]:
+def _compare(settings: Settings, selection: _Selection, *, heads: bool) -> list[_Scored]:
     """Predict in fp32 and in each other arithmetic that this machine and the networks have."""
     from specialists.manifest import read_manifest
     from specialists.training.evaluation import precisions
@@ -147,7 +147,7 @@ def _compared(settings: Settings, asked: _Asked, *, heads: bool) -> list[_Scored
     manifest = read_manifest(settings.specialists_dir)
     engines = dict(_engines(settings, manifest, heads=heads))
     rows = precisions.judging(
-        manifest, asked.data_root, asked.split, asked.tasks, most=asked.images
+        manifest, selection.data_root, selection.split, selection.tasks, most=selection.images
     )
     times = precisions.times_ms({name: one.runner for name, one in engines.items()}, manifest)
     return [

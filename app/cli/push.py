@@ -78,7 +78,7 @@ def push(
     with errors_as_exits():
         given = None
         if dicomweb is not None:
-            given = _given(dicomweb, plain_http, (token_file, user, password_file))
+            given = _destination_given(dicomweb, plain_http, (token_file, user, password_file))
         elif token_file or user or password_file:
             raise RequestRejected("Credentials belong to an address: give --dicomweb too.")
         _one_of(analysis, pending=pending, failed=failed, listed=listed)
@@ -111,7 +111,7 @@ def _one_of(analysis: str | None, *, pending: bool, failed: bool, listed: bool) 
         raise RequestRejected("Name an analysis, or give --pending, --failed or --list.")
 
 
-def _given(
+def _destination_given(
     url: str, plain_http: bool, credentials: tuple[Path | None, str | None, Path | None]
 ) -> Destination:
     token_file, user, password_file = credentials
@@ -186,7 +186,7 @@ def _drain(
     if failed:
         outbox.revive(analysis, None if given is None else given.url)
     waiting = outbox.waiting() if given is None else (given.url,)
-    before = {item.id for url in waiting for item in outbox.items(analysis, url) if _open(item)}
+    before = {item.id for url in waiting for item in outbox.items(analysis, url) if _is_open(item)}
     for url in waiting:
         destination = _destination(settings, given or Destination(url=url))
         sender.drain(destination, analysis, early=True)
@@ -194,7 +194,7 @@ def _drain(
     _end_with(after)
 
 
-def _open(item: Item) -> bool:
+def _is_open(item: Item) -> bool:
     return item.state in (PushState.PENDING, PushState.SENDING)
 
 
@@ -204,7 +204,7 @@ def _end_with(items: list[Item]) -> None:
     if any(item.state is PushState.FAILED for item in items):
         out.print("What failed stays in the outbox: `ustri push --failed` sends it again.")
         raise typer.Exit(Exit.FAILED)
-    if any(_open(item) for item in items):
+    if any(_is_open(item) for item in items):
         out.print("What is pending stays in the outbox: `ustri push --pending` tries again.")
         raise typer.Exit(Exit.INCOMPLETE)
 

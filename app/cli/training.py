@@ -23,7 +23,7 @@ from specialists.manifest import MeasuredInterval, Metric
 if TYPE_CHECKING:
     from specialists.training.evaluation.evaluate import Score
     from specialists.training.evaluation.predict import Predictions
-    from specialists.training.evaluation.scores import Asked
+    from specialists.training.evaluation.scores import EvaluationOptions
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -114,7 +114,7 @@ def specialist(
     with errors_as_exits(), text_blackened(blacken_text):
         from specialists.training import commands
         from specialists.training.new_task import Declared
-        from specialists.training.precision import Asked, Precision
+        from specialists.training.precision import ComputeOptions, Precision
         from specialists.training.specialist import SpecialistConfig
 
         folder = folder or settings_with().specialists_dir
@@ -129,8 +129,8 @@ def specialist(
         prepared = commands.prepare(ids, data, folder, declared)
         for note in prepared.notes:
             out.print(note, highlight=False, markup=False, soft_wrap=True)
-        asked = Asked(precision=Precision(precision), device=settings_with().device)
-        config = SpecialistConfig(seed=seed, compute=asked)
+        options = ComputeOptions(precision=Precision(precision), device=settings_with().device)
+        config = SpecialistConfig(seed=seed, compute=options)
         config = replace(config, steps=steps or prepared.steps or config.steps)
         config = replace(config, threads=threads or config.threads)
         trained = commands.train_prepared(prepared, data, folder, config, resume=resume)
@@ -251,11 +251,11 @@ def evaluate(
 
             page.check_outside_git(html)
         folders = {"predictions": predictions, "data_root": data_root}
-        asked = scores.Asked(**folders, split=split, namespace=namespace, tasks=task)
+        options = scores.EvaluationOptions(**folders, split=split, namespace=namespace, tasks=task)
         user_dir = settings_with(data_dir).specialists_dir
         if tta:
-            _predict_for(asked, user_dir)
-        found = scores.evaluate(read_manifest(user_dir), asked)
+            _predict_for(options, user_dir)
+        found = scores.evaluate(read_manifest(user_dir), options)
         written = [scores.write_scores(found, json)]
         if html is not None:
             page.write_page(found, html, worst=worst)
@@ -297,12 +297,12 @@ def predict(
         from specialists.training.evaluation.predict import predict_folder
 
         tools = commands.predictor(settings_with(data_dir).specialists_dir, tta=tta)
-        asked = {"namespace": namespace, "split": split}
-        done = predict_folder(tools, data_root, folder, tasks=task, **asked)
+        chosen = {"namespace": namespace, "split": split}
+        done = predict_folder(tools, data_root, folder, tasks=task, **chosen)
     _say_predicted(done, folder)
 
 
-def _predict_for(asked: "Asked", user_dir: Path | None) -> None:
+def _predict_for(options: "EvaluationOptions", user_dir: Path | None) -> None:
     """Write the predictions that are to be scored, with test-time augmentation.
 
     Raises:
@@ -312,16 +312,16 @@ def _predict_for(asked: "Asked", user_dir: Path | None) -> None:
     from specialists.training import commands
     from specialists.training.evaluation.predict import predict_folder
 
-    folder = asked.predictions
+    folder = options.predictions
     if folder.exists() and any(folder.iterdir()):
         raise TrainingError(f"{folder} is not empty. With --tta it is written: name a new folder.")
     done = predict_folder(
         commands.predictor(user_dir, tta=True),
-        asked.data_root,
+        options.data_root,
         folder,
-        namespace=asked.namespace,
-        tasks=asked.tasks,
-        split=asked.split,
+        namespace=options.namespace,
+        tasks=options.tasks,
+        split=options.split,
     )
     _say_predicted(done, folder)
 

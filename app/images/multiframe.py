@@ -3,7 +3,6 @@
 Time and memory are bounded.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from app.images.dicom.messages import Header
 from app.images.dicom.reader import READ_S, Frame, is_dicom, read_dicom
 from app.images.dicom.uids import UidMap
 from app.images.ingest import Ingested, Masked, Picture, from_dicom, ingest, masked, sha256_of
+from specialists.deadline import Deadline
 
 FRAMES_MAX = 512
 """Most frames stored of one file; of a longer file, every second, third, … frame is stored."""
@@ -64,10 +64,10 @@ def ingest_frames(
     """
     if not is_dicom(data):
         return ingest(data, limit_pixels, find_text=find_text)
-    until = time.monotonic() + READING_S
+    deadline = Deadline(READING_S)
     sha256, uids = sha256_of(data), uids or UidMap.forgotten()
     bad: list[int] = []
-    first = _first_whole(data, limit_pixels, until, bad)
+    first = _first_whole(data, limit_pixels, deadline, bad)
     text = CineText(find_text)
     tissue = masked(first)
     shown = from_dicom(sha256, tissue, uids, text.boxes(tissue.pixels))
@@ -75,7 +75,7 @@ def ingest_frames(
         return shown
     places = (
         place
-        for place in takewhile(lambda _: time.monotonic() < until, _places(first.header))
+        for place in takewhile(lambda _: deadline.remaining_s, _places(first.header))
         if place > first.header.frame
     )
     later = (read for place in places if (read := _whole(data, limit_pixels, place, bad)))
@@ -92,19 +92,19 @@ def ingest_frames(
     return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
 
 
-def _first_whole(data: bytes, limit_pixels: int, until: float, bad: list[int]) -> Frame:
+def _first_whole(data: bytes, limit_pixels: int, deadline: Deadline, bad: list[int]) -> Frame:
     """Return frame 0, or the first frame after it that can be read; add the others to `bad`.
 
     Raises:
         FrameUnreadable: none of the first `FIRST_MAX` frames can be read.
     """
     try:
-        return read_dicom(data, limit_pixels, within_s=READ_S)
+        return read_dicom(data, limit_pixels, timeout_s=READ_S)
     except FrameUnreadable:
         for place in range(1, FIRST_MAX):
             bad.append(place - 1)
             try:
-                if time.monotonic() < until:
+                if deadline.remaining_s:
                     return read_dicom(data, limit_pixels, place, LATER_S)
             except RequestRejected:  # There is no such frame.
                 break

@@ -8,6 +8,7 @@ from app.observability import metrics
 from app.observability.metrics import Refusal
 from planner.run import Tools
 from reports.model import Box
+from specialists.deadline import Deadline
 from specialists.errors import Declined
 from specialists.image import Image
 from specialists.manifest import Manifest
@@ -59,6 +60,10 @@ class InstrumentedTools:
         """Screen with the wrapped specialists."""
         return self._tools.screen(specialist_id, images)
 
+    def with_deadline(self, deadline: Deadline) -> "InstrumentedTools":
+        """Return the wrapped specialists with a deadline, counted on their own."""
+        return InstrumentedTools(self._tools.with_deadline(deadline))
+
 
 @runtime_checkable
 class HasNetworks(Protocol):
@@ -75,7 +80,7 @@ def watch_networks(tools: Tools) -> None:
     """Start to count the passes of these specialists and their feature cache requests."""
     if isinstance(tools, HasNetworks) and not isinstance(tools.runner, WatchedRunner):
         tools.runner = WatchedRunner(tools.runner)
-        tools.cache.looked = metrics.count_look
+        tools.cache.on_lookup = metrics.count_look
 
 
 class WatchedRunner:

@@ -16,11 +16,11 @@ from typing import Self
 from sqlalchemy import delete
 
 from app.errors import LinkClosed, SettingsError
-from app.images.dicom.messages import Original
 from app.settings import Settings
 from app.storage.analysis import SealedLink
 from app.storage.database import Sessions
 from app.storage.tables import LinkRow
+from reports.forms.dicom.identity import InstanceIdentity
 from reports.forms.dicom.source import Source
 from reports.model import ImageInfo
 
@@ -72,7 +72,7 @@ class LinkKeys:
             log.warning("Every user of this machine can read the file of %s.", name)
         return cls(tuple(bytes.fromhex(line) for line in lines))
 
-    def seal(self, original: Original, image_sha256: str) -> SealedLink:
+    def seal(self, original: InstanceIdentity, image_sha256: str) -> SealedLink:
         """Encrypt a link for the uploaded file with that hash."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -81,7 +81,7 @@ class LinkKeys:
         sealed = AESGCM(self.keys[0]).encrypt(nonce, text, _ABOUT + image_sha256.encode())
         return SealedLink(key_id=_id_of(self.keys[0]), sealed=nonce + sealed)
 
-    def open(self, link: SealedLink, image_sha256: str) -> Original:
+    def open(self, link: SealedLink, image_sha256: str) -> InstanceIdentity:
         """Decrypt a link.
 
         Raises:
@@ -104,7 +104,7 @@ class LinkKeys:
             raise LinkClosed(
                 "The link to the original was altered, or is that of another file; it is not used."
             ) from error
-        return Original.model_validate_json(text)
+        return InstanceIdentity.model_validate_json(text)
 
 
 def link_keys_of(settings: Settings) -> LinkKeys | None:
@@ -140,7 +140,7 @@ class Links:
             return gone.first() is not None
 
 
-def source_of(original: Original, image: ImageInfo) -> Source | None:
+def source_of(original: InstanceIdentity, image: ImageInfo) -> Source | None:
     """Return the original instance as reports refer to it, with its patient.
 
     None: the image does not come from a DICOM file.

@@ -1,6 +1,5 @@
 """The state of an analysis: as one response, as a wait for its end, and as server-sent events."""
 
-import time
 from collections.abc import AsyncIterator
 
 import anyio
@@ -15,6 +14,7 @@ from app.storage.frames import Screening
 from app.storage.store import Store
 from app.storage.tables import JobState
 from reports.model import ExamCode, ImageInfo, Outcome, Scope
+from specialists.deadline import Deadline
 
 END = "end"
 CLOSE_S = 2.0
@@ -106,12 +106,12 @@ async def wait_for_end(
     store: Store, publisher: LocalPublisher, analysis_id: str, wait_s: float
 ) -> Analysis:
     """Return that analysis once it has ended, or as it is after `wait_s`."""
-    until = time.monotonic() + wait_s
+    deadline = Deadline(wait_s)
     with publisher.subscribed(analysis_id, end_only=True) as subscription:
-        while time.monotonic() < until:
+        while deadline.remaining_s:
             if await run_in_threadpool(store.ended, analysis_id):
                 break
-            with anyio.move_on_after(until - time.monotonic()):
+            with anyio.move_on_after(deadline.remaining_s):
                 await subscription.wait()
     return await run_in_threadpool(store.analysis, analysis_id)
 
@@ -172,10 +172,10 @@ async def _next(subscription: Subscription, closing: anyio.Event) -> None:
     """Wait until a change is published, the next poll is due, or the service is closing."""
     async with anyio.create_task_group() as either:
 
-        async def closed() -> None:
+        async def cancel_at_closing() -> None:
             await closing.wait()
             either.cancel_scope.cancel()
 
-        either.start_soon(closed)
+        either.start_soon(cancel_at_closing)
         await subscription.wait()
         either.cancel_scope.cancel()

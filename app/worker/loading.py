@@ -59,7 +59,7 @@ def load_planning(settings: Settings, tools: Tools, shipped: Path = SHIPPED) -> 
     if settings.planner != "auto":
         folder = Path(settings.planner).expanduser()
         _check_accepted(settings, folder)
-        return _judged(settings, _load(settings, tools, folder), tools)
+        return _judge(settings, _load(settings, tools, folder), tools)
     from planner.vlm.card import read_card
 
     card = read_card(shipped)
@@ -88,7 +88,7 @@ def _rules(why: str) -> Planning:
     return Planning(policy=Rules(read_protocols()), why_rules=why)
 
 
-def _judged(settings: Settings, policy: "LlavaPolicy", tools: Tools) -> Planning:
+def _judge(settings: Settings, policy: "LlavaPolicy", tools: Tools) -> Planning:
     """Return that planner if it looks at the image or the settings allow a blind one.
 
     Raises:

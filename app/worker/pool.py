@@ -18,7 +18,7 @@ from app.worker.loading import load_planning
 from app.worker.responder import Responder
 from app.worker.shared import Gate, SharedPolicy, SharedResources
 from app.worker.worker import Worker
-from planner.run import Tools, within
+from planner.run import Tools
 from reports.model import Box
 from specialists.deadline import Deadline
 from specialists.image import Image
@@ -71,7 +71,8 @@ class WorkerPool:
             Unavailable: the specialist is not installed, too many requests wait for its network, or
                 `deadline` has passed.
         """
-        return InstrumentedTools(within(self._tools, deadline)).run(specialist_id, image, roi)
+        tools = InstrumentedTools(self._tools.with_deadline(deadline))
+        return tools.run(specialist_id, image, roi)
 
     def check(self) -> None:
         """Check that all workers run.

@@ -9,7 +9,7 @@ from app.jobs.inference_requests import InferenceRequests, Question, Reply
 from app.observability.instrumentation import InstrumentedTools
 from app.observability.logs import about
 from app.worker.shared import Gate
-from planner.run import Tools, within
+from planner.run import Tools
 from specialists.deadline import Deadline
 from specialists.errors import Declined, Rejected, Unavailable
 
@@ -63,7 +63,7 @@ class Responder(threading.Thread):
     def _reply(self, question: Question) -> Reply:
         try:
             deadline = Deadline(question.deadline_at - time.time())
-            tools = InstrumentedTools(within(self._tools, deadline))
+            tools = InstrumentedTools(self._tools.with_deadline(deadline))
             result = tools.run(question.specialist, question.image(), question.roi)
         except Declined as error:
             return Reply(error="declined", sentence=str(error))

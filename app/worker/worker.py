@@ -23,7 +23,7 @@ from app.worker.shared import Gate, SharedResources
 from planner.case import STOP, Record
 from planner.conclusion.report import Identity, conclude
 from planner.protocols import read_protocols
-from planner.run import Tools, run, within
+from planner.run import Tools, run
 from reports.model import Report
 from specialists.deadline import Deadline
 from specialists.errors import Cancelled, Overdue
@@ -193,7 +193,7 @@ class Worker(threading.Thread):
             self._lease = None
 
     def _work(self, lease: Lease) -> None:
-        tools = InstrumentedTools(within(self._tools, self._deadline_of(lease)))
+        tools = InstrumentedTools(self._tools.with_deadline(self._deadline_of(lease)))
         try:
             report = self._report(lease, tools)
             self._jobs.finish(lease, report)

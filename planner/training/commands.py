@@ -20,7 +20,7 @@ from planner.training.data.examples import Example, School
 from planner.training.data.images import Kind
 from planner.training.data.survey import Extent, Eyes, Survey, choose_pictures, pixels_of, survey
 from planner.training.evaluation.agents import Sizes
-from planner.training.evaluation.evaluation import Evaluation, Panel, calibrated, evaluate
+from planner.training.evaluation.evaluation import Evaluation, Panel, calibrate_margin, evaluate
 from planner.training.evaluation.scenarios import Stage
 from planner.training.learning.decisions import (
     Composer,
@@ -40,7 +40,7 @@ from planner.training.learning.word_vectors import (
     saved_table,
     words_in,
 )
-from planner.training.requests.grammar import Asker, read_grammar
+from planner.training.requests.grammar import RequestSampler, read_grammar
 from planner.vlm.card import CARD, UNCALIBRATED, PlannerCard
 from planner.vlm.features import Backbones
 from planner.vlm.load import Placement, load_planner
@@ -95,7 +95,7 @@ class Ground:
     eyes: Eyes
     manifest: Manifest
     protocols: Protocols
-    asker: Asker
+    sampler: RequestSampler
 
     @property
     def routed(self) -> tuple[ExamCode, ...]:
@@ -105,7 +105,7 @@ class Ground:
     @property
     def taught(self) -> tuple[ExamCode, ...]:
         """Those of the router's exams that the grammar of requests has words for."""
-        return tuple(exam for exam in self.routed if exam in self.asker.grammar.exams)
+        return tuple(exam for exam in self.routed if exam in self.sampler.grammar.exams)
 
     @property
     def shown(self) -> tuple[ExamCode, ...]:
@@ -146,7 +146,7 @@ def train_planner(
     _keep(out, language)
     planning = resume and (out / STATE).is_file()
     if not planning:
-        library = Library(language.tokenizer, ground.asker, composer.meanings)
+        library = Library(language.tokenizer, ground.sampler, composer.meanings)
         learn_to_read(network, library, config.read, out, resume=resume)
     train(network, composer, examples, config.learn, out, resume=planning)
     fold_statistics(network, composer.pictures)
@@ -163,7 +163,7 @@ def train_planner(
     network.config.to_json_file(out / "config.json")
     unseen = _survey(ground, data, out / "survey", "val", config)
     panel = _panel(ground, unseen, out, card)
-    card = card.model_copy(update={"margin": calibrated(panel, Sizes.scaled(config.judged))})
+    card = card.model_copy(update={"margin": calibrate_margin(panel, Sizes.scaled(config.judged))})
     evaluation = evaluate(_panel(ground, unseen, out, card), Sizes.scaled(config.judged))
     card = card.model_copy(
         update={
@@ -237,7 +237,7 @@ def _ground(user_dir: Path | None) -> Ground:
         eyes=eyes,
         manifest=manifest,
         protocols=protocols,
-        asker=Asker(read_grammar(), protocols),
+        sampler=RequestSampler(read_grammar(), protocols),
     )
 
 
@@ -261,7 +261,7 @@ def _school(
         survey=seen,
         manifest=ground.manifest,
         protocols=ground.protocols,
-        asker=ground.asker,
+        sampler=ground.sampler,
         rng=np.random.default_rng([seed, 1]),
     )
     episodes = tqdm(range(config.episodes), desc="episodes", disable=None)
@@ -272,7 +272,7 @@ def _school(
     if language.vectors is not None:
         give_vectors(network, language.vectors)
     pictures = standardised(seen.features, seen.of("train", Kind.REAL, Kind.VIEW))
-    composer = Composer(language.tokenizer, pictures, ground.asker)
+    composer = Composer(language.tokenizer, pictures, ground.sampler)
     return language, network, composer, examples
 
 
@@ -286,14 +286,14 @@ def _new_language(ground: Ground, examples: list[Example], config: PlannerConfig
         text
         for example in examples
         for text in (
-            render_prefix(replace(example.turn, question=ground.asker.word(rng, example.wish))),
+            render_prefix(replace(example.turn, question=ground.sampler.word(rng, example.wish))),
             render_state(example.turn, range(len(example.turn.legal))),
         )
     )
     if config.words is None:
         return Language(tokenizer=learn_tokenizer(prompts, ground.protocols), vectors=None)
     vectors = read_vectors(config.words)
-    words = vectors.near(words_in(ground.asker.grammar.taught()))
+    words = vectors.near(words_in(ground.sampler.grammar.taught()))
     tokenizer = learn_tokenizer(prompts, ground.protocols, words)
     return Language(tokenizer=tokenizer, vectors=vectors.table(tokenizer))
 
@@ -322,7 +322,7 @@ def _panel(ground: Ground, unseen: Survey, folder: Path, card: PlannerCard | Non
     planner = _load(folder, SurveyedBackbone(ground, unseen))
     blind = _load(folder, SurveyedBackbone(ground, unseen, blind=True))
     stage = Stage(
-        survey=unseen, manifest=ground.manifest, protocols=ground.protocols, asker=ground.asker
+        survey=unseen, manifest=ground.manifest, protocols=ground.protocols, sampler=ground.sampler
     )
     return Panel(
         stage=stage,

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from specialists.deadline import Deadline
 from specialists.errors import Cancelled, Overdue, Overloaded
 
-Ask = TypeVar("Ask")
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 TOGETHER = 16
@@ -25,10 +25,10 @@ WAITING_MAX = 256
 
 
 @dataclass(kw_only=True, eq=False)
-class _Place(Generic[Ask, Answer]):
-    """One request in the queue, and its answer or error."""
+class _Request(Generic[Item, Answer]):
+    """One item in the queue, and its answer or error."""
 
-    ask: Ask
+    item: Item
     deadline: Deadline
     answers: list[Answer] = field(default_factory=list)
     error: Exception | None = None
@@ -42,16 +42,15 @@ class _Place(Generic[Ask, Answer]):
             raise self.error
         return self.answers[0]
 
-    def wanted(self) -> bool:
-        """Return whether to work on the request; if not, set the error that says why."""
+    def check_deadline(self) -> None:
+        """End the request with the error that says why its answer is no longer wanted, if so."""
         try:
             self.deadline.check()
         except (Cancelled, Overdue) as error:
             self.error = error
-        return self.error is None
 
 
-class Batcher(Generic[Ask, Answer]):
+class Batcher(Generic[Item, Answer]):
     """Runs `work` on waiting requests, at most `together` per pass and one pass at a time.
 
     It is safe between threads.
@@ -59,7 +58,7 @@ class Batcher(Generic[Ask, Answer]):
 
     def __init__(
         self,
-        work: Callable[[Sequence[Ask]], Sequence[Answer]],
+        work: Callable[[Sequence[Item]], Sequence[Answer]],
         together: int = TOGETHER,
         waiting_max: int = WAITING_MAX,
     ) -> None:
@@ -67,7 +66,7 @@ class Batcher(Generic[Ask, Answer]):
         self._together = together
         self._waiting_max = waiting_max
         self._turn = threading.Condition()
-        self._waiting: deque[_Place[Ask, Answer]] = deque()
+        self._waiting: deque[_Request[Item, Answer]] = deque()
         self._busy = False
         self._sizes: Counter[int] = Counter()
 
@@ -82,49 +81,52 @@ class Batcher(Generic[Ask, Answer]):
         """Number of requests that no pass has taken yet."""
         return len(self._waiting)
 
-    def ask(self, ask: Ask, deadline: Deadline | None = None) -> Answer:
-        """Return the answer to a request, from a pass that it may share with others.
+    def ask(self, item: Item, deadline: Deadline | None = None) -> Answer:
+        """Return the answer for an item, from a pass that it may share with others.
 
         Raises:
             Overloaded: too many requests wait already.
             Overdue: `deadline` passed first; no work is done for the request unless it had begun.
             Cancelled: the request was withdrawn.
         """
-        place = _Place[Ask, Answer](ask=ask, deadline=deadline or Deadline())
+        request = _Request[Item, Answer](item=item, deadline=deadline or Deadline())
         with self._turn:
             if len(self._waiting) >= self._waiting_max:
-                raise Overloaded("Too many questions wait for this network; ask again later.")
-            self._waiting.append(place)
+                raise Overloaded("Too many requests wait for this network; try again later.")
+            self._waiting.append(request)
         while True:
-            batch = self._lead_or_wait(place)
+            batch = self._lead_or_wait(request)
             if batch is None:
-                return place.outcome()
-            self._serve(place, batch)
+                return request.outcome()
+            self._serve(request, batch)
 
-    def _lead_or_wait(self, place: _Place[Ask, Answer]) -> list[_Place[Ask, Answer]] | None:
+    def _lead_or_wait(self, request: _Request[Item, Answer]) -> list[_Request[Item, Answer]] | None:
         """Return the batch for this thread to run now; None once its own request is settled."""
         with self._turn:
-            while not place.done and self._busy:
-                self._turn.wait(place.deadline.remaining_s)
-                if not place.done and not place.wanted() and place in self._waiting:
-                    self._waiting.remove(place)
-            if place.done:
+            while not request.done and self._busy:
+                self._turn.wait(request.deadline.remaining_s)
+                if not request.done:
+                    request.check_deadline()
+                    if request.done and request in self._waiting:
+                        self._waiting.remove(request)
+            if request.done:
                 return None
             self._busy = True
-            batch: list[_Place[Ask, Answer]] = []
+            batch: list[_Request[Item, Answer]] = []
             while self._waiting and len(batch) < self._together:
                 first = self._waiting.popleft()
-                if first.wanted():
+                first.check_deadline()
+                if not first.done:
                     batch.append(first)
             return batch
 
-    def _serve(self, own: _Place[Ask, Answer], batch: list[_Place[Ask, Answer]]) -> None:
+    def _serve(self, own: _Request[Item, Answer], batch: list[_Request[Item, Answer]]) -> None:
         """Settle every request of the batch, then let a waiting thread take its turn."""
         try:
             self._settle(batch)
         except BaseException:  # Ctrl-C in this thread must not drop the others' requests
             with self._turn:
-                left = [place for place in batch if place is not own and not place.done]
+                left = [request for request in batch if request is not own and not request.done]
                 self._waiting.extendleft(reversed(left))
             raise
         finally:
@@ -132,18 +134,18 @@ class Batcher(Generic[Ask, Answer]):
                 self._busy = False
                 self._turn.notify_all()
 
-    def _settle(self, batch: list[_Place[Ask, Answer]]) -> None:
+    def _settle(self, batch: list[_Request[Item, Answer]]) -> None:
         if not batch:
             return
         self._sizes[len(batch)] += 1
         try:
-            answers = self._work([place.ask for place in batch])
+            answers = self._work([request.item for request in batch])
         except Exception as error:  # noqa: BLE001 - any error goes to the caller of that request.
             if len(batch) == 1:
                 batch[0].error = error
             else:  # one bad request must not cost the others their answers
-                for place in batch:
-                    self._settle([place])
+                for request in batch:
+                    self._settle([request])
             return
-        for place, answer in zip(batch, answers, strict=True):
-            place.answers.append(answer)
+        for request, answer in zip(batch, answers, strict=True):
+            request.answers.append(answer)

@@ -53,7 +53,7 @@ class FeatureCache:
         self.limit = limit
         self.passes = 0
         """How often features had to be computed."""
-        self.looked: Callable[[bool], None] = _untold
+        self.on_lookup: Callable[[bool], None] = _ignore_lookup
         """Called at every lookup, with whether the features were there or being computed."""
         self._kept: OrderedDict[FeatureKey, Encoded] = OrderedDict()
         self._coming: dict[FeatureKey, threading.Event] = {}
@@ -76,12 +76,12 @@ class FeatureCache:
             with self._lock:
                 if key in self._kept:
                     self._kept.move_to_end(key)
-                    self.looked(True)
+                    self.on_lookup(True)
                     return self._kept[key]
                 others = self._coming.get(key)
                 if others is None:
                     mine = self._coming[key] = threading.Event()
-                    self.looked(False)
+                    self.on_lookup(False)
                     break
             others.wait(deadline.remaining_s)
             deadline.check()
@@ -99,5 +99,5 @@ class FeatureCache:
             mine.set()
 
 
-def _untold(_hit: bool) -> None:
+def _ignore_lookup(_hit: bool) -> None:
     """Ignore a lookup."""

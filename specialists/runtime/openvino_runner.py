@@ -130,7 +130,7 @@ class OpenVinoRunner:
         ]
         self.name = f"openvino-cpu-{_named(plans)}"
         with ThreadPoolExecutor(LOADERS, "compile") as pool:
-            ready = pool.map(self._ready, plans)
+            ready = pool.map(self._load_or_export, plans)
             self._networks = {plan.id: one for plan, one in zip(plans, ready, strict=True)}
 
     def backbone(self, model_id: str, pixels: Tensor) -> Features:
@@ -281,7 +281,7 @@ class OpenVinoRunner:
             "code": _code_digest(),
         }
 
-    def _ready(self, plan: Plan) -> _Network:
+    def _load_or_export(self, plan: Plan) -> _Network:
         """Load the network from the cache, or export, check and store it."""
         kept = None if self._cache is None else self._cache.read(plan.key)
         config = self._compiling(plan.arithmetic)

@@ -30,7 +30,7 @@ from specialists.training.data.strict import read_task
 from specialists.training.data.tables import Sample, read_samples
 from specialists.training.evaluation.predict import Augmented, Tools, answering
 from specialists.training.generalist import Generalist, GeneralistConfig
-from specialists.training.install import Run, install, recalibrated_card, write_card
+from specialists.training.install import Run, install, restore_training_account, write_card
 from specialists.training.new_task import Declared, new_task
 from specialists.training.precision import began_with
 from specialists.training.registry import ship as ship_entries
@@ -317,7 +317,7 @@ def calibrate_specialists(
     write_entries(out / "manifest.toml", [], calibrated)
     for entry, card in zip(calibrated, cards, strict=True):
         if card is not None:
-            recalibrated_card(out / f"{entry.id}.json", card)
+            restore_training_account(out / f"{entry.id}.json", card)
     return calibrated
 
 

@@ -24,8 +24,8 @@ from specialists.training.data.pack import Pack
 from specialists.training.imagenet import write_trunk
 from specialists.training.precision import (
     TRIAL_IMAGES,
-    Asked,
     Compute,
+    ComputeOptions,
     Step,
     begin,
     trial_loss,
@@ -59,7 +59,7 @@ class GeneralistConfig:
     Until then it is constant.
     """
     threads: int = 4
-    compute: Asked = field(default_factory=Asked)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
     save_every_s: float = 240.0
     shares: dict[str, float] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)

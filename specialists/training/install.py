@@ -59,7 +59,7 @@ def install(
     `packs` are the training and the validation pack.
     """
     val = packs[1]
-    weighed = calibrated_weights(manifest, nets, backbone, packs, run)
+    weighed = calibrate_weights(manifest, nets, backbone, packs, run)
     model = manifest.models[weighed[0].model]
     with_weights = {**manifest.specialists, **{entry.id: entry for entry in weighed}}
     served = _beside(manifest.model_copy(update={"specialists": with_weights}), weighed)
@@ -84,7 +84,7 @@ def install(
     return measured
 
 
-def calibrated_weights(
+def calibrate_weights(
     manifest: Manifest,
     nets: Mapping[str, SpecialistNet],
     backbone: Frozen,
@@ -247,7 +247,7 @@ def write_card(
     (run.out / f"{entry.id}.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
 
-def recalibrated_card(path: Path, earlier: str) -> None:
+def restore_training_account(path: Path, earlier: str) -> None:
     """Put an earlier card's account of the training back into the calibration's card at `path`."""
     new, old = json.loads(path.read_text(encoding="utf-8")), json.loads(earlier)
     made = ("command", "config", "git_commit", "data_sha256")

@@ -39,8 +39,8 @@ class Precision(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Device and precision as the user requests them."""
+class ComputeOptions:
+    """The device and precision that the user wants."""
 
     precision: Precision = Precision.AUTO
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -76,20 +76,20 @@ Step = Callable[[], Tensor]
 """Passes and loss of one step of the network that will be trained, on a copy of it."""
 
 
-def choose(asked: Asked, trial: Callable[[], Step]) -> Compute:
+def choose(options: ComputeOptions, trial: Callable[[], Step]) -> Compute:
     """Return the requested device and precision.
 
     `auto` is a GPU where there is one, and the precision that suits the device.
 
     Args:
-        asked: the user's request.
+        options: what the user wants.
         trial: makes the step that is timed, where a CPU can compute in bf16 and must be shown to be
             faster with it.
     """
-    if _on_card(asked):
-        return _of_card(asked.precision)
-    if asked.precision is not Precision.AUTO:
-        return _on_cpu(asked.precision, "it was asked for")
+    if _on_card(options):
+        return _of_card(options.precision)
+    if options.precision is not Precision.AUTO:
+        return _on_cpu(options.precision, "it was asked for")
     if not native_bf16():
         return _on_cpu(Precision.FP32, "this processor has no bf16 arithmetic of its own")
     with torch.random.fork_rng(devices=[]):  # later draws are as without the trial
@@ -101,21 +101,23 @@ def choose(asked: Asked, trial: Callable[[], Step]) -> Compute:
     )
 
 
-def begin(asked: Asked, trial: Callable[[], Step], folder: Path | None, *, resume: bool) -> Compute:
+def begin(
+    options: ComputeOptions, trial: Callable[[], Step], folder: Path | None, *, resume: bool
+) -> Compute:
     """Choose device and precision, or resume those of `folder`; record, print and return them.
 
     A resumed training keeps the precision with which it began in `folder`. One that began in bf16
     goes on in fp32 where there is no arithmetic for bf16.
     """
     before = None if folder is None or not resume else began_with(folder)
-    if before is not None and asked.precision is Precision.AUTO:
-        possible = before is Precision.FP32 or _has_bf16(asked)
+    if before is not None and options.precision is Precision.AUTO:
+        possible = before is Precision.FP32 or _has_bf16(options)
         precision = before if possible else Precision.FP32
-        kept = choose(replace(asked, precision=precision), trial)
+        kept = choose(replace(options, precision=precision), trial)
         why = "so it began" if possible else "it began in bf16, which is not to be had here"
         compute = Compute(device=kept.device, precision=kept.precision, why=why)
     else:
-        compute = choose(asked, trial)
+        compute = choose(options, trial)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"precision": compute.precision, "device": compute.device.type})
@@ -148,20 +150,20 @@ def trial_loss(outputs: list[Tensor]) -> Tensor:
     return torch.stack([output.float().square().mean() for output in outputs]).sum()
 
 
-def _on_card(asked: Asked) -> bool:
-    return asked.device == "cuda" or (asked.device == "auto" and torch.cuda.is_available())
+def _on_card(options: ComputeOptions) -> bool:
+    return options.device == "cuda" or (options.device == "auto" and torch.cuda.is_available())
 
 
-def _has_bf16(asked: Asked) -> bool:
-    if _on_card(asked):
+def _has_bf16(options: ComputeOptions) -> bool:
+    if _on_card(options):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return native_bf16()
 
 
-def _of_card(asked: Precision) -> Compute:
+def _of_card(precision: Precision) -> Compute:
     card = torch.device("cuda")
-    if asked is not Precision.AUTO:
-        return Compute(device=card, precision=asked, why="it was asked for")
+    if precision is not Precision.AUTO:
+        return Compute(device=card, precision=precision, why="it was asked for")
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Compute(device=card, precision=Precision.BF16, why="the card has bf16 arithmetic")
     why = "the card has no bf16 arithmetic, and in fp16 gradients vanish"

@@ -39,8 +39,8 @@ from specialists.training.data.tables import Sample
 from specialists.training.generalist import task_loss
 from specialists.training.precision import (
     TRIAL_IMAGES,
-    Asked,
     Compute,
+    ComputeOptions,
     Step,
     begin,
     choose,
@@ -64,7 +64,7 @@ class SpecialistConfig:
     steps: int = 1500
     batch: int = 16
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    compute: Asked = field(default_factory=Asked)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
     save_every_s: float = 240.0
 
 
@@ -161,7 +161,7 @@ def suited() -> Compute:
         nets = {entry.id: SpecialistNet(entry, model, backbone.widths)}
         return trial(nets, backbone, model.input_px)
 
-    return choose(Asked(), tried)
+    return choose(ComputeOptions(), tried)
 
 
 def _stage(

@@ -11,7 +11,7 @@ from planner.protocols import read_protocols
 from planner.training.data.images import Kind
 from planner.training.data.survey import Survey, Surveyed, Wanted
 from planner.training.evaluation.scenarios import Stage
-from planner.training.requests.grammar import Asker, read_grammar
+from planner.training.requests.grammar import RequestSampler, read_grammar
 from planner.vlm.vision_tower import UsgenTowerConfig
 from reports.model import ExamCode
 from specialists.image import image_of
@@ -33,8 +33,8 @@ ALL_TOOLS = (
 )
 
 
-def an_asker() -> Asker:
-    return Asker(read_grammar(), read_protocols())
+def a_sampler() -> RequestSampler:
+    return RequestSampler(read_grammar(), read_protocols())
 
 
 def a_survey(
@@ -84,7 +84,7 @@ def a_stage(folder: Path) -> Stage:
         survey=a_survey(folder, exams=(ExamCode.BREAST, ExamCode.INTRAPARTUM)),
         manifest=a_manifest(ALL_TOOLS),
         protocols=read_protocols(),
-        asker=an_asker(),
+        sampler=a_sampler(),
     )
 
 

@@ -11,7 +11,7 @@ from specialists.manifest import Manifest, ModelEntry, SpecialistEntry, Threshol
 from specialists.model import SpecialistNet, build_backbone
 from specialists.training.commands import prepare, train_prepared
 from specialists.training.new_task import Declared
-from specialists.training.precision import Asked, Precision
+from specialists.training.precision import ComputeOptions, Precision
 from specialists.training.specialist import SpecialistConfig
 
 MODEL = "tiny"
@@ -28,7 +28,7 @@ SIZES: dict[str, int | float | str | list[int]] = {
     "mlp_ratio": 2,
     "decoder_widths": [*[16] * (DEPTH - 2), 8, 8],
 }
-IN_FP32 = Asked(precision=Precision.FP32, device="cpu")
+IN_FP32 = ComputeOptions(precision=Precision.FP32, device="cpu")
 """So that two trainings of a test never differ by what a timed step decided."""
 KINDS = {
     "detect": "breast_lesion_det",

@@ -127,7 +127,7 @@ class TextFinder:
         search = Search(height_px=height, width_px=width, channels=1 if pixels.ndim == 2 else 3)
         data = np.ascontiguousarray(pixels).tobytes()
         with self._lock:
-            found = self._asked(search, data) or self._asked(search, data)
+            found = self._search(search, data) or self._search(search, data)
         if found is None:
             raise _given_up("ended twice without an answer")
         if found.gave_up is not None:
@@ -139,7 +139,7 @@ class TextFinder:
         with self._lock:
             self._process.end()
 
-    def _asked(self, search: Search, data: bytes) -> Found | None:
+    def _search(self, search: Search, data: bytes) -> Found | None:
         """Send one picture and return the answer; None where the process ended or sent none.
 
         Raises:
@@ -148,11 +148,11 @@ class TextFinder:
         """
         if self._process.start():
             self._pictures = 0
-        reply = self._process.exchange(search, data, Found, within_s=self._search_s)
+        reply = self._process.exchange(search, data, Found, timeout_s=self._search_s)
         self._pictures += 1
         if reply.answer is None or reply.answer.last or self._pictures >= PICTURES_MAX:
             self._process.end()
-        if reply.late:
+        if reply.timed_out:
             raise _given_up(f"was ended after {self._search_s:g} s")
         return reply.answer
 

@@ -11,23 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName, validate_value
 
 from app.images.dicom.elements import parsed
-from app.images.dicom.messages import Original
 from app.images.dicom.structure import read_meta, scan
 from reports.forms.attributes import fitted
+from reports.forms.dicom.identity import PATIENT_AND_STUDY, InstanceIdentity
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-_WORDS = {
-    "patient_id": "PatientID",
-    "issuer_of_patient_id": "IssuerOfPatientID",
-    "patient_name": "PatientName",
-    "patient_birth_date": "PatientBirthDate",
-    "patient_sex": "PatientSex",
-    "study_id": "StudyID",
-    "study_date": "StudyDate",
-    "study_time": "StudyTime",
-    "accession_number": "AccessionNumber",
-    "referring_physician_name": "ReferringPhysicianName",
-}
 _NAMES_A_PATIENT = ("patient_id", "issuer_of_patient_id")
 """Without an exact copy of these, the report would be filed under another patient."""
 
@@ -37,7 +25,7 @@ _EXACT = frozenset(["PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumbe
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
-def original(data: bytes) -> Original | None:
+def original(data: bytes) -> InstanceIdentity | None:
     """Return what a report needs to be filed beside this instance; None if the file lacks it.
 
     It is also None where values are not valid and cannot be repeated.
@@ -46,16 +34,16 @@ def original(data: bytes) -> Original | None:
         ImageRejected: the file is not structured as DICOM requires.
     """
     scanned = scan(data, read_meta(data))
-    keywords = ("SpecificCharacterSet", *_UIDS, *_WORDS.values())
+    keywords = ("SpecificCharacterSet", *_UIDS, *PATIENT_AND_STUDY.values())
     dataset = parsed(scanned, keywords)
     uids = [_valid(dataset, keyword) for keyword in _UIDS]
     if not all(uid and len(uid) <= 64 and _UID.fullmatch(uid) for uid in uids):
         return None
-    words = {name: _valid(dataset, keyword) for name, keyword in _WORDS.items()}
+    words = {name: _valid(dataset, keyword) for name, keyword in PATIENT_AND_STUDY.items()}
     if any(words[name] is None for name in _NAMES_A_PATIENT):
         return None
     study_uid, series_uid, instance_uid = (uid or "" for uid in uids)
-    return Original(
+    return InstanceIdentity(
         study_uid=study_uid,
         series_uid=series_uid,
         instance_uid=instance_uid,

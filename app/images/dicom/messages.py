@@ -1,12 +1,13 @@
 """Messages between the service and its DICOM reader process.
 
-No identifying attribute but UIDs has a field, except in `Original`, which is requested only where
-the link to the original is kept.
+No identifying attribute but UIDs has a field, except in `InstanceIdentity`, which is requested only
+where the link to the original is kept.
 """
 
 from typing import Literal
 
 from app.images.isolated.framing import Message
+from reports.forms.dicom.identity import InstanceIdentity
 
 META_START = b"\x02\x00\x00\x00UL\x04\x00"
 """Start of a file whose preamble was cut off: the length of its meta information (PS3.10 7.1)."""
@@ -22,7 +23,7 @@ class Ask(Message):
     again: bool = False
     limit_pixels: int
     original: bool = False
-    """Answer with `Original` and no frame; set only by a deployment that keeps the link."""
+    """Answer with the identity and no frame; set only by a deployment that keeps the link."""
 
 
 class RawRegion(Message):
@@ -63,32 +64,6 @@ class Header(Message):
     notes: tuple[str, ...]
 
 
-class Original(Message):
-    """Patient and study attributes that a report needs to be filed beside the original.
-
-    Fields are empty where the file does not state them.
-    """
-
-    study_uid: str
-    series_uid: str
-    instance_uid: str
-    patient_id: str = ""
-    issuer_of_patient_id: str = ""
-    patient_name: str = ""
-    patient_birth_date: str = ""
-    patient_sex: str = ""
-    study_id: str = ""
-    study_date: str = ""
-    study_time: str = ""
-    accession_number: str = ""
-    referring_physician_name: str = ""
-
-    def __repr__(self) -> str:
-        return "Original(…)"
-
-    __str__ = __repr__
-
-
 class Refusal(Message):
     """Why the file is not read: the name of an error in `app.errors` and its message."""
 
@@ -101,5 +76,5 @@ class Answer(Message):
 
     last: bool = False
     header: Header | None = None
-    original: Original | None = None
+    original: InstanceIdentity | None = None
     refusal: Refusal | None = None

@@ -17,8 +17,9 @@ from app.errors import (
     ImageUnsupported,
     RequestRejected,
 )
-from app.images.dicom.messages import META_START, Answer, Ask, Header, Original
+from app.images.dicom.messages import META_START, Answer, Ask, Header
 from app.images.isolated.process import IsolatedProcess
+from reports.forms.dicom.identity import InstanceIdentity
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM" or data.startswith(META_START)
 
 
-def read_dicom(data: bytes, limit_pixels: int, frame: int = 0, within_s: float = READ_S) -> Frame:
+def read_dicom(data: bytes, limit_pixels: int, frame: int = 0, timeout_s: float = READ_S) -> Frame:
     """Decode one frame of a file, counted from 0.
 
     Consecutive calls with the same `data` object transfer and parse the file only once.
@@ -79,10 +80,10 @@ def read_dicom(data: bytes, limit_pixels: int, frame: int = 0, within_s: float =
             "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
         )
     ask = Ask(frame=frame, limit_pixels=limit_pixels)
-    return _frame(*_READER.reply(data, ask, within_s))
+    return _frame(*_READER.reply(data, ask, timeout_s))
 
 
-def read_original(data: bytes) -> Original | None:
+def read_original(data: bytes) -> InstanceIdentity | None:
     """Return the patient and study attributes of a file; None if it does not state them validly.
 
     Raises:
@@ -104,7 +105,7 @@ class _Reader:
         self._files = 0
         self._sent: bytes | None = None
 
-    def reply(self, data: bytes, ask: Ask, within_s: float) -> tuple[Answer, bytes]:
+    def reply(self, data: bytes, ask: Ask, timeout_s: float) -> tuple[Answer, bytes]:
         """Return the reply to one request.
 
         Requests wait for one another, so that the memory of several files does not add up.
@@ -119,7 +120,7 @@ class _Reader:
                 ask,
                 b"" if again else data,
                 Answer,
-                within_s=within_s,
+                timeout_s=timeout_s,
                 payload_max_bytes=3 * ask.limit_pixels,
             )
             answer = reply.answer

@@ -29,12 +29,13 @@ Answer = TypeVar("Answer", bound=Message)
 class Reply(Generic[Answer]):
     """What came back from the process.
 
-    `answer` is None where it ended, was ended at the time limit (`late`), or sent nothing valid.
+    `answer` is None where it ended, was ended at the time limit (`timed_out`), or sent nothing
+    valid.
     """
 
     answer: Answer | None
     payload: bytes = b""
-    late: bool = False
+    timed_out: bool = False
 
 
 class IsolatedProcess:
@@ -63,7 +64,7 @@ class IsolatedProcess:
         if self.pid is not None:
             return False
         self.end()
-        process = self._process = self._launched()
+        process = self._process = self._launch()
         timer = threading.Timer(self._start_s, process.kill)
         timer.start()
         try:
@@ -83,19 +84,19 @@ class IsolatedProcess:
         payload: bytes,
         answer: type[Answer],
         *,
-        within_s: float,
+        timeout_s: float,
         payload_max_bytes: int = 0,
     ) -> Reply[Answer]:
         """Send one request to the process that was started, and return the reply."""
-        process, late = self._process, threading.Event()
+        process, ended = self._process, threading.Event()
         if process is None or process.stdin is None or process.stdout is None:
             return Reply(answer=None)
 
         def stop() -> None:
-            late.set()
+            ended.set()
             process.kill()
 
-        timer = threading.Timer(within_s, stop)
+        timer = threading.Timer(timeout_s, stop)
         timer.start()
         try:
             send(process.stdin, ask, payload)
@@ -106,7 +107,7 @@ class IsolatedProcess:
             log.debug("The process that %s gave no valid answer.", self._does)
         finally:
             timer.cancel()
-        return Reply(answer=None, late=late.is_set())
+        return Reply(answer=None, timed_out=ended.is_set())
 
     def end(self) -> None:
         """End the process, if one runs."""
@@ -122,7 +123,7 @@ class IsolatedProcess:
                     log.debug("The process that %s ended before its pipe was emptied.", self._does)
         process.wait()
 
-    def _launched(self) -> subprocess.Popen[bytes]:
+    def _launch(self) -> subprocess.Popen[bytes]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("USTRI_")}
         return subprocess.Popen(
             self._command,

@@ -19,7 +19,7 @@ from app.web.problems import ACCEPTED
 router = APIRouter(responses=PROBLEMS)
 
 
-class Asked(BaseModel):
+class PushOptions(BaseModel):
     """What to send; without `forms`, every form that there is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,15 +60,15 @@ class Pushed(BaseModel):
 
 @router.post("/analyses/{analysis_id}/push", status_code=ACCEPTED)
 def push(
-    analysis_id: str, served: Served, asked: Annotated[Asked | None, Body()] = None
+    analysis_id: str, served: Served, options: Annotated[PushOptions | None, Body()] = None
 ) -> Response:
     """Send the newest report to the configured DICOMweb server.
 
     When the request is repeated, instances that were sent already are not sent again.
     """
-    post, asked = _post(served), asked or Asked()
+    post, options = _post(served), options or PushOptions()
     push_request = PushRequest(
-        analysis_id=analysis_id, forms=asked.forms, force=asked.force, unlinked=asked.unlinked
+        analysis_id=analysis_id, forms=options.forms, force=options.force, unlinked=options.unlinked
     )
     body = Pushed(destination=post.url, instances=tuple(map(Sent.of, post.push(push_request))))
     here = f"/analyses/{analysis_id}/push"

@@ -93,7 +93,7 @@ def show_card(
 
     The response is an HTML page if Accept prefers one.
     """
-    entry = _listed(served, specialist_id)
+    entry = _find_entry(served, specialist_id)
     card = card_of(entry, served.manifest)
     if wants_page(accept_header):
         return _varying(card_page(card))
@@ -103,7 +103,7 @@ def show_card(
 @router.post("/specialists/{specialist_id}", openapi_extra=SPECIALIST_BODY)
 async def ask_specialist(specialist_id: str, request: Request, served: Served) -> Answer:
     """Run one specialist on one image, without the planner; nothing is stored."""
-    entry = _listed(served, specialist_id)
+    entry = _find_entry(served, specialist_id)
     form = await read_form(request, SPECIALIST_FIELDS)
     ingested = await read_image(request, form)
     roi = region(form, entry, ingested)
@@ -125,7 +125,7 @@ async def ask_specialist(specialist_id: str, request: Request, served: Served) -
     return Answer(specialist=entry.id, image=info, result=result, not_assessed=reason)
 
 
-def _listed(served: Services, specialist_id: str) -> SpecialistEntry:
+def _find_entry(served: Services, specialist_id: str) -> SpecialistEntry:
     entry = served.manifest.specialists.get(specialist_id)
     if entry is None:
         raise NotFound(

@@ -13,7 +13,7 @@ from planner.training.data.images import Kind
 from planner.training.data.states import all_installed, imagined, outcome_of
 from planner.training.data.survey import Survey, Surveyed
 from planner.training.data.teacher import Lesson, Teacher, teach
-from planner.training.requests.grammar import Asker, Phrasing, Want, Wish, pick, pick_want
+from planner.training.requests.grammar import Phrasing, RequestSampler, Want, Wish, pick, pick_want
 from planner.vlm.prompt import Turn, turn_of
 from reports.model import ChosenBy, ExamCode, Scope, Step
 from specialists.manifest import Manifest
@@ -85,7 +85,7 @@ class School:
     survey: Survey
     manifest: Manifest
     protocols: Protocols
-    asker: Asker
+    sampler: RequestSampler
     rng: np.random.Generator
     split: str = "train"
     phrasing: Phrasing = Phrasing.SEEN
@@ -117,7 +117,7 @@ class School:
             picture = state if same is self._by_exam else pick(rng, same[exam])
         want = pick_want(rng, WANTS)
         about = self._about(exam)
-        wish = self.asker.wish(rng, want, about, self.phrasing)
+        wish = self.sampler.wish(rng, want, about, self.phrasing)
         named = None
         if rng.random() < EXAM_NAMED:
             named = self._other_exam(exam) if rng.random() < OTHER_EXAM_NAMED else exam
@@ -125,7 +125,7 @@ class School:
             picture=picture,
             row=self.survey.rows[state],
             shown=shown,
-            request=a_request(rng, named, self.asker.word(rng, wish)),
+            request=a_request(rng, named, self.sampler.word(rng, wish)),
             wish=wish,
             by_rules=bool(rng.random() < ROUTER_BY_RULES),
         )
@@ -221,7 +221,7 @@ class School:
 
     def _about(self, exam: ExamCode) -> ExamCode:
         """Draw the exam that a request is about, which the grammar must have words for."""
-        worded = [code for code in self._by_exam if code in self.asker.grammar.exams]
+        worded = [code for code in self._by_exam if code in self.sampler.grammar.exams]
         if exam in worded and self.rng.random() >= OTHER_EXAM_ASKED:
             return exam
         return pick(self.rng, [code for code in worded if code is not exam])

@@ -17,7 +17,6 @@ from planner.training.evaluation.scenarios import (
     NEW_INTENT,
     OTHER_HAND,
     REQUESTED,
-    Decision,
     Done,
     Owed,
     Scene,
@@ -27,6 +26,7 @@ from reports.model import ChosenBy
 from reports.provenance import PlannerRef
 from specialists.image import Image
 from specialists.manifest import Metric
+from specialists.training.calibration.error import calibration_error
 from specialists.training.evaluation.metrics import bootstrap
 
 PLANNER, RULES, TAUGHT = "planner", "rules, router and keywords", "rules with the exam given"
@@ -169,30 +169,13 @@ def decision_figures(played: Sequence[Played], split: str) -> list[Metric]:
         ),
     ]
     own = [decision for _, decision in rows if decision.by_model and decision.score is not None]
-    metrics.append(
-        _plain("calibration error of the best score", calibration_error(own), len(own), split)
-    )
+    if own:
+        scores = _numbers(decision.score for decision in own)
+        error = calibration_error(scores, np.array([decision.right for decision in own]))
+        metrics.append(_plain("calibration error of the best score", error, len(own), split))
     times = [decision.duration_ms for _, decision in rows if decision.margin is not None]
     metrics.append(_plain("median ms per step", float(np.median(times)), len(times), split))
     return metrics
-
-
-def calibration_error(decisions: Sequence[Decision], bins: int = 10) -> float:
-    """Return the expected calibration error (Naeini 2015) of the chosen action's score.
-
-    The bins have equal width.
-    """
-    if not decisions:
-        return float("nan")
-    scores = np.array([decision.score or 0.0 for decision in decisions])
-    right = np.array([decision.right for decision in decisions], dtype=float)
-    places = np.minimum((scores * bins).astype(int), bins - 1)
-    gaps = [
-        abs(scores[places == b].mean() - right[places == b].mean()) * (places == b).mean()
-        for b in range(bins)
-        if (places == b).any()
-    ]
-    return float(sum(gaps))
 
 
 Again = Callable[[Image, Case, tuple[Action, ...]], Choice]

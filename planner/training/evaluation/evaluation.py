@@ -183,7 +183,7 @@ class Weighed:
         return choice
 
 
-def calibrated(panel: Panel, sizes: Sizes, seed: int = 29) -> Threshold:
+def calibrate_margin(panel: Panel, sizes: Sizes, seed: int = 29) -> Threshold:
     """Return the margin below which the rules should decide.
 
     Of all margins, it gives the most right decisions on val. The planner's own margin is set to 0,

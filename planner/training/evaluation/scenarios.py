@@ -15,9 +15,10 @@ from planner.training.data.examples import a_request
 from planner.training.data.images import Kind
 from planner.training.data.survey import Survey, Surveyed, pixels_of
 from planner.training.data.teacher import Lesson, Teacher, owing, teach
-from planner.training.requests.grammar import Asker, Phrasing, Want, Wish, pick_want
+from planner.training.requests.grammar import Phrasing, RequestSampler, Want, Wish, pick_want
 from planner.training.requests.handwritten import Written, read_written
 from reports.model import Box, ChosenBy, ExamCode
+from specialists.deadline import Deadline
 from specialists.errors import Declined
 from specialists.image import Image, image_of
 from specialists.manifest import Manifest
@@ -110,6 +111,10 @@ class Replayed:
         found = self._row.results.get(specialist_id)
         return (found,) * len(images)
 
+    def with_deadline(self, deadline: Deadline) -> "Replayed":
+        """Return these tools, which take no time."""
+        return self
+
 
 class _Sure(Replayed):
     """Surveyed results with a router that is right and sure.
@@ -146,7 +151,7 @@ class Stage:
     survey: Survey
     manifest: Manifest
     protocols: Protocols
-    asker: Asker
+    sampler: RequestSampler
     split: str = "val"
     _images: dict[str, Image] = field(default_factory=dict)
 
@@ -158,7 +163,7 @@ class Stage:
         """
         served = {
             exam
-            for exam in self.asker.grammar.exams
+            for exam in self.sampler.grammar.exams
             if unserved(exam, self.protocols, self.manifest) is None
         }
         rows = self.survey.rows
@@ -184,7 +189,7 @@ class Stage:
             raise ValueError("a real picture shows an exam")
         if group == OTHER_HAND:
             return self._written_scene(row, shown, rng)
-        others = [exam for exam in self.asker.grammar.exams if exam is not shown]
+        others = [exam for exam in self.sampler.grammar.exams if exam is not shown]
         phrasing = Phrasing.HELD_INTENT if group == NEW_INTENT else Phrasing.HELD
         want, about, named = Want.NONE, shown, None
         if group == NEW_INTENT:
@@ -196,10 +201,10 @@ class Stage:
             about = others[int(rng.integers(len(others)))]
             want = Want.ITEMS if rng.random() < 0.5 else Want.WHOLE
             named = about if rng.random() < 0.5 else None
-        wish = self.asker.wish(rng, want, about, phrasing)
+        wish = self.sampler.wish(rng, want, about, phrasing)
         if group == DISAGREE and want is Want.WHOLE:
             wish = replace(wish, exam=about)
-        request = a_request(rng, named, self.asker.word(rng, wish))
+        request = a_request(rng, named, self.sampler.word(rng, wish))
         return Scene(row=row, shown=shown, request=request, wish=wish, group=group)
 
     def _written_scene(self, row: Surveyed, shown: ExamCode, rng: np.random.Generator) -> Scene:

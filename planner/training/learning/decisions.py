@@ -32,7 +32,7 @@ from planner.training.learning.trainer import (
     padded,
     trial,
 )
-from planner.training.requests.grammar import Asker, Want
+from planner.training.requests.grammar import RequestSampler, Want
 from planner.vlm.prompt import Turn, render_prefix, render_state
 from specialists.training.precision import begin
 
@@ -139,14 +139,14 @@ class Drawn:
 class Composer:
     """Turns examples into batches, with the labels in any order and the requests worded anew."""
 
-    def __init__(self, tokenizer: Tokenizer, pictures: Pictures, asker: Asker) -> None:
-        self.tokenizer, self.pictures, self.asker = tokenizer, pictures, asker
+    def __init__(self, tokenizer: Tokenizer, pictures: Pictures, sampler: RequestSampler) -> None:
+        self.tokenizer, self.pictures, self.sampler = tokenizer, pictures, sampler
         self.cells_per_picture = pictures.features.shape[1]
         self.labels = label_ids(tokenizer)
         self._slipping = in_pieces(tokenizer, PIECES_DROPPED)
         self._start = [token_of(tokenizer, IMAGE)] * self.cells_per_picture
         self._pad = token_of(tokenizer, PAD)
-        self.meanings = Meanings(asker.protocols)
+        self.meanings = Meanings(sampler.protocols)
         self._actions = token_of(tokenizer, "\nactions:\n")
 
     def prompt(
@@ -174,7 +174,7 @@ class Composer:
 
     def _drawn(self, example: Example, rng: np.random.Generator) -> Drawn:
         if example.wish.want is not Want.NONE:
-            turn = replace(example.turn, question=self.asker.word(rng, example.wish))
+            turn = replace(example.turn, question=self.sampler.word(rng, example.wish))
             example = replace(example, turn=turn)
         order = [int(index) for index in rng.permutation(len(example.turn.legal))]
         return self.drawn(example, order, slip=bool(rng.random() < IN_PIECES))

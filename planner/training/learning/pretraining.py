@@ -31,7 +31,7 @@ from planner.training.learning.trainer import (
     padded,
     trial,
 )
-from planner.training.requests.grammar import Asker, Phrasing, Want, Wish, pick, pick_want
+from planner.training.requests.grammar import Phrasing, RequestSampler, Want, Wish, pick, pick_want
 from planner.vlm.prompt import Turn, render_prefix
 from specialists.training.precision import Compute, begin
 from specialists.training.state import STATE
@@ -80,8 +80,8 @@ class Page:
 class Library:
     """An endless supply of requests with their meanings; the generator determines all of it."""
 
-    def __init__(self, tokenizer: Tokenizer, asker: Asker, meanings: Meanings) -> None:
-        self.tokenizer, self.meanings, self._asker = tokenizer, meanings, asker
+    def __init__(self, tokenizer: Tokenizer, sampler: RequestSampler, meanings: Meanings) -> None:
+        self.tokenizer, self.meanings, self._sampler = tokenizer, meanings, sampler
         self._slipping = in_pieces(tokenizer, PIECES_DROPPED)
         self._pad = token_of(tokenizer, PAD)
 
@@ -93,10 +93,10 @@ class Library:
                 yield self._page(some)
 
     def _request(self, rng: np.random.Generator) -> tuple[Wish, list[int]]:
-        exams = self._asker.grammar.exams
-        wish = self._asker.wish(rng, pick_want(rng, WANTS), pick(rng, exams), Phrasing.SEEN)
+        exams = self._sampler.grammar.exams
+        wish = self._sampler.wish(rng, pick_want(rng, WANTS), pick(rng, exams), Phrasing.SEEN)
         named = pick(rng, exams).value if rng.random() < EXAM_NAMED else None
-        turn = Turn(request_exam=named, question=self._asker.word(rng, wish), state="", legal=())
+        turn = Turn(request_exam=named, question=self._sampler.word(rng, wish), state="", legal=())
         tokenizer = self._slipping if rng.random() < IN_PIECES else self.tokenizer
         return wish, tokenizer.encode(f"\n{render_prefix(turn)}").ids
 

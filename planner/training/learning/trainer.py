@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 from transformers import LlamaModel
 
-from specialists.training.precision import Asked, Step, trial_loss
+from specialists.training.precision import ComputeOptions, Step, trial_loss
 from specialists.training.state import Average, load_state, save_state
 
 SORTED_BATCHES = 8
@@ -42,7 +42,7 @@ class Course:
     warmup: int = 100
     seed: int = 0
     save_every: int = 100
-    compute: Asked = field(default_factory=Asked)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
 
 
 class Pupil:

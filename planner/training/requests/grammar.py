@@ -198,7 +198,7 @@ def read_grammar(path: Path = PACKAGE_REQUESTS) -> Grammar:
     return grammar
 
 
-class Asker:
+class RequestSampler:
     """Draws requests, the same for the same generator."""
 
     def __init__(self, grammar: Grammar, protocols: Protocols) -> None:

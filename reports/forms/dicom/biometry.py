@@ -2,7 +2,7 @@
 
 Its rows are those from which reporting systems fill their own fields: PS3.16 TID 5002 to 5005 and
 5008, TID 300 and TID 1008, as in the examples of PS3.17 I.8. Only numbers that were measured have
-rows, since readers take the first number of a group as its value; an unreliable one is qualified as
+rows, since readers take the first number of a group as its value; an unreliable one is qualify as
 indeterminate, with the reason as a comment. The age and the percentile stand beside the
 circumference that they follow from, and not in the summary: one size alone does not date a fetus.
 The age in the summary is the sender's.
@@ -30,7 +30,7 @@ from reports.forms.dicom.content import (
     number,
     person,
     polyline,
-    qualified,
+    qualify,
     root,
     text,
     uid,
@@ -176,7 +176,7 @@ class _Content:
         """
         days = round(_DAYS_A_WEEK * known.value, _DECIMALS)
         item = number(Relation.CONTAINS, coded(codes.GESTATIONAL_AGE), days, coded(codes.DAYS))
-        qualified(item, _qualifier(known.measurement))
+        qualify(item, _qualifier(known.measurement))
         equation = coded(codes.HC_HADLOCK_1984)
         item.ContentSequence = [
             code(Relation.INFERRED_FROM, standard.DCM.Equation, equation),
@@ -266,7 +266,7 @@ def _number(known: Known) -> Dataset:
     item = number(
         Relation.CONTAINS, coded(codes.measured(name)), known.value, coded(codes.unit(unit))
     )
-    return qualified(item, _qualifier(known.measurement))
+    return qualify(item, _qualifier(known.measurement))
 
 
 def _qualifier(measured: Measurement) -> Code | None:

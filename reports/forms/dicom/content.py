@@ -73,8 +73,8 @@ def person(relation: Relation, name: Code, value: str) -> Dataset:
     return item
 
 
-def qualified(item: Dataset, qualifier: Code | None) -> Dataset:
-    """Return a number with what qualifies its value, if anything does (PS3.3 C.18.1)."""
+def qualify(item: Dataset, qualifier: Code | None) -> Dataset:
+    """Add what qualifies a number's value, if anything does (PS3.3 C.18.1), and return it."""
     if qualifier is not None:
         item.NumericValueQualifierCodeSequence = [concept(qualifier)]
     return item

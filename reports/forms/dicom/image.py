@@ -21,6 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from reports.forms.attributes import TEXT_VRS, fitted
 from reports.forms.codes import FETAL_EXAMS, PRIVATE_SCHEME, PRIVATE_SCHEME_NAME, Coded
+from reports.forms.dicom.identity import PATIENT_AND_STUDY, InstanceIdentity
 from reports.forms.dicom.source import US_IMAGE, Source, own_source
 from reports.model import Region, Report
 from reports.wording.phrases import NOT_FOR_CLINICAL_USE
@@ -154,21 +155,14 @@ def reference(report: Report, source: Source) -> Dataset:
     return image
 
 
-def patient_and_study(source: Source) -> Dataset:
+def patient_and_study(source: InstanceIdentity) -> Dataset:
     """Return the attributes of patient and study."""
     dataset = Dataset()
-    dataset.PatientID = source.patient_id
-    if source.issuer_of_patient_id:
-        dataset.IssuerOfPatientID = source.issuer_of_patient_id
-    dataset.PatientName = source.patient_name
-    dataset.PatientBirthDate = source.patient_birth_date
-    dataset.PatientSex = source.patient_sex
     dataset.StudyInstanceUID = source.study_uid
-    dataset.StudyID = source.study_id
-    dataset.StudyDate = source.study_date
-    dataset.StudyTime = source.study_time
-    dataset.AccessionNumber = source.accession_number
-    dataset.ReferringPhysicianName = source.referring_physician_name
+    for name, keyword in PATIENT_AND_STUDY.items():
+        value = getattr(source, name)
+        if value or keyword != "IssuerOfPatientID":  # that one is left out where it is not stated
+            setattr(dataset, keyword, value)
     return dataset
 
 

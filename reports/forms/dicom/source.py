@@ -6,9 +6,9 @@ same report gives the same UIDs.
 """
 
 import uuid
-from dataclasses import dataclass
 from datetime import datetime
 
+from reports.forms.dicom.identity import InstanceIdentity
 from reports.model import Report
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -25,30 +25,16 @@ def uuid_of(*parts: str) -> uuid.UUID:
     return uuid.uuid5(_NAMESPACE, "\0".join(parts))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
+class Source(InstanceIdentity):
     """The instance that a report is about, and the study that its forms are filed in.
 
     `frame` counts from 1 and is given for a multi-frame instance only. `original` is true of the
     instance that was received, and false of USTri's own image of it.
     """
 
-    study_uid: str
-    series_uid: str
-    instance_uid: str
     sop_class_uid: str
     original: bool = False
     frame: int | None = None
-    patient_id: str = ""
-    issuer_of_patient_id: str = ""
-    patient_name: str = ""
-    patient_birth_date: str = ""
-    patient_sex: str = ""
-    study_id: str = ""
-    study_date: str = ""
-    study_time: str = ""
-    accession_number: str = ""
-    referring_physician_name: str = ""
 
 
 def uid_of(*parts: str) -> str:

@@ -105,7 +105,7 @@ class _Groups:
         if finding.label_set is not None:
             lines.append(f"Label set: {', '.join(finding.label_set) or 'no class'}.")
         lines.append(_rests_on(finding.evidence))
-        return _commented(group, lines)
+        return _add_comment(group, lines)
 
     def _box(self, item: BoxEvidence) -> Group:
         x_min, y_min, x_max, y_max = item.box
@@ -140,7 +140,7 @@ class _Groups:
         group = self._planar(
             item, f"{item.id} {point.name}", codes.LANDMARK, ((point.x, point.y),), score
         )
-        return _commented(group, [point.name])
+        return _add_comment(group, [point.name])
 
     def _scores(self, item: ScoresEvidence) -> Group:
         numbers = [
@@ -184,7 +184,7 @@ class _Groups:
             numbers=numbers,
             evaluations=[_state(codes.NOT_ASSESSED)],
         )
-        return [_commented(group, ["Refused:", _because(self.report.reason)])]
+        return [_add_comment(group, ["Refused:", _because(self.report.reason)])]
 
     def _number(self, number: Measurement) -> sr.Measurement:
         code = codes.measured(number.name)
@@ -202,7 +202,7 @@ class _Groups:
             properties=_uncertainty(number),
             referenced_coordinates=[self._coordinates(points)] if points else None,
         )
-        return _explained(made, number)
+        return _add_explanation(made, number)
 
     def _gap(self, number: Measurement, code: Coded, qualifier: Coded) -> sr.Measurement:
         """Return the measurement with its qualifier; `blank_gaps` removes its value in the end."""
@@ -213,7 +213,7 @@ class _Groups:
             qualifier=coded(qualifier),
             tracking_identifier=self._tracking(f"{number.id} {code.value}"),
         )
-        return _explained(made, number)
+        return _add_explanation(made, number)
 
     def _score(self, item: Evidence, code: Coded) -> list[sr.Measurement]:
         return [] if item.score is None else [_plain_score(code, item.score)]
@@ -239,7 +239,7 @@ class _Groups:
         )
         if len(kept) == len(points):
             return group
-        return _commented(group, [f"Of {len(points)} points {len(kept)} are kept."])
+        return _add_comment(group, [f"Of {len(points)} points {len(kept)} are kept."])
 
     def _plain(
         self,
@@ -350,7 +350,7 @@ def _uncertainty(number: Measurement) -> sr.MeasurementProperties | None:
     return properties
 
 
-def _explained(made: sr.Measurement, number: Measurement) -> sr.Measurement:
+def _add_explanation(made: sr.Measurement, number: Measurement) -> sr.Measurement:
     """Add a measurement's sentence and formula to its content item, and return it."""
     item = made[0]
     lines = [number.statement, _because(number.reason)]
@@ -366,7 +366,7 @@ def _explained(made: sr.Measurement, number: Measurement) -> sr.Measurement:
     return made
 
 
-def _commented(group: Group, lines: Sequence[str]) -> Group:
+def _add_comment(group: Group, lines: Sequence[str]) -> Group:
     words = " ".join(line for line in lines if line)
     group[0].ContentSequence = [*group[0].ContentSequence, text(codes.COMMENT, words, _CONTAINS)]
     return group

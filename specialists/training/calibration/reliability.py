@@ -24,11 +24,11 @@ from specialists.training.calibration.conformal import (
     quantile,
     share_of,
 )
+from specialists.training.calibration.error import calibration_error
 from specialists.training.transfer.sources import Lot, Parts, Scored
 
 Array = npt.NDArray[np.float64]
 
-BINS = 10
 DRAWS = 2000
 ERROR = "calibration error"
 HELD_OUT = "held-out groups"
@@ -39,19 +39,6 @@ A set of all classes carries no information.
 """
 
 _DECIMALS = 4
-
-
-def calibration_error(scores: Array, right: Flags, bins: int = BINS) -> float:
-    """Return the expected calibration error (ECE).
-
-    It is the mean |share right - mean score| over bins of equally many scores, weighted by their
-    size. Nixon 2019, Measuring Calibration in Deep Learning: bins of equal width leave most of them
-    empty.
-    """
-    order = np.argsort(scores, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    gaps = [len(part) * abs(scores[part].mean() - right[part].mean()) for part in parts]
-    return float(np.sum(gaps)) / len(scores)
 
 
 def ideal_error(scores: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:

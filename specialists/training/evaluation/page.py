@@ -39,7 +39,7 @@ def write_page(evaluation: Evaluation, path: Path, *, worst: int) -> None:
         TrainingError: the path lies in a git checkout, where images of patients must not go.
     """
     check_outside_git(path)
-    asked = evaluation.asked
+    options = evaluation.options
     sections = []
     for task, score in evaluation.scores.items():
         judged = score.judged
@@ -49,7 +49,7 @@ def write_page(evaluation: Evaluation, path: Path, *, worst: int) -> None:
                 title=judged.entry.title,
                 score=score,
                 plots=plots_of(judged, lambda found, rows=judged.rows: limits_of(found, rows)),  # type: ignore[misc]
-                pictures=worst_pictures(judged, asked.predictions, asked.data_root, worst),
+                pictures=worst_pictures(judged, options.predictions, options.data_root, worst),
             )
         )
     text = _ENVIRONMENT.get_template("evaluation.html.j2").render(

@@ -14,6 +14,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import auc, roc_curve
 
 from specialists.manifest import Metric
+from specialists.training.calibration.error import score_bins
 from specialists.training.data.tables import Row
 from specialists.training.evaluation.clinical import Agreement
 from specialists.training.evaluation.drawing import Drawing
@@ -22,7 +23,6 @@ from specialists.training.evaluation.judge import Classes, Judged
 
 LONGEST_NAME = 13
 """Most characters of a data set's name that fit beside the axis."""
-BINS = 10
 
 
 @dataclass(kw_only=True)
@@ -109,10 +109,8 @@ def reliability(judged: Judged, classes: Classes) -> Plot:
 def _bins(drawing: Drawing, score: npt.NDArray[np.float64], true: npt.NDArray[np.bool_]) -> None:
     """Draw each bin's mean score against the share that is true, with its interval."""
     x, y, titles = [], [], []
-    groups = np.clip((score * BINS).astype(int), 0, BINS - 1)
-    for group in np.unique(groups):
-        inside = groups == group
-        hits, count = int(true[inside].sum()), int(inside.sum())
+    for inside in score_bins(score):
+        hits, count = int(true[inside].sum()), len(inside)
         interval = binomtest(hits, count).proportion_ci(method="wilson")
         x.append(float(score[inside].mean()))
         y.append(hits / count)

@@ -128,15 +128,15 @@ class _Watched(Augmented):
         return answer
 
 
-def figures_of(engine: Engine, asked: Judging) -> Figures:
+def figures_of(engine: Engine, judging: Judging) -> Figures:
     """Predict the rows, every one of them, and return the figures of each task and of the gate."""
     tools = _Watched(engine)
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as name:
-        predict_rows(tools, asked.rows, (asked.data, Path(name)))
-        for task, rows in asked.rows.items():
+        predict_rows(tools, judging.rows, (judging.data, Path(name)))
+        for task, rows in judging.rows.items():
             entry = entry_for(engine.manifest, task, None)
-            found = values_of(entry, rows, Path(name), asked.data)
+            found = values_of(entry, rows, Path(name), judging.data)
             figures |= {(task, figure): value for figure, value in found.items()}
     if verdicts := tools.admitted.values():
         figures[GATE, "images admitted"] = sum(verdicts) / len(verdicts)

@@ -49,7 +49,7 @@ class Predictions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Question:
+class _InferenceRequest:
     """One row and the specialist that predicts it."""
 
     row: Row
@@ -124,10 +124,10 @@ def predict_rows(
     """
     out = folders[1]
     predictions = Predictions(problems=list(problems))
-    questions: list[_Question] = []
+    requests: list[_InferenceRequest] = []
     for task, rows in rows_by.items():
-        questions += _questions(engine.manifest, (task, namespace), rows, predictions)
-    _predict(engine, questions, folders, predictions)
+        requests += _requests(engine.manifest, (task, namespace), rows, predictions)
+    _predict(engine, requests, folders, predictions)
     out.mkdir(parents=True, exist_ok=True)
     for part, file_name in FILES.items():
         (out / file_name).write_text(
@@ -136,9 +136,9 @@ def predict_rows(
     return predictions
 
 
-def _questions(
+def _requests(
     manifest: Manifest, named: tuple[str, str | None], rows: list[Row], predictions: Predictions
-) -> list[_Question]:
+) -> list[_InferenceRequest]:
     """Return one task's rows with their specialist; `named` is the task and the namespace."""
     task, namespace = named
     predictions.rows += len(rows)
@@ -155,30 +155,30 @@ def _questions(
             f"{task}: answered by {entry.id}, which learnt from {learnt}; that the challenge's "
             f"{', '.join(entry.names)} come in this order is assumed."
         )
-    return [_Question(row=row, entry=entry) for row in rows]
+    return [_InferenceRequest(row=row, entry=entry) for row in rows]
 
 
 def _predict(
     engine: Tools,
-    questions: list[_Question],
+    requests: list[_InferenceRequest],
     folders: tuple[Path, Path],
     predictions: Predictions,
 ) -> None:
-    """Add the predictions in the order of the questions, run image by image to share its pass."""
+    """Add the predictions in the order of the requests, run image by image to share its pass."""
     first: dict[object, int] = {}
-    for index, question in enumerate(questions):
-        first.setdefault(question.row["image_path"], index)
-    order = sorted(range(len(questions)), key=lambda i: first[questions[i].row["image_path"]])
+    for index, request in enumerate(requests):
+        first.setdefault(request.row["image_path"], index)
+    order = sorted(range(len(requests)), key=lambda i: first[requests[i].row["image_path"]])
     answers: dict[int, Predictions] = {}
     for index in tqdm(order, unit="row"):
         answers[index] = answered = Predictions()
-        row = questions[index].row
+        row = requests[index].row
         try:
-            _predict_row(engine, questions[index], folders, answered)
+            _predict_row(engine, requests[index], folders, answered)
             answered.predicted = 1
         except SpecialistError as error:
             answered.problems.append(f"{row['task_id']}: {row['image_path']}: {error}")
-    for index in range(len(questions)):
+    for index in range(len(requests)):
         predictions.predicted += answers[index].predicted
         for part in (*FILES, "problems"):
             getattr(predictions, part).extend(getattr(answers[index], part))
@@ -240,10 +240,10 @@ def answerer(manifest: Manifest, entry: SpecialistEntry) -> SpecialistEntry:
 
 
 def _predict_row(
-    engine: Tools, question: _Question, folders: tuple[Path, Path], predictions: Predictions
+    engine: Tools, request: _InferenceRequest, folders: tuple[Path, Path], predictions: Predictions
 ) -> None:
     data_root, out = folders
-    row, entry = question.row, question.entry
+    row, entry = request.row, request.entry
     relative = str(row["image_path"])
     pixels = read_grey(file_of(data_root, relative))
     image = image_of(pixels, stated_aspect(row))

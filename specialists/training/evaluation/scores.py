@@ -15,7 +15,7 @@ SCORES = "scores.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class EvaluationOptions:
     """What to score: a folder of predictions against the labels of a data root."""
 
     predictions: Path
@@ -29,7 +29,7 @@ class Asked:
 class Evaluation:
     """Scores by task, and the reason why a task with predictions has none."""
 
-    asked: Asked
+    options: EvaluationOptions
     scores: dict[str, Score]
     problems: list[str]
 
@@ -55,38 +55,38 @@ class Evaluation:
         return json.dumps(found, indent=1)
 
 
-def evaluate(manifest: Manifest, asked: Asked) -> Evaluation:
+def evaluate(manifest: Manifest, options: EvaluationOptions) -> Evaluation:
     """Score prediction files, from USTri or elsewhere.
 
-    A task is scored when there is any prediction of it, or when `asked.tasks` names it.
+    A task is scored when there is any prediction of it, or when `options.tasks` names it.
 
     Raises:
         TrainingError: labels are missing or cannot be read, a named task is not known, or there is
             nothing to score.
     """
-    found, problems = rows_by_task(asked.data_root, ("image_path",))
+    found, problems = rows_by_task(options.data_root, ("image_path",))
     share_columns(found)
     scores: dict[str, Score] = {}
-    for task in asked.tasks or found:
+    for task in options.tasks or found:
         try:
-            entry = entry_for(manifest, task, asked.namespace)
+            entry = entry_for(manifest, task, options.namespace)
             rows = found.get(task, [])
-            if asked.tasks or any_prediction(entry, rows, asked.predictions):
-                chosen = rows_of_split(task, rows, asked.split)
-                scores[task] = score_rows(entry, chosen, asked.predictions, asked.data_root)
+            if options.tasks or any_prediction(entry, rows, options.predictions):
+                chosen = rows_of_split(task, rows, options.split)
+                scores[task] = score_rows(entry, chosen, options.predictions, options.data_root)
         except TrainingError as error:
-            if asked.tasks:
+            if options.tasks:
                 raise
             problems.append(f"{task!r} was not scored: {error}")
     if not scores:
-        nothing = f"{asked.predictions} holds no predictions for a task of {asked.data_root}."
+        nothing = f"{options.predictions} holds no predictions for a task of {options.data_root}."
         raise TrainingError(" ".join([nothing, *problems]))
-    return Evaluation(asked=asked, scores=scores, problems=problems)
+    return Evaluation(options=options, scores=scores, problems=problems)
 
 
 def write_scores(evaluation: Evaluation, path: Path | None) -> Path:
     """Write the scores as JSON and return the path: `path`, or `scores.json` by the predictions."""
-    path = path or evaluation.asked.predictions / SCORES
+    path = path or evaluation.options.predictions / SCORES
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(evaluation.as_json(), encoding="utf-8")
     return path

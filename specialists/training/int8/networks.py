@@ -65,7 +65,7 @@ class Listening:
         return self.runner.head(specialist_id, features, field, roi)
 
 
-def heard(engine: Engine, rows: Mapping[str, list[Row]], data: Path) -> Listening:
+def listen(engine: Engine, rows: Mapping[str, list[Row]], data: Path) -> Listening:
     """Predict every row, by task, and return what the networks were given."""
     listening = Listening(runner=engine.runner, manifest=engine.manifest)
     tools = Engine(answering(engine.manifest), listening, {})

@@ -30,7 +30,7 @@ from specialists.training.evaluation.precisions import (
 )
 from specialists.training.int8.networks import (
     Inputs,
-    heard,
+    listen,
     noise_of,
     quantized,
     serialized,
@@ -176,7 +176,7 @@ def _begin(manifest: Manifest, wish: Wish, compiled: Path) -> _Work:
 def _choose_backbone(work: _Work) -> None:
     """Give the backbone the first int8 form on which every specialist holds, if there is one."""
     say, name = work.wish.say, work.model.id
-    pixels = heard(work.engine("fp32"), work.train.rows, work.wish.data).pixels
+    pixels = listen(work.engine("fp32"), work.train.rows, work.wish.data).pixels
     say(f"{name}: {len(pixels)} images; judged on {_counted(work.val)} rows of val.")
     for parts in ATTEMPTS:
         _quantize_backbone(work, pixels, parts)
@@ -197,7 +197,7 @@ def _quantize_backbone(work: _Work, pixels: Sequence[Inputs], parts: Sequence[st
         arithmetic="fp32",
         drawn=partial(drawn_pixels, work.model),
     )
-    form = _made(work, work.model, plan, quantized(plan, pixels, [PARTS[p] for p in parts]))
+    form = _write_form(work, work.model, plan, quantized(plan, pixels, [PARTS[p] for p in parts]))
     holds = {entry.id: str(entry.sha256) for entry in work.entries()}
     work.with_form(work.model.id, form.model_copy(update={"in_fp32": tuple(parts), "holds": holds}))
 
@@ -209,7 +209,7 @@ def _quantize_heads(work: _Work) -> None:
     over = work.model.sha256 if form is None else form.sha256
     for entry in work.entries():
         rows = {entry.task_id: work.train.rows.get(entry.task_id, [])}
-        inputs = heard(engine, rows, work.wish.data).given.get(entry.id, [])
+        inputs = listen(engine, rows, work.wish.data).given.get(entry.id, [])
         if not inputs:
             work.wish.say(f"{entry.id}: no training image, and it keeps its precision.")
             continue
@@ -222,7 +222,7 @@ def _quantize_heads(work: _Work) -> None:
             arithmetic="fp32",
             drawn=partial(drawn_inputs, work.backbone, work.model, entry),
         )
-        made = _made(work, entry, plan, quantized(plan, inputs, []))
+        made = _write_form(work, entry, plan, quantized(plan, inputs, []))
         work.with_form(entry.id, made.model_copy(update={"over": over}))
 
 
@@ -253,7 +253,9 @@ def _to_drop(manifest: Manifest, entry: SpecialistEntry) -> str:
     return entry.id if own or source is None else source.id
 
 
-def _made(work: _Work, entry: ModelEntry | SpecialistEntry, plan: Plan, model: object) -> Int8:
+def _write_form(
+    work: _Work, entry: ModelEntry | SpecialistEntry, plan: Plan, model: object
+) -> Int8:
     """Write the graph and return the entry of its int8 form."""
     graph, constants = serialized(model)
     name = _file(entry.id)

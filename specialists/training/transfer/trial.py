@@ -27,7 +27,7 @@ from specialists.training.data.pack import Pack, build_pack
 from specialists.training.data.tables import Row, Sample, counts, read_samples, rows_by_task
 from specialists.training.evaluation.evaluate import score_rows, share_columns
 from specialists.training.evaluation.predict import answering, predict_rows
-from specialists.training.install import Run, calibrated_weights, predicted_regions, scored_of
+from specialists.training.install import Run, calibrate_weights, predicted_regions, scored_of
 from specialists.training.outputs import Outputs, outputs_of
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import STATE
@@ -219,7 +219,7 @@ def _without(trial: Trial, samples: Sequence[Sample], source: Source, folder: Pa
     saw = not all(any(one.has(sample) for one in lacking) for sample in inside)
     taught = [_as_taught(entry, others) for entry in _learnable(trial, samples, source)]
     entries = [entry for entry, _ in taught]
-    heads = _trained(trial, entries, others, folder, saw=saw)
+    heads = _train(trial, entries, others, folder, saw=saw)
     said = _said(heads, inside, trial.model)
     scores = _scored(trial, heads.manifest, source, folder)
     results = {}
@@ -241,7 +241,7 @@ def _without(trial: Trial, samples: Sequence[Sample], source: Source, folder: Pa
     )
 
 
-def _trained(
+def _train(
     trial: Trial,
     entries: list[SpecialistEntry],
     others: Sequence[Sample],
@@ -276,7 +276,7 @@ def _trained(
     start = Start(decoders=decoders, folder=state, resume=(state / STATE).exists())
     nets = train_heads(manifest, entries, backbone, drawn, config, start)
     run = Run(command="ustri evaluate transfer", config={}, data=trial.data, out=folder)
-    weighed = calibrated_weights(manifest, nets, backbone, packs, run)
+    weighed = calibrate_weights(manifest, nets, backbone, packs, run)
     with_weights = {**known, **{entry.id: entry for entry in weighed}}
     return _Heads(
         manifest=manifest.model_copy(update={"specialists": with_weights}).only(ids),

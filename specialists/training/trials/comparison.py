@@ -31,7 +31,7 @@ from specialists.training.generalist import (
     train_step,
     trial,
 )
-from specialists.training.precision import Asked, begin
+from specialists.training.precision import ComputeOptions, begin
 from specialists.training.specialist import SpecialistConfig, Start, train_heads
 from specialists.training.state import Average, load_state, save_state
 from specialists.training.trials.arms import Judged, judged, networks
@@ -52,7 +52,7 @@ STEP_IMAGES = {"single": 16, "stage I": 32, "stage II": 16}
 """Images of one optimiser step by arm."""
 
 SINGLE, FIRST, BOTH = "single task", "stage I alone", "stage I + II"
-ON_CPU = Asked(device="cpu")
+ON_CPU = ComputeOptions(device="cpu")
 """Arms are also compared by their CPU seconds."""
 STATE_S = 45.0
 """Seconds between two saved states of a network in training."""

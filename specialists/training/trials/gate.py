@@ -142,11 +142,11 @@ def gate_trial(
         model=model, router=router, others=others, data=data, policy=policy, cache=cache
     )
     train, val = images.read("train"), images.read("val")
-    asked = _Asked(load_engine(manifest.only([router.id]), "cpu"), router, model)
-    found = list(_served(asked, val))
+    gated = _GatedRouter(load_engine(manifest.only([router.id]), "cpu"), router, model)
+    found = list(_served(gated, val))
     found += _left_out(train, val, novelty, model)
     known = [read_grey(sample.path) for sample in val.samples[::EVERY]]
-    found += _foreign(asked, foreign_images(known, dicom), coloured)
+    found += _foreign(gated, foreign_images(known, dicom), coloured)
     return tuple(seen.row() for seen in found)
 
 
@@ -196,7 +196,7 @@ class _Images:
         )
 
 
-class _Asked:
+class _GatedRouter:
     """The installed router and gate, run as the service runs them."""
 
     def __init__(self, engine: Engine, router: SpecialistEntry, model: ModelEntry) -> None:
@@ -240,15 +240,15 @@ class _Asked:
         return taken and best == exam, taken and best != exam, unlike, close and not contradicted
 
 
-def _served(asked: _Asked, val: _Split) -> Iterator[_Seen]:
+def _served(gated: _GatedRouter, val: _Split) -> Iterator[_Seen]:
     """Yield the val images of each exam."""
-    labels = asked.router.labels
+    labels = gated.router.labels
     for exam, label in enumerate(labels):
-        samples = [s for s in val.samples if s.classes[asked.router.id] == exam]
+        samples = [s for s in val.samples if s.classes[gated.router.id] == exam]
         if samples:
             pictures = [read_grey(s.path) for s in tqdm(samples, desc=label, unit="image")]
             groups = [s.group for s in samples]
-            yield asked.seen(SERVED, label, pictures, label, groups)
+            yield gated.seen(SERVED, label, pictures, label, groups)
 
 
 def _left_out(train: _Split, val: _Split, novelty: Novelty, model: ModelEntry) -> Iterator[_Seen]:
@@ -291,7 +291,7 @@ def _placed(
 
 
 def _foreign(
-    asked: _Asked, pictures: Sequence[Foreign], coloured: Callable[[Grey], bool]
+    gated: _GatedRouter, pictures: Sequence[Foreign], coloured: Callable[[Grey], bool]
 ) -> Iterator[_Seen]:
     """Yield each group of images that show no exam; the service refuses coloured ones first."""
     by_group: dict[str, list[Foreign]] = {}
@@ -299,6 +299,6 @@ def _foreign(
         by_group.setdefault(picture.group, []).append(picture)
     for group, found in by_group.items():
         names = [f"picture {index}" for index in range(len(found))]
-        seen = asked.seen(NEITHER, group, [picture.grey for picture in found], None, names)
+        seen = gated.seen(NEITHER, group, [picture.grey for picture in found], None, names)
         grey = np.array([p.rgb is None or not coloured(p.rgb) for p in found])
         yield replace(seen, wrong=seen.wrong & grey, named=seen.named & grey)

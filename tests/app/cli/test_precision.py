@@ -30,7 +30,7 @@ def ustri(monkeypatch: pytest.MonkeyPatch, others: dict[str, Figures], *words: s
             for name, figures in {"fp32": {}, **others}.items()
         ]
 
-    monkeypatch.setattr(precision, "_compared", compared)
+    monkeypatch.setattr(precision, "_compare", compared)
     return CliRunner().invoke(app, ["precision", "--data-root", str(Path.cwd()), *words])
 
 

@@ -55,7 +55,7 @@ def begin() -> Iterator[Begin]:
 
 
 def asked(process: IsolatedProcess) -> tuple[int | None, bytes]:
-    reply = process.exchange(Said(count=-1), b"", Said, within_s=60, payload_max_bytes=100)
+    reply = process.exchange(Said(count=-1), b"", Said, timeout_s=60, payload_max_bytes=100)
     return None if reply.answer is None else reply.answer.count, reply.payload
 
 

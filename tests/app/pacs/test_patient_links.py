@@ -15,7 +15,6 @@ from sqlalchemy import delete
 
 from app.cli.terminal import Exit
 from app.errors import LinkClosed, PushRefused, SettingsError
-from app.images.dicom.messages import Original
 from app.images.dicom.reader import read_original
 from app.pacs.instances import Filing
 from app.pacs.outbox import PushRequest, outbox_of
@@ -24,6 +23,7 @@ from app.settings import Settings
 from app.storage.analysis import SealedLink
 from app.storage.store import Store
 from app.storage.tables import AnalysisRow, JobRow, RecordRow, ReportRow
+from reports.forms.dicom.identity import InstanceIdentity
 from tests.app.conftest import Serve, a_png
 from tests.app.dicom_files import SECRETS, UIDS, a_dataset, a_dicom, a_region, calibrated, written
 from tests.app.images.test_dicom_privacy import leaks
@@ -77,7 +77,7 @@ def a_key_file(path: Path, *keys: str) -> Path:
     return path
 
 
-def an_original(data: bytes | None = None) -> Original:
+def an_original(data: bytes | None = None) -> InstanceIdentity:
     original = read_original(calibrated() if data is None else data)
     assert original is not None
     return original

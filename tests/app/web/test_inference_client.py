@@ -37,9 +37,9 @@ class Queued:
 
 
 class Late(StandInTools):
-    """Stand-ins that know patience, and wait in a queue that does not move."""
+    """Stand-ins with a deadline, which wait in a queue that does not move."""
 
-    def within(self, deadline: Deadline) -> Tools:
+    def with_deadline(self, deadline: Deadline) -> Tools:
         return Waiting(manifest=self.manifest, deadline=deadline)
 
 

@@ -1,16 +1,20 @@
 """The evaluation: a perfect planner scores 1, a random one little, and order does not matter."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from planner.case import Case
+from planner.policy import Action, Choice
 from planner.protocols import read_protocols
 from planner.rules import Rules
 from planner.training.data.teacher import Teacher
 from planner.training.evaluation.agents import (
     RandomLegal,
     agreement,
-    calibration_error,
+    decision_figures,
     figures,
     in_another_order,
     play_all,
@@ -22,13 +26,14 @@ from planner.training.evaluation.scenarios import (
     NEW_INTENT,
     OTHER_HAND,
     REQUESTED,
-    Decision,
     Stage,
 )
 from planner.training.evaluation.vision import looks
 from reports.model import ExamCode
+from specialists.image import Image
 from specialists.manifest import Metric
-from tests.planner.schooling import ALL_TOOLS, a_generator, a_stage, a_survey, an_asker
+from specialists.training.calibration.error import calibration_error
+from tests.planner.schooling import ALL_TOOLS, a_generator, a_sampler, a_stage, a_survey
 from tests.planner.stand_ins import a_manifest
 
 GROUPS = (REQUESTED, OTHER_HAND, BARE, NEW_INTENT, DISAGREE)
@@ -59,7 +64,7 @@ def test_the_teacher_is_right_for_every_exam_that_is_served(tmp_path: Path, grou
         survey=a_survey(tmp_path, exams=tuple(ExamCode)),
         manifest=a_manifest(tools),
         protocols=read_protocols(),
-        asker=an_asker(),
+        sampler=a_sampler(),
     )
     scenes = [(s, stage.owed(s)) for s in stage.draw(group, 24, a_generator())]
     assert {scene.shown for scene, _ in scenes} == set(ExamCode) - {ExamCode.LUNG}
@@ -113,18 +118,21 @@ def test_the_margin_leaves_the_planner_its_share() -> None:
     assert margin.value <= 0.2
 
 
-def a_decision(score: float, right: bool) -> Decision:
-    return Decision(
-        label="stop",
-        by_model=True,
-        margin=0.5,
-        score=score,
-        right=right,
-        routing=False,
-        duration_ms=1.0,
+class Confident(RandomLegal):
+    """Chance that gives 0.9 to whatever it chooses."""
+
+    def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
+        choice = super().choose(image, case, legal)
+        return replace(choice, scores={choice.action.label: 0.9})
+
+
+def test_the_calibration_error_is_that_of_the_steps_which_the_planner_scored(stage: Stage) -> None:
+    scenes = [(s, stage.owed(s)) for s in stage.draw(REQUESTED, 10, a_generator())]
+    played = play_all(stage, scenes, lambda s: Confident(3))
+    right = [step.right for p in played for step in p.done.decisions if step.by_model]
+    error = value(decision_figures(played, "val"), "calibration error of the best score")
+    assert error == pytest.approx(
+        calibration_error(np.full(len(right), 0.9), np.array(right)), 1e-3
     )
-
-
-def test_scores_that_hold_what_they_promise_are_calibrated() -> None:
-    assert calibration_error([a_decision(1.0, True)] * 4) == 0.0
-    assert calibration_error([a_decision(0.95, False)] * 4) == pytest.approx(0.95)
+    unscored = decision_figures(play_all(stage, scenes, lambda s: RandomLegal(3)), "val")
+    assert not any("calibration" in metric.name for metric in unscored)

@@ -10,7 +10,7 @@ from planner.training.requests.grammar import Item, Phrasing, Want, read_grammar
 from planner.training.requests.handwritten import read_written, words_of
 from planner.training.requests.topics import coded_topics
 from reports.model import ExamCode
-from tests.planner.schooling import a_generator, an_asker
+from tests.planner.schooling import a_generator, a_sampler
 
 GRAMMAR = read_grammar()
 
@@ -63,11 +63,11 @@ def test_nothing_that_a_question_is_asked_by_is_taught_as_unserved() -> None:
 
 
 def test_training_never_asks_for_a_held_out_item_or_pair() -> None:
-    asker, rng = an_asker(), a_generator()
+    sampler, rng = a_sampler(), a_generator()
     for exam in GRAMMAR.exams:
         for want in (Want.ITEMS, Want.EXCEPT):
             for _ in range(300):
-                items = set(asker.wish(rng, want, exam, Phrasing.SEEN).items)
+                items = set(sampler.wish(rng, want, exam, Phrasing.SEEN).items)
                 assert items
                 assert not items & set(GRAMMAR.held_out.items)
                 assert not any(items >= set(pair) for pair in GRAMMAR.held_out.pairs)
@@ -75,34 +75,34 @@ def test_training_never_asks_for_a_held_out_item_or_pair() -> None:
 
 @pytest.mark.parametrize("exam", GRAMMAR.exams)
 def test_an_unseen_intent_asks_for_a_held_out_item_or_pair(exam: ExamCode) -> None:
-    asker, rng = an_asker(), a_generator()
+    sampler, rng = a_sampler(), a_generator()
     pairs = {tuple(pair) for pair in GRAMMAR.held_out.pairs}
     for _ in range(50):
-        items = asker.wish(rng, Want.ITEMS, exam, Phrasing.HELD_INTENT).items
+        items = sampler.wish(rng, Want.ITEMS, exam, Phrasing.HELD_INTENT).items
         assert items in pairs or set(items) <= set(GRAMMAR.held_out.items)
 
 
 def test_a_wish_has_many_wordings() -> None:
-    asker, rng = an_asker(), a_generator()
+    sampler, rng = a_sampler(), a_generator()
     texts = set()
     for exam in GRAMMAR.exams:
         for _ in range(400):
-            wish = asker.wish(rng, Want.ITEMS, exam, Phrasing.SEEN)
-            texts.add(asker.word(rng, wish))
+            wish = sampler.wish(rng, Want.ITEMS, exam, Phrasing.SEEN)
+            texts.add(sampler.word(rng, wish))
     assert len(texts) > 1800
 
 
 def test_a_wish_that_names_its_exam_says_so_in_every_wording() -> None:
-    asker, rng = an_asker(), a_generator()
-    wishes = [asker.wish(rng, Want.WHOLE, ExamCode.NERVE, Phrasing.SEEN) for _ in range(40)]
+    sampler, rng = a_sampler(), a_generator()
+    wishes = [sampler.wish(rng, Want.WHOLE, ExamCode.NERVE, Phrasing.SEEN) for _ in range(40)]
     assert {wish.exam for wish in wishes} == {None, ExamCode.NERVE}
-    assert all(asker.word(rng, wish) for wish in wishes)
+    assert all(sampler.word(rng, wish) for wish in wishes)
 
 
 def test_nothing_asked_is_no_text() -> None:
-    asker, rng = an_asker(), a_generator()
-    wish = asker.wish(rng, Want.NONE, ExamCode.BREAST, Phrasing.SEEN)
-    assert asker.word(rng, wish) is None
+    sampler, rng = a_sampler(), a_generator()
+    wish = sampler.wish(rng, Want.NONE, ExamCode.BREAST, Phrasing.SEEN)
+    assert sampler.word(rng, wish) is None
 
 
 def test_a_slip_of_the_keyboard_changes_one_place() -> None:

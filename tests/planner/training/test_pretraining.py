@@ -18,7 +18,7 @@ from planner.training.requests.handwritten import words_of
 from planner.training.requests.topics import SERVED, coded_topics
 from planner.vlm.prompt import Turn, render_prefix
 from reports.model import ExamCode
-from tests.planner.schooling import TOWER, a_generator, an_asker
+from tests.planner.schooling import TOWER, a_generator, a_sampler
 from tests.specialists.nets import IN_FP32
 
 MEANINGS = Meanings(read_protocols())
@@ -29,14 +29,16 @@ SMALL = ReadConfig(steps=20, batch=8, warmup=5, save_every=20, compute=IN_FP32)
 
 @pytest.fixture
 def library() -> Library:
-    asker, rng = an_asker(), a_generator()
-    wishes = [asker.wish(rng, Want.ITEMS, exam, Phrasing.SEEN) for exam in asker.grammar.exams] * 8
+    sampler, rng = a_sampler(), a_generator()
+    wishes = [
+        sampler.wish(rng, Want.ITEMS, exam, Phrasing.SEEN) for exam in sampler.grammar.exams
+    ] * 8
     turns = [
-        Turn(request_exam=None, question=asker.word(rng, wish), state="", legal=())
+        Turn(request_exam=None, question=sampler.word(rng, wish), state="", legal=())
         for wish in wishes
     ]
     tokenizer = learn_tokenizer([render_prefix(turn) for turn in turns], read_protocols())
-    return Library(tokenizer, asker, MEANINGS)
+    return Library(tokenizer, sampler, MEANINGS)
 
 
 @pytest.fixture
@@ -102,9 +104,9 @@ def test_coded_topics_are_many_and_none_is_one_of_our_exams_or_held_out() -> Non
 
 
 def test_taught_requests_for_several_items_are_sometimes_a_phrase_for_each() -> None:
-    asker, rng = an_asker(), a_generator()
+    sampler, rng = a_sampler(), a_generator()
     wish = Wish(want=Want.ITEMS, about=ExamCode.FETAL_HEAD, items=("hc", "csp"))
     phrases = {words_of(p) for item in GRAMMAR.item if item.id == "csp" for p in item.phrases}
-    texts = [words_of(asker.word(rng, wish) or "") for _ in range(200)]
+    texts = [words_of(sampler.word(rng, wish) or "") for _ in range(200)]
     ends = [text for text in texts if any(text.endswith(phrase) for phrase in phrases)]
     assert 3 < len(ends) < 100

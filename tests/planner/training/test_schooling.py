@@ -36,7 +36,7 @@ from specialists.image import image_of
 from specialists.manifest import read_manifest
 from specialists.result import ClassifyResult, SegmentResult
 from tests.builders import an_image
-from tests.planner.schooling import ALL_TOOLS, TOWER, a_generator, a_survey, an_asker
+from tests.planner.schooling import ALL_TOOLS, TOWER, a_generator, a_sampler, a_survey
 from tests.planner.stand_ins import StandInTools, a_manifest, run_case
 from tests.specialists.nets import IN_FP32
 
@@ -58,7 +58,7 @@ def school(surveyed: Survey) -> School:
         survey=surveyed,
         manifest=a_manifest(ALL_TOOLS),
         protocols=PROTOCOLS,
-        asker=an_asker(),
+        sampler=a_sampler(),
         rng=a_generator(),
     )
 
@@ -90,7 +90,7 @@ def test_an_exam_without_words_is_shown_and_no_request_is_about_it(tmp_path: Pat
         survey=a_survey(tmp_path, "train", tuple(ExamCode)),
         manifest=a_manifest(ALL_TOOLS),
         protocols=PROTOCOLS,
-        asker=an_asker(),
+        sampler=a_sampler(),
         rng=a_generator(),
     )
     drawn = [school.draw() for _ in range(200)]
@@ -214,7 +214,7 @@ def parts(
     torch.manual_seed(0)
     network = build_network(tokenizer, TOWER, Size(width=48, layers=6, heads=4))
     pictures = standardised(surveyed.features, surveyed.of("train", Kind.REAL))
-    return Composer(tokenizer, pictures, an_asker()), network
+    return Composer(tokenizer, pictures, a_sampler()), network
 
 
 class OneBatch(Composer):
@@ -234,7 +234,7 @@ def test_ten_decisions_can_be_learnt_by_heart(
 ) -> None:
     examples = list(school.examples(12))[:10]
     composer, network = parts(surveyed, examples)
-    one = OneBatch(composer.tokenizer, composer.pictures, composer.asker)
+    one = OneBatch(composer.tokenizer, composer.pictures, composer.sampler)
     one.kept = next(composer.batches(examples, 10, a_generator()))
     config = LearnConfig(steps=160, batch=10, rate=5e-3, warmup=5, save_every=80, compute=IN_FP32)
     train(network, one, examples, config, tmp_path, resume=False)

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,11 +100,8 @@ def test_no_attribute_of_any_form_is_longer_in_bytes_than_it_may_be(
     text: str, tmp_path: Path
 ) -> None:
     report = a_wordy_report(text)
-    source = replace(
-        own_source(report),
-        original=True,
-        patient_name="=".join([fitted(text, "PN"), "山田^太郎" * 9]),
-    )
+    name = "=".join([fitted(text, "PN"), "山田^太郎" * 9])
+    source = own_source(report).model_copy(update={"original": True, "patient_name": name})
     head = a_biometry_report().model_copy(
         update={"outcome": "partial", "reason": text, "provenance": report.provenance}
     )

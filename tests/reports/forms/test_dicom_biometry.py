@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -312,7 +311,8 @@ def test_beside_a_multi_frame_original_it_names_the_frame(tmp_path: Path) -> Non
     assert series.SeriesInstanceUID == "1.2.3.2"
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "1.2.3.3"
     assert document.PatientName == "Doe^Jane"
-    original = dcmread(io.BytesIO(to_biometry(WHOLE, replace(MULTI_FRAME, original=True))))
+    source = MULTI_FRAME.model_copy(update={"original": True})
+    original = dcmread(io.BytesIO(to_biometry(WHOLE, source)))
     assert original.SOPInstanceUID != read(WHOLE).SOPInstanceUID
 
 

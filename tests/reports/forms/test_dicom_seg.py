@@ -1,4 +1,3 @@
-import dataclasses
 import io
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from reports.forms.dicom.seg import to_seg  # noqa: E402
 from reports.forms.dicom.source import US_IMAGE, own_source  # noqa: E402
 from reports.forms.dicom.sr import to_sr  # noqa: E402
 
+MULTI_FRAME = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.3.1", "frame": 7}
+
 
 def two_outlines() -> Report:
     """The breast report with a second outline that has a hole and overlaps nothing."""
@@ -36,7 +37,7 @@ def test_dciodvfy_finds_no_error(kind: str, tmp_path: Path) -> None:
     report = REPORTS.get(kind, two_outlines())
     source = own_source(report)
     if kind == "multi-frame":
-        source = dataclasses.replace(source, sop_class_uid="1.2.840.10008.5.1.4.1.1.3.1", frame=7)
+        source = source.model_copy(update=MULTI_FRAME)
     assert set(complaints(to_seg(report, source), tmp_path)) <= DEVICE_UID_WARNINGS
 
 
@@ -64,9 +65,7 @@ def test_segments_carry_the_tracking_uids_of_the_sr() -> None:
 
 def test_a_segmentation_names_its_frame_and_orientation() -> None:
     report = REPORTS["breast"]
-    source = dataclasses.replace(
-        own_source(report), sop_class_uid="1.2.840.10008.5.1.4.1.1.3.1", frame=7
-    )
+    source = own_source(report).model_copy(update=MULTI_FRAME)
     dataset = pydicom.dcmread(io.BytesIO(to_seg(report, source)))
     assert "PatientOrientation" in dataset
     frame = dataset.PerFrameFunctionalGroupsSequence[0]

@@ -368,13 +368,11 @@ def _numbers(value: object) -> Iterator[float]:
 def test_an_answer_that_is_overdue_costs_no_pass(tiny: Manifest) -> None:
     engine = load_engine(tiny, "cpu")
     with pytest.raises(Overdue):
-        engine.run("breast_2cls", an_image(), deadline=Deadline(0.0))
+        engine.with_deadline(Deadline(0.0)).run("breast_2cls", an_image())
     with pytest.raises(Overdue):
-        engine.within(Deadline(0.0)).run("breast_2cls", an_image())
-    with pytest.raises(Overdue):
-        engine.within(Deadline(0.0)).screen("breast_2cls", [an_image()])
+        engine.with_deadline(Deadline(0.0)).screen("breast_2cls", [an_image()])
     assert engine.cache.passes == 0
-    assert engine.run("breast_2cls", an_image(), deadline=Deadline(60.0)).kind == "classify"
+    assert engine.with_deadline(Deadline(60.0)).run("breast_2cls", an_image()).kind == "classify"
 
 
 def test_what_one_image_is_declined_for_does_not_touch_another(tiny: Manifest) -> None:

@@ -17,7 +17,7 @@ from specialists.errors import TrainingError
 from specialists.training.evaluation.drawing import Drawing
 from specialists.training.evaluation.page import check_outside_git, write_page
 from specialists.training.evaluation.predict import FILES
-from specialists.training.evaluation.scores import Asked, evaluate
+from specialists.training.evaluation.scores import EvaluationOptions, evaluate
 from tests.specialists.dataset import read_csv, write_csv
 from tests.specialists.ellipses import HEADS, write_heads
 from tests.specialists.nets import a_manifest
@@ -42,7 +42,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Element:
     (out / rows[LOST]["mask_path"].removeprefix("../")).unlink()
     write_points(data, out, moved=3.0)
     _write_classes_and_boxes(data, out, rows)
-    found = evaluate(a_manifest(data, TASKS), Asked(predictions=out, data_root=data))
+    found = evaluate(a_manifest(data, TASKS), EvaluationOptions(predictions=out, data_root=data))
     path = tmp_path / "pages" / "evaluation.html"
     write_page(found, path, worst=WORST)
     parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)

@@ -13,7 +13,6 @@ from reports.measure.head import BPD, CEPHALIC_INDEX, HC, OFD
 from reports.measure.intervals import Form
 from reports.measure.progression import AOP
 from reports.model import Box, NamedPoint
-from specialists.deadline import Deadline
 from specialists.engine import Engine
 from specialists.errors import Declined
 from specialists.image import Image, image_of
@@ -41,7 +40,6 @@ class Drawn(Engine):
         specialist_id: str,
         image: Image,
         roi: Box | None = None,
-        deadline: Deadline | None = None,
         tta: bool = False,
     ) -> Result:
         if image.key not in self.answers:

@@ -8,8 +8,8 @@ import pytest
 
 from specialists.decode import label_set
 from specialists.training.calibration.calibrate import calibrate_presence, fit_temperature
+from specialists.training.calibration.error import calibration_error, score_bins
 from specialists.training.calibration.reliability import (
-    calibration_error,
     classifier_metrics,
     ideal_error,
     label_set_thresholds,
@@ -43,6 +43,14 @@ def test_the_error_of_true_scores_is_what_an_ideal_model_shows_and_that_of_other
     assert low < middle < high
     assert calibration_error(scores, rng.random(200) < scores**3) > high
     assert calibration_error(np.full(10, 0.7), np.ones(10, bool)) == pytest.approx(0.3)
+
+
+def test_bins_hold_equally_many_of_the_sorted_scores() -> None:
+    scores = np.random.default_rng(1).random(25)
+    parts = score_bins(scores, bins=10)
+    assert sorted(map(len, parts)) == [2] * 5 + [3] * 5
+    assert np.concatenate(parts).tolist() == np.argsort(scores).tolist()
+    assert len(score_bins(scores[:3], bins=10)) == 3
 
 
 def test_label_sets_hold_nine_in_ten_of_each_class(tmp_path: Path) -> None:

@@ -14,7 +14,12 @@ from specialists.manifest import Metric
 from specialists.training.data.tables import rows_by_task
 from specialists.training.evaluation.evaluate import score_rows, share_columns
 from specialists.training.evaluation.predict import FILES
-from specialists.training.evaluation.scores import Asked, Evaluation, evaluate, write_scores
+from specialists.training.evaluation.scores import (
+    Evaluation,
+    EvaluationOptions,
+    evaluate,
+    write_scores,
+)
 from tests.specialists.dataset import read_csv, write_csv
 from tests.specialists.ellipses import HEADS, ellipse_mask, head, perimeter, write_heads
 from tests.specialists.nets import a_manifest
@@ -28,8 +33,8 @@ def heads(tmp_path: Path) -> Path:
 
 
 def scored(data: Path, predictions: Path, *tasks: str) -> Evaluation:
-    asked = Asked(predictions=predictions, data_root=data, tasks=list(tasks) or None)
-    return evaluate(a_manifest(data, TASKS), asked)
+    options = EvaluationOptions(predictions=predictions, data_root=data, tasks=list(tasks) or None)
+    return evaluate(a_manifest(data, TASKS), options)
 
 
 def write_masks(data: Path, out: Path, grown: float) -> None:

@@ -18,8 +18,8 @@ from specialists.training.data.pack import build_pack
 from specialists.training.data.tables import read_samples
 from specialists.training.generalist import Generalist, GeneralistConfig, task_loss, train
 from specialists.training.precision import (
-    Asked,
     Compute,
+    ComputeOptions,
     Precision,
     Step,
     began_with,
@@ -72,7 +72,7 @@ def test_a_processor_without_bf16_computes_in_fp32_and_is_not_timed(
 ) -> None:
     assert callable(change)
     change(processor)
-    compute = choose(Asked(), never)
+    compute = choose(ComputeOptions(), never)
     assert str(compute) == "fp32 on the CPU: this processor has no bf16 arithmetic of its own"
 
 
@@ -82,7 +82,7 @@ def test_a_processor_without_bf16_computes_in_fp32_and_is_not_timed(
 def test_a_processor_with_bf16_computes_in_what_was_faster_on_a_step(
     processor: pytest.MonkeyPatch, fp32_s: float, bf16_s: float, expected: Precision
 ) -> None:
-    compute = choose(Asked(), lambda: a_step(fp32_s, bf16_s))
+    compute = choose(ComputeOptions(), lambda: a_step(fp32_s, bf16_s))
     assert compute.precision is expected
     assert f"{bf16_s:.2f} s of one core in bf16 and {fp32_s:.2f} s in fp32" in compute.why
 
@@ -93,7 +93,7 @@ def test_timing_draws_no_random_number_of_the_training(processor: pytest.MonkeyP
         return lambda: WEIGHT.sum() * torch.rand(1).sum()
 
     torch.manual_seed(0)
-    choose(Asked(), random)
+    choose(ComputeOptions(), random)
     drawn = torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))
@@ -102,7 +102,7 @@ def test_timing_draws_no_random_number_of_the_training(processor: pytest.MonkeyP
 @pytest.mark.parametrize("asked", [Precision.FP32, Precision.BF16])
 def test_what_is_asked_for_is_not_doubted(processor: pytest.MonkeyPatch, asked: Precision) -> None:
     old(processor)
-    assert choose(Asked(precision=asked), never).precision is asked
+    assert choose(ComputeOptions(precision=asked), never).precision is asked
 
 
 @pytest.mark.parametrize(("has", "expected"), [(True, "bf16"), (False, "fp32")])
@@ -112,8 +112,10 @@ def test_a_card_is_used_where_there_is_one_in_the_arithmetic_that_it_has(
     processor.setattr(torch.cuda, "is_available", lambda: True)
     processor.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
     processor.setattr(torch.cuda, "get_device_name", lambda: "a card")
-    assert choose(Asked(device="cpu", precision=Precision.FP32), never).device.type == "cpu"
-    compute = choose(Asked(), never)
+    assert (
+        choose(ComputeOptions(device="cpu", precision=Precision.FP32), never).device.type == "cpu"
+    )
+    compute = choose(ComputeOptions(), never)
     assert (compute.device.type, compute.pinned) == ("cuda", True)
     assert str(compute).startswith(f"{expected} on a card: the card has ")
 
@@ -123,17 +125,17 @@ def test_a_resumed_training_keeps_its_precision_as_far_as_it_can(
 ) -> None:
     fast, slow = (lambda: a_step(0.03, 0.01)), (lambda: a_step(0.01, 0.03))
     assert began_with(tmp_path) is None
-    assert begin(Asked(), fast, tmp_path, resume=False).precision is Precision.BF16
+    assert begin(ComputeOptions(), fast, tmp_path, resume=False).precision is Precision.BF16
     assert "Training in bf16 on the CPU: a small step" in capsys.readouterr().err
-    assert begin(Asked(), slow, tmp_path, resume=True).precision is Precision.BF16
+    assert begin(ComputeOptions(), slow, tmp_path, resume=True).precision is Precision.BF16
     assert "so it began" in capsys.readouterr().err
     old(processor)
-    moved = begin(Asked(), never, tmp_path, resume=True)
+    moved = begin(ComputeOptions(), never, tmp_path, resume=True)
     assert (moved.precision, began_with(tmp_path)) == (Precision.FP32, Precision.FP32)
     assert "began in bf16" in moved.why
-    assert begin(Asked(precision=Precision.BF16), never, tmp_path, resume=True).precision is (
-        Precision.BF16
-    )
+    assert begin(
+        ComputeOptions(precision=Precision.BF16), never, tmp_path, resume=True
+    ).precision is (Precision.BF16)
 
 
 def test_passes_are_in_bf16_only_where_that_was_chosen() -> None:
@@ -199,7 +201,7 @@ def test_a_training_moves_from_the_processor_to_a_card_and_back(
     entries = list(manifest.specialists.values())
     backbone = load_backbone(manifest.models[MODEL])
     pack = build_pack(read_samples(drawn_data, entries, "train"), 80)
-    cpu, card = Asked(device="cpu"), Asked(device="cuda")
+    cpu, card = ComputeOptions(device="cpu"), ComputeOptions(device="cuda")
     moves = ((cpu, 2), (card, 4), (cpu, 6))
     for asked, steps in moves:
         config = SpecialistConfig(

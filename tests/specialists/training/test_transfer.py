@@ -239,7 +239,7 @@ def test_a_source_that_is_finished_is_read_and_one_that_was_cut_short_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(transfer, "calibrated_weights", cut)
+        patched.setattr(transfer, "calibrate_weights", cut)
         with pytest.raises(KeyboardInterrupt):
             next(transfer.leave_out(trial, [ONE]))
     state = trial.out / "dataset-one" / "state" / "state.safetensors"
