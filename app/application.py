@@ -6,8 +6,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from fastapi import FastAPI
 
 from app.images.burned_in.finder import text_finder
-from app.jobs.doorbell import Doorbell, doorbell_of
-from app.jobs.pubsub import publisher_of
+from app.jobs.pubsub import Channel, LocalPublisher, publisher_of
 from app.pacs.instances import Filing
 from app.pacs.outbox import outbox_of
 from app.pacs.patient_links import LinkKeys, link_keys_of
@@ -56,10 +55,11 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as ending:
-            for part in (served.store, served.publisher, served.doorbell):
+            for part in (served.store, served.publisher):
                 ending.callback(part.close)
             if pool is not None:
                 ending.callback(pool.stop, STEP_S)
+                ending.enter_context(served.publisher.working(pool.wake))
                 pool.start(responder=True)
             ending.enter_context(_sending(post))
             yield
@@ -98,7 +98,7 @@ def _parts(
     """
     store = open_store(settings)
     store.sweep()
-    doorbell, publisher = doorbell_of(settings), publisher_of(settings, listen=True)
+    publisher = publisher_of(settings, tuple(Channel))
     link_keys = link_keys_of(settings)
     post = _post(settings, store, link_keys)
     pool = None
@@ -108,8 +108,7 @@ def _parts(
         settings=settings,
         store=store,
         manifest=read_manifest(settings.specialists_dir) if tools is None else tools.manifest,
-        inference=_inference_client(settings, store, pool, doorbell),
-        doorbell=doorbell,
+        inference=_inference_client(settings, store, pool, publisher),
         publisher=publisher,
         link_keys=link_keys,
         post=post,
@@ -118,12 +117,12 @@ def _parts(
 
 
 def _inference_client(
-    settings: Settings, store: Store, pool: WorkerPool | None, doorbell: Doorbell
+    settings: Settings, store: Store, pool: WorkerPool | None, publisher: LocalPublisher
 ) -> InferenceClient:
     """Return a client of this process's workers, or of workers elsewhere where it has none."""
     if pool is None:
-        return RemoteInferenceClient(settings, store, doorbell)
-    return LocalInferenceClient(pool.ask, pool.wake, limits_of(settings))
+        return RemoteInferenceClient(settings, store, publisher)
+    return LocalInferenceClient(pool.infer, limits_of(settings))
 
 
 def _post(settings: Settings, store: Store, link_keys: LinkKeys | None) -> SenderThread | None:

@@ -23,7 +23,7 @@ from app.bench.storage_use import Counts, Kept, ServerKept, SqliteKept
 from app.errors import NotReady
 from app.images.burned_in.finder import text_finder
 from app.images.ingest import ingest
-from app.jobs.pubsub import LocalPublisher
+from app.jobs.pubsub import LocalPublisher, Work
 from app.settings import Settings
 from app.standalone import analyze
 from app.storage.analysis import NewAnalysis
@@ -354,7 +354,7 @@ class _Queue:
         new = NewAnalysis(exam=ExamCode.BREAST)
         ingested = ingest(png, self._limit_pixels, find_text=self._find_text)
         accepted = self._store.accept(ingested, new, self._queue_limit).analysis_id
-        self._pool.wake()
+        self._pool.wake(Work.ANALYSIS)
         self._loop.run(wait_for_end(self._store, self._publisher, accepted, WAIT_S))
         if self._store.report_json(accepted) is None:
             raise NotReady("The queue gave no report.")

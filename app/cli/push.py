@@ -161,7 +161,7 @@ def _push(
 ) -> None:
     destination = _destination(settings, given)
     sender, filing, outbox = _sender(settings, store)
-    outbox.free_dead()
+    outbox.end_dead()
     added = outbox.add(filing.instances(push_request), destination.url)
     asked = {item.id for item in added}
     items = sender.push(destination, push_request.analysis_id, wait_s)
@@ -182,7 +182,7 @@ def _drain(
     with none. `failed` sends what was given up too.
     """
     sender, _, outbox = _sender(settings, store)
-    outbox.free_dead()
+    outbox.end_dead()
     if failed:
         outbox.revive(analysis, None if given is None else given.url)
     waiting = outbox.waiting() if given is None else (given.url,)

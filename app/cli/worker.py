@@ -58,7 +58,7 @@ def _check(settings: Settings) -> None:
 
     store = Store.open(settings)
     try:
-        if not alive_here(store, max(settings.lease_s, 1.0)):
+        if not alive_here(store):
             raise NotReady("No worker of this machine gave a heartbeat of late.")
     finally:
         store.close()

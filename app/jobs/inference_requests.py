@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select
 
 from app.errors import QueueFull
 from app.images.ingest import load_image
+from app.jobs.leases import Lease, Leases, abandoned, release
+from app.jobs.owner import new_owner
 from app.observability.logs import this_request
 from app.storage.database import Alone, alone
 from app.storage.store import Store
-from app.storage.tables import AskRow
+from app.storage.tables import InferenceRequestRow
 from reports.model import Box, ImageInfo
 from specialists.errors import Declined, Rejected, Unavailable
 from specialists.image import Image
@@ -61,15 +63,13 @@ class Reply(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """A claimed inference request; `attempt` distinguishes this claim from others."""
+class InferenceRequest(Lease):
+    """A claimed inference request, and the lease on it."""
 
-    id: str
     specialist: str
     png: bytes
     info: ImageInfo
     roi: Box | None
-    attempt: int
     deadline_at: float
     request_id: str | None = None
 
@@ -90,7 +90,7 @@ class InferenceRequests:
 
     def __init__(self, store: Store, lease_s: float) -> None:
         self._store = store
-        self._lease_s = lease_s
+        self._leases = Leases(InferenceRequestRow, new_owner(), lease_s)
 
     def put(
         self, specialist_id: str, png: bytes, info: ImageInfo, roi: Box | None, *, limits: "Limits"
@@ -102,12 +102,13 @@ class InferenceRequests:
         """
         now = time.time()
         with self._store.write() as session:
-            alone(session, Alone.ASK)
-            session.execute(delete(AskRow).where(AskRow.deadline_at < now))
-            waiting = session.scalar(select(func.count()).where(AskRow.reply.is_(None))) or 0
+            alone(session, Alone.INFERENCE)
+            session.execute(delete(InferenceRequestRow).where(_is_expired()))
+            unanswered = select(func.count()).where(InferenceRequestRow.reply.is_(None))
+            waiting = session.scalar(unanswered) or 0
             if waiting >= limits.waiting:
                 raise QueueFull(f"{waiting} questions to specialists wait; try again in a moment.")
-            row = AskRow(
+            row = InferenceRequestRow(
                 id=uuid.uuid4().hex,
                 specialist=specialist_id,
                 image_info=info.model_dump_json(),
@@ -121,61 +122,80 @@ class InferenceRequests:
             session.add(row)
             return row.id
 
-    def reply(self, ask_id: str) -> Reply | None:
+    def reply(self, row_id: str) -> Reply | None:
         """Return the reply; None while there is none."""
         with self._store.read() as session:
-            body = session.scalar(select(AskRow.reply).where(AskRow.id == ask_id))
+            body = session.scalar(
+                select(InferenceRequestRow.reply).where(InferenceRequestRow.id == row_id)
+            )
         return None if body is None else Reply.model_validate_json(body)
 
-    def forget(self, ask_id: str) -> None:
+    def forget(self, row_id: str) -> None:
         """Erase a request and its image, whether it was answered or not."""
         with self._store.write() as session:
-            session.execute(delete(AskRow).where(AskRow.id == ask_id))
+            session.execute(delete(InferenceRequestRow).where(InferenceRequestRow.id == row_id))
 
-    def claim(self) -> Question | None:
+    def claim(self) -> InferenceRequest | None:
         """Claim the oldest waiting request for this worker; return None when there is none."""
-        now = time.time()
-        free = or_(AskRow.lease_expires_at.is_(None), AskRow.lease_expires_at < now)
-        oldest = (
-            select(AskRow)
-            .where(AskRow.reply.is_(None), AskRow.deadline_at > now, free)
-            .order_by(AskRow.created_at)
-            .limit(1)
+        row = InferenceRequestRow
+        waiting = (
+            select(row)
+            .where(
+                row.reply.is_(None),
+                row.deadline_at > time.time(),
+                or_(row.lease_expires_at.is_(None), abandoned(row)),
+            )
+            .order_by(row.created_at)
         )
         with self._store.read() as session:
-            if session.scalar(oldest.with_only_columns(AskRow.id)) is None:
+            if session.scalar(waiting.with_only_columns(row.id).limit(1)) is None:
                 return None  # An empty poll takes no write lock.
         with self._store.write() as session:
-            while (row := session.scalar(oldest.with_for_update(skip_locked=True))) is not None:
-                if row.attempts >= ATTEMPTS_MAX:
-                    row.reply = Reply(error="unavailable", sentence=_GIVEN_UP).model_dump_json()
-                    session.flush()
-                    continue
-                row.attempts += 1
-                row.lease_expires_at = now + self._lease_s
-                return Question(
-                    id=row.id,
-                    specialist=row.specialist,
-                    png=row.png,
-                    info=ImageInfo.model_validate_json(row.image_info),
-                    roi=_BOX.validate_json(row.roi or "null"),
-                    attempt=row.attempts,
-                    deadline_at=row.deadline_at,
-                    request_id=row.request_id,
-                )
+            while (found := self._leases.first(session, waiting)) is not None:
+                if found.attempts < ATTEMPTS_MAX:
+                    return self._begin(found)
+                _reply(found, Reply(error="unavailable", sentence=_GIVEN_UP))
+                session.flush()
         return None
 
-    def answer(self, question: Question, reply: Reply) -> None:
+    def _begin(self, row: InferenceRequestRow) -> InferenceRequest:
+        return InferenceRequest(
+            row_id=row.id,
+            token=self._leases.take(row),
+            specialist=row.specialist,
+            png=row.png,
+            info=ImageInfo.model_validate_json(row.image_info),
+            roi=_BOX.validate_json(row.roi or "null"),
+            deadline_at=row.deadline_at,
+            request_id=row.request_id,
+        )
+
+    def answer(self, request: InferenceRequest, reply: Reply) -> None:
         """Store the reply.
 
-        It is dropped if the caller went away, or another worker has claimed the request since.
+        Raises:
+            LeaseLost: the caller went away, or another worker has claimed the request since.
         """
         with self._store.write() as session:
-            session.execute(
-                update(AskRow)
-                .where(AskRow.id == question.id, AskRow.attempts == question.attempt)
-                .values(reply=reply.model_dump_json())
-            )
+            _reply(self._leases.hold(session, request), reply)
+
+    def sweep(self) -> int:
+        """Erase expired requests; end the leases of processes known to be dead and count them."""
+        with self._store.read() as session:
+            expired = session.scalar(select(func.count()).where(_is_expired()))
+        if expired:
+            with self._store.write() as session:
+                session.execute(delete(InferenceRequestRow).where(_is_expired()))
+        return self._leases.end_dead(self._store)
+
+
+def _is_expired() -> ColumnElement[bool]:
+    return InferenceRequestRow.deadline_at < time.time()
+
+
+def _reply(row: InferenceRequestRow, reply: Reply) -> None:
+    row.reply = reply.model_dump_json()
+    release(row)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,23 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
+CLOCK_STEP_S = 1.5
+"""How far two readings of one start may differ: the kernel rounds the boot time to a second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A process, distinct from every other one that has or had the same pid."""
+    """A process, distinct from every other one that has or had the same pid.
+
+    `started_s` is its start in seconds since boot, which setting the clock does not change.
+    """
 
     host: str
     namespace: str
     pid: int
-    started: str
+    started_s: float
 
     @property
     def known_dead(self) -> bool:
@@ -24,41 +32,38 @@ class Process:
         if (self.host, self.namespace) != (here.host, here.namespace):
             return False
         try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            return abs(_started_s(process) - self.started_s) > CLOCK_STEP_S
+        except psutil.NoSuchProcess:
             return True
-        except PermissionError:
+        except psutil.AccessDenied:
             return False
-        return _started(self.pid) != self.started
 
 
 def this_process() -> Process:
     """Return the identity of the calling process."""
-    namespace = Path("/proc/self/ns/pid")
+    namespace = Path("/proc/self/ns/pid")  # psutil has no pid namespaces.
     return Process(
         host=socket.gethostname(),
         namespace=str(namespace.readlink()) if namespace.exists() else "",
         pid=os.getpid(),
-        started=_started(os.getpid()),
+        started_s=_started_s(psutil.Process()),
     )
 
 
 def new_owner() -> str:
     """Create a name for a worker of this process, from which others see if it is alive."""
     here = this_process()
-    return json.dumps([here.host, here.namespace, here.pid, here.started, uuid.uuid4().hex])
+    return json.dumps([here.host, here.namespace, here.pid, here.started_s, uuid.uuid4().hex])
 
 
 def owner_process(owner: str) -> Process:
     """Return the process in which `new_owner` made that name."""
-    host, namespace, pid, started, _ = json.loads(owner)
-    return Process(host=host, namespace=namespace, pid=pid, started=started)
+    host, namespace, pid, started_s, _ = json.loads(owner)
+    return Process(host=host, namespace=namespace, pid=pid, started_s=float(started_s))
 
 
-def _started(pid: int) -> str:
-    """Return a process's start time in clock ticks since boot; empty if /proc does not have it."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]  # proc(5): starttime is field 22, state field 3.
+def _started_s(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()

@@ -1,8 +1,4 @@
-"""Outbox: the instances on their way to a DICOMweb server, and all changes of their state.
-
-A claim raises an instance's attempts, and only the process that made that attempt may settle it:
-one that was thought dead cannot report the result of its successor's attempt.
-"""
+"""Outbox: the instances on their way to a DICOMweb server, and all changes of their state."""
 
 import random
 import time
@@ -13,7 +9,8 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, Select, and_, exists, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app.jobs.owner import new_owner, owner_process
+from app.jobs.leases import Lease, Leases, abandoned, release
+from app.jobs.owner import new_owner
 from app.settings import Settings
 from app.storage.database import Alone, Sessions, alone
 from app.storage.store import Store, utc_now
@@ -66,9 +63,10 @@ class NewItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Item(NewItem):
-    """One instance in the outbox, and its progress."""
+    """One instance in the outbox, and its progress; `lease` is held by who claimed it."""
 
     id: int
+    lease: Lease
     destination: str
     state: PushState
     attempts: int
@@ -95,7 +93,7 @@ class Outbox:
 
     def __init__(self, sessions: Sessions, owner: str, attempts_limit: int, retry_s: float) -> None:
         self._sessions = sessions
-        self._owner = owner
+        self._leases = Leases(OutboxRow, owner, LEASE_S)
         self._attempts_limit = attempts_limit
         self._retry_s = retry_s
 
@@ -163,51 +161,38 @@ class Outbox:
             early: also claim what is not due yet.
             but: ids of instances to leave alone.
         """
-        now = time.time()
-        due = _claimable(now, early).where(
+        due = _claimable(early).where(
             OutboxRow.destination == destination, OutboxRow.id.not_in(but)
         )
         if analysis_id is not None:
             due = due.where(OutboxRow.analysis_id == analysis_id)
         with self._sessions.read() as session:
-            if session.scalar(due.limit(1)) is None:
+            if session.scalar(due.with_only_columns(OutboxRow.id).limit(1)) is None:
                 return ()  # An empty poll takes no write lock.
+        claimed: list[Item] = []
         with self._sessions.write() as session:
-            rows = session.scalars(due).all()
-            first = rows[0] if rows else None
-            return tuple(
-                _item(row)
-                for row in rows
-                if first is not None
-                and (row.analysis_id, row.version) == (first.analysis_id, first.version)
-                and self._take(session, row, now)
-            )
+            while (row := self._leases.first(session, due)) is not None:
+                row.state = PushState.SENDING
+                self._leases.take(row)
+                session.flush()
+                claimed.append(_item(row))
+                due = due.where(
+                    OutboxRow.analysis_id == row.analysis_id, OutboxRow.version == row.version
+                )
+        return tuple(claimed)
 
-    def free_dead(self) -> int:
-        """Release the instances of senders known to be gone; return how many there were."""
-        freed = 0
-        with self._sessions.write() as session:
-            sending = select(OutboxRow).where(OutboxRow.state == PushState.SENDING)
-            for row in session.scalars(sending.with_for_update(skip_locked=True)):
-                if row.lease_owner and owner_process(row.lease_owner).known_dead:
-                    _release(row, PushState.PENDING)
-                    freed += 1
-        return freed
+    def end_dead(self) -> int:
+        """End the leases of processes that are known to be dead; return how many there were."""
+        return self._leases.end_dead(self._sessions)
 
     def settle(self, item: Item, result: StoreResult) -> None:
-        """Store the result of an attempt, unless another one was begun since."""
+        """Store the result of an attempt.
+
+        Raises:
+            LeaseLost: another attempt was begun since.
+        """
         with self._sessions.write() as session:
-            row = session.scalar(
-                select(OutboxRow)
-                .where(
-                    OutboxRow.id == item.id,
-                    OutboxRow.state == PushState.SENDING,
-                    OutboxRow.attempts == item.attempts,
-                )
-                .with_for_update()
-            )
-            if row is None:
-                return
+            row = self._leases.hold(session, item.lease)
             row.problem = result.problem
             if result.stored:
                 _release(row, PushState.SENT)
@@ -218,29 +203,13 @@ class Outbox:
             else:
                 _fail(session, row, result)
 
-    def _take(self, session: Session, row: OutboxRow, now: float) -> bool:
-        """Claim one instance; return False if another process claimed it at the same time."""
-        taken = session.execute(
-            update(OutboxRow)
-            .where(OutboxRow.id == row.id, OutboxRow.attempts == row.attempts)
-            .values(
-                state=PushState.SENDING,
-                attempts=row.attempts + 1,
-                lease_owner=self._owner,
-                lease_expires_at=now + LEASE_S,
-            )
-            .returning(OutboxRow.id)
-        ).first()
-        session.refresh(row)
-        return taken is not None
-
 
 def outbox_of(settings: Settings, store: Store) -> Outbox:
     """Return the outbox of a store, as this process uses it."""
     return Outbox(store, new_owner(), settings.push_attempts, settings.push_retry_s)
 
 
-def _claimable(now: float, early: bool) -> Select[OutboxRow]:
+def _claimable(early: bool) -> Select[OutboxRow]:
     picture = aliased(OutboxRow)
     open_picture = exists().where(
         picture.analysis_id == OutboxRow.analysis_id,
@@ -250,14 +219,10 @@ def _claimable(now: float, early: bool) -> Select[OutboxRow]:
     )
     waits: ColumnElement[bool] = OutboxRow.state == PushState.PENDING
     if not early:
-        waits = and_(waits, OutboxRow.due_at <= now)
-    abandoned = and_(
-        OutboxRow.state == PushState.SENDING,
-        OutboxRow.lease_expires_at.is_not(None),
-        OutboxRow.lease_expires_at < now,
-    )
+        waits = and_(waits, OutboxRow.due_at <= time.time())
+    left = and_(OutboxRow.state == PushState.SENDING, abandoned(OutboxRow))
     first = or_(OutboxRow.form == PushForm.IMAGE, OutboxRow.linked, ~open_picture)
-    return select(OutboxRow).where(or_(waits, abandoned), first).order_by(OutboxRow.id)
+    return select(OutboxRow).where(or_(waits, left), first).order_by(OutboxRow.id)
 
 
 def _added(session: Session, item: NewItem, destination: str) -> OutboxRow:
@@ -316,8 +281,7 @@ def _fail(session: Session, row: OutboxRow, result: StoreResult) -> None:
 
 def _release(row: OutboxRow, state: PushState) -> None:
     row.state = state
-    row.lease_owner = None
-    row.lease_expires_at = None
+    release(row)
 
 
 def _wait_s(retry_s: float, attempts: int) -> float:
@@ -333,6 +297,7 @@ def _wait_s(retry_s: float, attempts: int) -> float:
 def _item(row: OutboxRow) -> Item:
     return Item(
         id=row.id,
+        lease=Lease(row_id=row.id, token=row.fencing_token),
         analysis_id=row.analysis_id,
         version=row.version,
         form=PushForm(row.form),

@@ -9,6 +9,7 @@ from app.errors import (
     CredentialsUnreadable,
     DestinationAway,
     DestinationError,
+    LeaseLost,
     ServiceError,
     StoreUnavailable,
 )
@@ -109,7 +110,11 @@ class Sender:
             return StoreResult(stored=False, problem=f"Sending failed: {name}.")
 
     def _settle(self, item: Item, result: StoreResult) -> None:
-        self._outbox.settle(item, result)
+        try:
+            self._outbox.settle(item, result)
+        except LeaseLost as error:
+            log.warning("%s", error)
+            return
         what = "stored" if result.stored else result.problem
         log.info("The %s of analysis %s: %s", item.form, item.analysis_id, what)
 
@@ -162,7 +167,7 @@ class SenderThread(threading.Thread):
         while not self._stopping.is_set():
             self._bell.clear()
             try:
-                self._outbox.free_dead()
+                self._outbox.end_dead()
                 self._sender.drain(self._destination)
             except StoreUnavailable as error:
                 log.warning("%s", error)

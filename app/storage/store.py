@@ -58,6 +58,7 @@ class Store:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._reader = engine
         self._writer = writer(engine)
+        self._silent_s = max(settings.lease_s, 1.0)
         self._turn = Turns.of(engine, settings.busy_s)
         self._pictures: Pictures = (
             TablePictures(self) if shared(engine) else FolderPictures(settings.images_dir)
@@ -235,11 +236,17 @@ class Store:
         """
         return flush_log(self._reader)
 
-    def workers_alive(self, since: float) -> int:
-        """Return how many workers sent a heartbeat since that time, in seconds since the epoch."""
+    def alive_workers(self) -> tuple[str, ...]:
+        """Return the owners (`app.jobs.owner`) of the workers that are alive.
+
+        A worker is alive if it sent a heartbeat within a lease, which spans three of them, or
+        within the last second.
+        """
+        since = time.time() - self._silent_s
         with self.read() as session:
-            alive = select(func.count()).where(WorkerRow.heartbeat_at >= since)
-            return session.scalar(alive) or 0
+            return tuple(
+                session.scalars(select(WorkerRow.owner).where(WorkerRow.heartbeat_at >= since))
+            )
 
     def sweep(self) -> int:
         """Remove image files without a row, left behind by a crash, and return their number."""

@@ -41,6 +41,21 @@ class Base(DeclarativeBase):
     """Declarative base of every table."""
 
 
+class LeasedRow(Base):
+    """A row that one process at a time may work on (`app.jobs.leases`); `id` is its key.
+
+    `fencing_token` grows with every claim, and only the holder of the newest one may write.
+    `attempts` counts the claims since the last progress.
+    """
+
+    __abstract__ = True
+
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires_at: Mapped[float | None] = mapped_column(Float)
+    fencing_token: Mapped[int] = mapped_column(Integer, default=0)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+
+
 class ImageRow(Base):
     """One stored image; uploads with the same pixels share it.
 
@@ -72,22 +87,20 @@ class KeyRow(Base):
     value: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class AskRow(Base):
+class InferenceRequestRow(LeasedRow):
     """One inference request to one specialist, on its way to a worker and back.
 
     The row is erased once the request is answered, abandoned or overdue. `reply` is an
     `app.jobs.inference_requests.Reply` as JSON, null until a worker has answered.
     """
 
-    __tablename__ = "asks"
+    __tablename__ = "inference_requests"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     specialist: Mapped[str] = mapped_column(String(64))
     image_info: Mapped[str] = mapped_column(Text)
     png: Mapped[bytes] = mapped_column(LargeBinary)
     roi: Mapped[str | None] = mapped_column(Text)
-    attempts: Mapped[int] = mapped_column(Integer, default=0)
-    lease_expires_at: Mapped[float | None] = mapped_column(Float)
     deadline_at: Mapped[float] = mapped_column(Float)
     created_at: Mapped[float] = mapped_column(Float, index=True)
     reply: Mapped[str | None] = mapped_column(Text)
@@ -136,10 +149,9 @@ class FrameRow(Base):
     scores: Mapped[str | None] = mapped_column(Text)
 
 
-class JobRow(Base):
+class JobRow(LeasedRow):
     """The work on one version of a report.
 
-    `fencing_token` grows with every claim, and only the holder of the newest one may write.
     `queued_at` and `request_id` state when and by which HTTP request the job was created; null in
     rows that are older than these columns.
     """
@@ -155,11 +167,6 @@ class JobRow(Base):
     version: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(16))
     question: Mapped[str | None] = mapped_column(Text)
-    lease_owner: Mapped[str | None] = mapped_column(String(200))
-    lease_expires_at: Mapped[float | None] = mapped_column(Float)
-    heartbeat_at: Mapped[float | None] = mapped_column(Float)
-    fencing_token: Mapped[int] = mapped_column(Integer, default=0)
-    attempts: Mapped[int] = mapped_column(Integer, default=0)
     deadline_at: Mapped[float | None] = mapped_column(Float)
     problem: Mapped[str | None] = mapped_column(Text)
     finished_at: Mapped[str | None] = mapped_column(String(32))
@@ -218,7 +225,7 @@ class LinkRow(Base):
     created_at: Mapped[str] = mapped_column(String(32))
 
 
-class OutboxRow(Base):
+class OutboxRow(LeasedRow):
     """One DICOM instance to send to a DICOMweb server; it is built from the report when it is sent.
 
     `linked` is true if the instance refers to the original. No column identifies a patient: the UID
@@ -239,10 +246,7 @@ class OutboxRow(Base):
     destination: Mapped[str] = mapped_column(String(500))
     linked: Mapped[bool]
     state: Mapped[str] = mapped_column(String(16))
-    attempts: Mapped[int] = mapped_column(Integer, default=0)
     due_at: Mapped[float] = mapped_column(Float)
-    lease_owner: Mapped[str | None] = mapped_column(String(200))
-    lease_expires_at: Mapped[float | None] = mapped_column(Float)
     problem: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[str] = mapped_column(String(32))
     sent_at: Mapped[str | None] = mapped_column(String(32))

@@ -8,7 +8,6 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from app.images.ingest import Ingested
-from app.jobs.doorbell import Doorbell
 from app.jobs.pubsub import LocalPublisher
 from app.pacs.outbox import Item, PushRequest
 from app.pacs.patient_links import LinkKeys
@@ -22,10 +21,7 @@ from specialists.result import Result
 class InferenceClient(Protocol):
     """A client of the specialists, in this process or elsewhere."""
 
-    def wake(self, item_id: str) -> None:
-        """Make workers poll for that analysis now instead of after their next pause."""
-
-    async def ask(
+    async def infer(
         self,
         specialist_id: str,
         ingested: Ingested,
@@ -63,7 +59,6 @@ class Services:
     store: Store
     manifest: Manifest
     inference: InferenceClient
-    doorbell: Doorbell
     publisher: LocalPublisher
     link_keys: LinkKeys | None = None
     post: Post | None = None

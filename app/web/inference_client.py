@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 
 from app.errors import DeadlinePassed, NotReady, QueueFull
 from app.images.ingest import Ingested
-from app.jobs.doorbell import Doorbell
 from app.jobs.inference_requests import InferenceRequests, Limits
+from app.jobs.pubsub import LocalPublisher, Work
 from app.settings import Settings
 from app.storage.store import Store
 from reports.model import Box
@@ -20,6 +20,8 @@ from specialists.image import Image
 from specialists.result import Result
 
 REPLY_POLL_S = 0.02
+"""Interval at which a reply is looked for that no message will announce."""
+
 Gone = Callable[[], Awaitable[bool]]
 """Returns whether the HTTP client has disconnected."""
 
@@ -29,20 +31,15 @@ Run = Callable[[str, Image, Box | None, Deadline], Result]
 
 
 class LocalInferenceClient:
-    """A client of the specialists in this process; `ring` wakes its workers."""
+    """A client of the specialists in this process."""
 
-    def __init__(self, run: Run, ring: Callable[[], None], limits: Limits) -> None:
+    def __init__(self, run: Run, limits: Limits) -> None:
         self._run = run
-        self._ring = ring
         self._limits = limits
         self._lock = threading.Lock()
         self._inside = 0
 
-    def wake(self, _: str) -> None:
-        """Make the workers poll for jobs now."""
-        self._ring()
-
-    async def ask(
+    async def infer(
         self, specialist_id: str, ingested: Ingested, roi: Box | None, gone: Gone
     ) -> Result:
         """Return one specialist's result, computed beside the running analyses.
@@ -90,18 +87,13 @@ class LocalInferenceClient:
 class RemoteInferenceClient:
     """A client of the specialists in the workers that share this store."""
 
-    def __init__(self, settings: Settings, store: Store, doorbell: Doorbell) -> None:
+    def __init__(self, settings: Settings, store: Store, publisher: LocalPublisher) -> None:
         self._store = store
-        self._asks = InferenceRequests(store, settings.lease_s)
+        self._requests = InferenceRequests(store, settings.lease_s)
         self._limits = limits_of(settings)
-        self._doorbell = doorbell
-        self._silent_s = max(settings.lease_s, 1.0)
+        self._publisher = publisher
 
-    def wake(self, analysis_id: str) -> None:
-        """Notify the workers of that analysis; they find it by polling if that fails."""
-        self._doorbell.ring(analysis_id)
-
-    async def ask(
+    async def infer(
         self, specialist_id: str, ingested: Ingested, roi: Box | None, gone: Gone
     ) -> Result:
         """Return one specialist's result from whichever worker takes the request.
@@ -112,26 +104,27 @@ class RemoteInferenceClient:
             DeadlinePassed: no worker answered in time, or the client disconnected.
             Declined, Rejected, Unavailable: as the specialist raises them.
         """
-        if not await run_in_threadpool(self._store.workers_alive, time.time() - self._silent_s):
+        if not await run_in_threadpool(self._store.alive_workers):
             raise NotReady("No worker is alive that could answer; try again later.")
-        ask_id = await run_in_threadpool(self._put, specialist_id, ingested, roi)
+        request_id = await run_in_threadpool(self._put, specialist_id, ingested, roi)
         try:
-            await run_in_threadpool(self._doorbell.ring, ask_id)
-            until = time.monotonic() + self._limits.deadline_s
-            while time.monotonic() < until:
-                reply = await run_in_threadpool(self._asks.reply, ask_id)
-                if reply is not None:
-                    return reply.opened()
-                if await gone():
-                    raise DeadlinePassed("The request was given up before it was answered.")
-                await asyncio.sleep(REPLY_POLL_S)
+            with self._publisher.subscribed(request_id, end_only=True) as answered:
+                await run_in_threadpool(self._publisher.offer, Work.INFERENCE)
+                until = time.monotonic() + self._limits.deadline_s
+                while time.monotonic() < until:
+                    reply = await run_in_threadpool(self._requests.reply, request_id)
+                    if reply is not None:
+                        return reply.opened()
+                    if await gone():
+                        raise DeadlinePassed("The request was given up before it was answered.")
+                    await answered.wait(GONE_POLL_S if self._publisher.reached else REPLY_POLL_S)
             raise DeadlinePassed("No worker answered in time; try again later.")
         finally:
-            await run_in_threadpool(self._asks.forget, ask_id)
+            await run_in_threadpool(self._requests.forget, request_id)
 
     def _put(self, specialist_id: str, ingested: Ingested, roi: Box | None) -> str:
         info = ingested.image.info
-        return self._asks.put(specialist_id, ingested.png, info, roi, limits=self._limits)
+        return self._requests.put(specialist_id, ingested.png, info, roi, limits=self._limits)
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -16,6 +16,7 @@ from app.images.burned_in.finder import text_finder
 from app.images.dicom.reader import is_dicom, read_original
 from app.images.ingest import Ingested, ingest
 from app.images.multiframe import ingest_frames
+from app.jobs.pubsub import Work
 from app.observability.logs import about
 from app.pacs.patient_links import LinkKeys
 from app.storage.analysis import Accepted, NewAnalysis, SealedLink
@@ -65,7 +66,7 @@ async def accept(request: Request) -> Accepted:
     )
     with about(analysis_id=accepted.analysis_id):
         log.info("The analysis %s.", "was asked for before" if accepted.replayed else "is accepted")
-    await run_in_threadpool(served.inference.wake, accepted.analysis_id)
+    await run_in_threadpool(served.publisher.offer, Work.ANALYSIS)
     return accepted
 
 

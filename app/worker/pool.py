@@ -9,7 +9,7 @@ import time
 
 from app.errors import NotReady
 from app.jobs.inference_requests import InferenceRequests
-from app.jobs.pubsub import Publisher
+from app.jobs.pubsub import Publisher, Work
 from app.observability.instrumentation import InstrumentedTools, watch_networks
 from app.observability.metrics import show_models
 from app.settings import Settings
@@ -17,6 +17,7 @@ from app.storage.store import Store
 from app.worker.loading import load_planning
 from app.worker.responder import Responder
 from app.worker.shared import Gate, SharedPolicy, SharedResources
+from app.worker.wakeup import Wakeup
 from app.worker.worker import Worker
 from planner.run import Tools
 from reports.model import Box
@@ -38,14 +39,16 @@ class WorkerPool:
         policy = SharedPolicy(load_planning(settings, tools).policy)
         watch_networks(tools)  # After the planner's vision check, which is not to be counted.
         show_models(tools.manifest, tools.runtime, policy.ref)
-        resources = SharedResources(gate=self._gate, publisher=publisher, policy=policy)
+        threads = max(settings.worker_threads, 1)
+        self._wakeup = Wakeup(threads)
+        resources = SharedResources(
+            gate=self._gate, publisher=publisher, policy=policy, wakeup=self._wakeup
+        )
         self._workers = tuple(
-            Worker(settings, store, self._tools, resources)
-            for _ in range(max(settings.worker_threads, 1))
+            Worker(settings, store, self._tools, resources) for _ in range(threads)
         )
-        self._responder = Responder(
-            InferenceRequests(store, settings.lease_s), self._tools, self._gate
-        )
+        requests = InferenceRequests(store, settings.lease_s)
+        self._responder = Responder(requests, tools, self._gate, publisher, settings.lease_s / 3)
 
     def start(self, *, responder: bool) -> None:
         """Start the workers and, with `responder`, the thread that answers inference requests."""
@@ -54,13 +57,17 @@ class WorkerPool:
         if responder:
             self._responder.start()
 
-    def wake(self) -> None:
-        """Make the threads poll the store now."""
-        self._responder.wake()
-        for worker in self._workers:
-            worker.wake()
+    def wake(self, work: Work) -> None:
+        """Make an idle thread that does such work poll the store now."""
+        match work:
+            case Work.ANALYSIS:
+                self._wakeup.call_one()
+            case Work.INFERENCE:
+                self._responder.wake()
 
-    def ask(self, specialist_id: str, image: Image, roi: Box | None, deadline: Deadline) -> Result:
+    def infer(
+        self, specialist_id: str, image: Image, roi: Box | None, deadline: Deadline
+    ) -> Result:
         """Return one specialist's result, computed beside the running analyses.
 
         If analyses wait for the same network, the request shares a forward pass with them.

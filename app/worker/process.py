@@ -1,6 +1,6 @@
 """The worker process, which serves no HTTP API.
 
-It runs a store, a worker pool, and the doorbell (`app.jobs.doorbell`) that wakes the pool.
+It runs a store, a worker pool, and the subscription that wakes the pool.
 """
 
 import logging
@@ -8,8 +8,7 @@ import signal
 import threading
 from types import FrameType
 
-from app.jobs.doorbell import listening
-from app.jobs.pubsub import publisher_of
+from app.jobs.pubsub import Channel, publisher_of
 from app.observability.exporter import exposed
 from app.settings import Settings
 from app.startup import end_when_told, uncollected
@@ -39,11 +38,11 @@ def work(settings: Settings, tools: Tools) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    publisher = publisher_of(settings, listen=False)
+    publisher = publisher_of(settings, (Channel.WORK,))
     with uncollected():
         pool = WorkerPool(settings, store, tools, publisher)
     try:
-        with exposed(settings), listening(settings, pool.wake):
+        with exposed(settings), publisher.working(pool.wake):
             pool.start(responder=True)
             logging.getLogger(__name__).info("The workers look for what waits.")
             while not stopping.wait(WATCH_S):

@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 
-from app.errors import ImageUnreadable, StoreUnavailable
-from app.jobs.inference_requests import InferenceRequests, Question, Reply
+from app.errors import ImageUnreadable, LeaseLost, StoreUnavailable
+from app.jobs.inference_requests import InferenceRequest, InferenceRequests, Reply
+from app.jobs.pubsub import Publisher
 from app.observability.instrumentation import InstrumentedTools
 from app.observability.logs import about
 from app.worker.shared import Gate
@@ -15,56 +16,80 @@ from specialists.errors import Declined, Rejected, Unavailable
 
 log = logging.getLogger(__name__)
 
-ASK_POLL_S = 0.05
-"""Time between polls for requests that no doorbell announced; a person waits for each of them."""
+POLL_S = 0.05
+"""Time between polls for requests that were not announced; a person waits for each of them."""
+
+AWAY_S = 1.0
+"""Time between polls of a store that is unavailable."""
 
 
 class Responder(threading.Thread):
-    """A thread that answers inference requests from processes without specialists."""
+    """A thread that answers inference requests from processes without specialists.
 
-    def __init__(self, asks: InferenceRequests, tools: Tools, gate: Gate) -> None:
-        super().__init__(name="asker", daemon=True)
-        self._asks = asks
+    Every `sweep_s` it erases what expired, and takes over from processes that are dead.
+    """
+
+    def __init__(
+        self,
+        requests: InferenceRequests,
+        tools: Tools,
+        gate: Gate,
+        publisher: Publisher,
+        sweep_s: float,
+    ) -> None:
+        super().__init__(name="responder", daemon=True)
+        self._requests = requests
         self._tools = tools
         self._gate = gate
-        self._bell = threading.Event()
+        self._publisher = publisher
+        self._sweep_s = sweep_s
+        self._signal = threading.Event()
         self._stopping = threading.Event()
 
     def wake(self) -> None:
         """Make the responder poll for requests now."""
-        self._bell.set()
+        self._signal.set()
 
     def ask_to_stop(self) -> None:
         """Ask the thread to end after the running request, without waiting for it."""
         self._stopping.set()
-        self._bell.set()
+        self._signal.set()
 
     def run(self) -> None:
         """Answer requests until the thread is asked to stop."""
+        swept_at = float("-inf")
         while not self._stopping.is_set():
-            self._bell.clear()
-            if not self._answered_one():
-                self._bell.wait(ASK_POLL_S)
+            self._signal.clear()
+            try:
+                if time.monotonic() - swept_at > self._sweep_s:
+                    self._requests.sweep()
+                    swept_at = time.monotonic()
+                if not self._answer_next():
+                    self._signal.wait(POLL_S)
+            except StoreUnavailable as error:
+                log.warning("%s", error)
+                self._stopping.wait(AWAY_S)
 
-    def _answered_one(self) -> bool:
-        try:
-            with self._gate.shared():
-                question = self._asks.claim()
-                if question is None:
-                    return False
-                with about(request_id=question.request_id):
-                    self._asks.answer(question, self._reply(question))
-        except StoreUnavailable as error:
-            log.warning("%s", error)
-            self._stopping.wait(1.0)
-            return False
+    def _answer_next(self) -> bool:
+        """Claim and answer one request; return whether there was one."""
+        with self._gate.shared():
+            request = self._requests.claim()
+            if request is None:
+                return False
+            with about(request_id=request.request_id):
+                try:
+                    self._requests.answer(request, self._reply(request))
+                except LeaseLost as error:
+                    log.info("%s", error)
+                else:
+                    self._publisher.publish(str(request.row_id), ended=True)
         return True
 
-    def _reply(self, question: Question) -> Reply:
+    def _reply(self, request: InferenceRequest) -> Reply:
         try:
-            deadline = Deadline(question.deadline_at - time.time())
+            deadline = Deadline(request.deadline_at - time.time())
             tools = InstrumentedTools(self._tools.with_deadline(deadline))
-            result = tools.run(question.specialist, question.image(), question.roi)
+            result = tools.run(request.specialist, request.image(), request.roi)
         except Declined as error:
             return Reply(error="declined", sentence=str(error))
         except (Rejected, ImageUnreadable) as error:
@@ -73,7 +98,7 @@ class Responder(threading.Thread):
             return Reply(error="unavailable", sentence=str(error))
         except Exception:
             # The boundary of one request: whatever is wrong with it must not end the worker.
-            log.exception("A question to %s failed.", question.specialist)
+            log.exception("An inference request to %s failed.", request.specialist)
             sentence = "The specialist failed on this image; the worker's log says why."
             return Reply(error="unavailable", sentence=sentence)
         return Reply(result=result)

@@ -1,4 +1,4 @@
-"""Resources that the workers of one process share: a gate, the publisher and the policy."""
+"""Resources that the workers of one process share: gate, publisher, policy and wake-up signal."""
 
 import threading
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.jobs.pubsub import Publisher
+from app.worker.wakeup import Wakeup
 from planner.case import Case
 from planner.policy import Action, Choice, Policy
 from reports.provenance import PlannerRef
@@ -51,6 +52,7 @@ class SharedResources:
     gate: Gate
     publisher: Publisher
     policy: Policy
+    wakeup: Wakeup
 
 
 class SharedPolicy:

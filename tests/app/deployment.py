@@ -166,7 +166,7 @@ class Deployment:
 
     def check_no_orphans(self) -> None:
         """Check that every stored image has its row, and that no inference request is left."""
-        assert self.rows("SELECT count(*) FROM asks") == [(0,)]
+        assert self.rows("SELECT count(*) FROM inference_requests") == [(0,)]
         keys = {str(key) for (key,) in self.rows("SELECT key FROM images")}
         if self.database_url.startswith("sqlite"):
             files = {path.name for path in (self.folder / "data" / "images").iterdir()}

@@ -1,7 +1,5 @@
 """Health routes: whether the process is alive and whether it is ready to work."""
 
-import time
-
 from fastapi import APIRouter
 
 from app.errors import NotReady
@@ -23,13 +21,12 @@ def ready(served: Served) -> dict[str, str]:
 
     A worker is alive if it sent a heartbeat recently.
     """
-    since = time.time() - max(served.settings.lease_s, 1.0)
-    if not served.store.workers_alive(since):
+    if not served.store.alive_workers():
         raise NotReady("No worker gave a heartbeat of late; analyses wait until one does.")
     return {
         "status": "ready",
         "store": "reached",
         "worker": "alive",
         "weights": "loaded",
-        "doorbell": served.doorbell.state,
+        "redis": served.publisher.state,
     }

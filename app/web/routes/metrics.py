@@ -13,9 +13,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from app.errors import StoreUnavailable
-from app.settings import Settings
 from app.storage.store import Store
-from app.storage.tables import AskRow, JobRow, JobState
+from app.storage.tables import InferenceRequestRow, JobRow, JobState
 from app.web.dependencies import Served
 
 router = APIRouter(include_in_schema=False)
@@ -27,16 +26,15 @@ def metrics(
     accept_header: Annotated[str | None, Header(alias="accept")] = None,
 ) -> Response:
     """Return the counts of this process, and the queue as it stands in the store now."""
-    body, media_type = scraped(served.store, served.settings, accept_header)
+    body, media_type = scraped(served.store, accept_header)
     return Response(body, headers={"Content-Type": media_type})
 
 
 class QueueCollector(Collector):
     """Gauges of a store's queue, read at each scrape; if the store is down, only its state."""
 
-    def __init__(self, store: Store, silent_s: float) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._silent_s = silent_s
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
@@ -55,10 +53,11 @@ class QueueCollector(Collector):
             .where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)))
             .group_by(JobRow.state)
         )
-        asks = select(func.count()).where(AskRow.reply.is_(None), AskRow.deadline_at > now)
+        row = InferenceRequestRow
+        requests = select(func.count()).where(row.reply.is_(None), row.deadline_at > now)
         with self._store.read() as session:
             rows = {state: (count, oldest) for state, count, oldest in session.execute(jobs).all()}
-            questions = session.scalar(asks) or 0
+            questions = session.scalar(requests) or 0
         depth = GaugeMetricFamily(
             "ustri_queue_analyses", "Analyses that are accepted and not ended.", labels=["state"]
         )
@@ -71,7 +70,7 @@ class QueueCollector(Collector):
         yield _gauge(
             "ustri_queue_questions", "Direct questions that wait for a worker's answer.", questions
         )
-        alive = self._store.workers_alive(now - self._silent_s)
+        alive = len(self._store.alive_workers())
         yield _gauge("ustri_workers_alive", "Worker threads with a heartbeat of late.", alive)
 
 
@@ -87,11 +86,10 @@ class Together(Collector):
             yield from collector.collect()
 
 
-def scraped(store: Store, settings: Settings, accept: str | None) -> tuple[bytes, str]:
+def scraped(store: Store, accept: str | None) -> tuple[bytes, str]:
     """Return all metrics of the web process and their media type, as the `Accept` header asks."""
     encode, media_type = choose_encoder(accept or "")
-    queue = QueueCollector(store, max(settings.lease_s, 1.0))
-    return encode(Together(REGISTRY, queue)), media_type
+    return encode(Together(REGISTRY, QueueCollector(store))), media_type
 
 
 def _gauge(name: str, says: str, value: float) -> Metric:

@@ -117,7 +117,7 @@ async def ask_specialist(specialist_id: str, request: Request, served: Served) -
     else:
         try:
             with question(entry.id):
-                result = await served.inference.ask(
+                result = await served.inference.infer(
                     entry.id, ingested, roi, request.is_disconnected
                 )
         except Declined as error:

@@ -139,23 +139,24 @@ def test_a_job_that_is_handed_back_by_a_stopping_worker_costs_no_attempt(store: 
 def test_a_living_process_keeps_its_jobs_and_an_ended_one_loses_them_at_once(store: Store) -> None:
     an_analysis(store)
     assert a_worker(store).claim() is not None
-    assert a_worker(store).expire_dead() == 0
+    assert a_worker(store).end_dead() == 0
     code = "from app.jobs.owner import new_owner; print(new_owner())"
     owner = finished([sys.executable, "-c", code], check=True).stdout.strip()
     assert owner_process(owner).known_dead
     with store.write() as session:
         session.execute(update(JobRow).values(lease_owner=owner))
     worker = a_worker(store)
-    assert worker.expire_dead() == 1
+    assert worker.end_dead() == 1
     assert worker.claim() is not None
 
 
 def test_a_process_elsewhere_is_never_thought_dead() -> None:
-    host, namespace, pid, started, name = json.loads(new_owner())
-    assert not owner_process(json.dumps([host, namespace, pid, started, name])).known_dead
-    assert owner_process(json.dumps([host, namespace, pid, "1", name])).known_dead
-    assert not owner_process(json.dumps(["elsewhere", namespace, 1, "1", name])).known_dead
-    assert not owner_process(json.dumps([host, "pid:[1]", 1, "1", name])).known_dead
+    host, namespace, pid, started_s, name = json.loads(new_owner())
+    assert not owner_process(json.dumps([host, namespace, pid, started_s, name])).known_dead
+    reused = owner_process(json.dumps([host, namespace, pid, started_s - 60, name]))
+    assert reused.known_dead
+    assert not owner_process(json.dumps(["elsewhere", namespace, 1, 1.0, name])).known_dead
+    assert not owner_process(json.dumps([host, "pid:[1]", 1, 1.0, name])).known_dead
 
 
 def test_a_full_queue_takes_a_repeated_key_but_nothing_new(store: Store) -> None:

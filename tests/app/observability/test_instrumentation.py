@@ -321,7 +321,7 @@ def test_every_metric_is_documented_with_its_kind_and_labels(settings: Settings)
     store = Store.open(settings)
     families = [
         *prometheus_client.REGISTRY.collect(),
-        *QueueCollector(store, 1.0).collect(),
+        *QueueCollector(store).collect(),
     ]
     store.close()
     known = {

@@ -69,7 +69,7 @@ async def test_a_request_id_goes_with_the_job_into_the_workers_lines(
     analysis_id = sent.json()["analysis_id"]
     until(lambda: "is done" in written.getvalue(), "the worker's line")
     lines = lines_of(written.getvalue())
-    (done,) = [line for line in lines if line["logger"] == "app.worker.worker"]
+    (done,) = [line for line in lines if line["logger"] == "app.worker.job"]
     (accepted,) = [line for line in lines if line["logger"] == "app.web.uploads"]
     for line in (done, accepted):
         assert (line["request_id"], line["analysis_id"]) == (REQUEST_ID, analysis_id)
@@ -258,7 +258,7 @@ def test_nothing_that_is_sent_to_a_real_process_is_in_its_log_or_metrics(tmp_pat
     assert "Jane" not in text
     assert parsed(shown).value("ustri_analyses_total", end="done") >= 1
     lines = lines_of(text)
-    assert {"app.access", "app.worker.worker", "app.web.uploads", "uvicorn.error"} <= {
+    assert {"app.access", "app.worker.job", "app.web.uploads", "uvicorn.error"} <= {
         str(line["logger"]) for line in lines
     }
     known = {"time", "level", "logger", "message", "request_id", "analysis_id", "trace"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.errors import LeaseLost
 from app.images.ingest import ingest
 from app.pacs.outbox import NewItem, Outbox, PushForm, StoreResult, outbox_of
 from app.settings import Settings
@@ -85,7 +86,8 @@ def test_who_was_thought_dead_does_not_speak_for_the_next_attempt(
     [slow] = outbox.claim(HERE)
     outbox.settle(slow, StoreResult(stored=False, again=True, problem="It is away."))
     [second] = outbox.claim(HERE, early=True)
-    outbox.settle(slow, StoreResult(stored=False, problem="Late."))
+    with pytest.raises(LeaseLost):
+        outbox.settle(slow, StoreResult(stored=False, problem="Late."))
     [item] = outbox.items()
     assert (item.state, item.attempts) == (PushState.SENDING, second.attempts)
     outbox.settle(second, StoreResult(stored=True))

@@ -29,7 +29,9 @@ class Queued:
     def __init__(self) -> None:
         self.asked = threading.Event()
 
-    def ask(self, specialist_id: str, image: Image, roi: Box | None, deadline: Deadline) -> Result:
+    def infer(
+        self, specialist_id: str, image: Image, roi: Box | None, deadline: Deadline
+    ) -> Result:
         self.asked.set()
         while True:
             deadline.check()
@@ -50,30 +52,30 @@ class Waiting(OneByOne):
     runtime: str = "stand-in"
 
     def run(self, specialist_id: str, image: Image, roi: Box | None = None) -> Result:
-        return Queued().ask(specialist_id, image, roi, self.deadline)
+        return Queued().infer(specialist_id, image, roi, self.deadline)
 
 
-async def test_a_question_whose_asker_went_away_leaves_the_networks_queue(
+async def test_a_question_whose_client_went_away_leaves_the_networks_queue(
     settings: Settings,
 ) -> None:
     queued = Queued()
-    reach = LocalInferenceClient(queued.ask, lambda: None, Limits(waiting=4, deadline_s=60.0))
+    reach = LocalInferenceClient(queued.infer, Limits(waiting=4, deadline_s=60.0))
 
     async def gone() -> bool:
         return queued.asked.is_set()
 
     with pytest.raises(DeadlinePassed, match="given up"):
-        await reach.ask("breast_lesion", ingest(a_png(), settings.limit_pixels), None, gone)
+        await reach.infer("breast_lesion", ingest(a_png(), settings.limit_pixels), None, gone)
 
 
 async def test_a_question_that_is_overdue_leaves_the_networks_queue(settings: Settings) -> None:
-    reach = LocalInferenceClient(Queued().ask, lambda: None, Limits(waiting=4, deadline_s=0.1))
+    reach = LocalInferenceClient(Queued().infer, Limits(waiting=4, deadline_s=0.1))
 
     async def gone() -> bool:
         return False
 
     with pytest.raises(DeadlinePassed, match="no time"):
-        await reach.ask("breast_lesion", ingest(a_png(), settings.limit_pixels), None, gone)
+        await reach.infer("breast_lesion", ingest(a_png(), settings.limit_pixels), None, gone)
 
 
 async def test_an_analysis_that_is_late_leaves_the_networks_queue(settings: Settings) -> None:

@@ -89,7 +89,7 @@ def test_redis_killed_at_any_moment_changes_nothing(
             survive(deployment, moment_s(seed, "redis"), own.kill, 0)
             log = (tmp_path / "web.log").read_text(encoding="utf-8")
             assert log.count("Redis is away") == 1
-            assert "away" in deployment.client.get("/readyz").json()["doorbell"]
+            assert "away" in deployment.client.get("/readyz").json()["redis"]
             own.start()
 
 

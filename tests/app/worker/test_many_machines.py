@@ -45,7 +45,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return {f"USTRI_{name.upper()}": value for name, value in names.items() if value}
 
 
-def ask(deployment: Deployment, timeout_s: float = 30) -> httpx.Response:
+def infer(deployment: Deployment, timeout_s: float = 30) -> httpx.Response:
     return deployment.client.post(
         "/specialists/exam_cls", files={"image": ("scan.png", a_png())}, timeout=timeout_s
     )
@@ -76,13 +76,13 @@ def test_analyses_and_direct_questions_are_answered_by_a_worker_elsewhere(
 ) -> None:
     with deployed(tmp_path, environment_of(either), delay_s=0.0) as deployment:
         deployment.start_web()
-        nobody = ask(deployment)
+        nobody = infer(deployment)
         assert (nobody.status_code, "retry-after" in nobody.headers) == (503, True)
         here = deployment.send("key")
         deployment.start("one", "work")
         deployment.start("two", "work")
         until(lambda: ready(deployment), "No worker comes up.")
-        answer = ask(deployment)
+        answer = infer(deployment)
         assert answer.status_code == 200
         assert answer.json()["result"]["specialist"] == "exam_cls"
         deployment.wait_for_ends(here)
@@ -98,18 +98,21 @@ def test_questions_that_wait_are_bounded_and_erased_when_nobody_waits_for_them(
         deployment.start("worker", "work")
         until(lambda: ready(deployment), "No worker comes up.")
         answers: list[int] = []
-        first = threading.Thread(target=lambda: answers.append(ask(deployment).status_code))
+        first = threading.Thread(target=lambda: answers.append(infer(deployment).status_code))
         first.start()
-        until(lambda: deployment.rows("SELECT count(*) FROM asks") == [(1,)], "It is not asked.")
-        second = ask(deployment)
+        until(
+            lambda: deployment.rows("SELECT count(*) FROM inference_requests") == [(1,)],
+            "It is not asked.",
+        )
+        second = infer(deployment)
         assert second.status_code == 429
         assert int(second.headers["retry-after"]) > 0
         first.join(60)
         assert answers == [200]
         with pytest.raises(httpx.ReadTimeout):
-            ask(deployment, timeout_s=0.5)
+            infer(deployment, timeout_s=0.5)
         until(
-            lambda: deployment.rows("SELECT count(*) FROM asks") == [(0,)],
+            lambda: deployment.rows("SELECT count(*) FROM inference_requests") == [(0,)],
             "The question of a client that went away stays.",
         )
 
@@ -178,7 +181,7 @@ def test_secrets_come_from_files_and_are_shown_to_nobody(
             assert answer.status_code == 401
             assert key not in answer.text
         deployment.wait_for_ends(deployment.send("key"))
-        assert ask(deployment).status_code == 200
+        assert infer(deployment).status_code == 200
         logs = [path.read_text(encoding="utf-8") for path in tmp_path.glob("*.log")]
         assert len(logs) == 2
         assert not any(secret in log for secret in files.values() for log in logs)
