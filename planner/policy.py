@@ -58,7 +58,10 @@ class Choice:
 
 
 class Policy(Protocol):
-    """A planner: chooses one of two or more legal actions, and never anything else."""
+    """A planner: chooses one of two or more legal actions, and never anything else.
+
+    Several threads may use it at once.
+    """
 
     @property
     def ref(self) -> PlannerRef:

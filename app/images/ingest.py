@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,8 @@ from app.images.burned_in.messages import PixelBox
 from app.images.colour import colour_of
 from app.images.dicom.calibration import Calibrated, calibrate
 from app.images.dicom.messages import Header
-from app.images.dicom.reader import Frame, is_dicom, read_dicom
+from app.images.dicom.reader import DicomFile, Frame, is_dicom
+from app.images.dicom.sealing import KeyMaker
 from app.images.dicom.uids import UidMap
 from app.images.png import encode_png
 from reports.model import Colour, DicomSource, ImageInfo, PixelAspect
@@ -61,6 +62,8 @@ class Ingested:
     key: str
     frames: tuple[Picture, ...] = ()
     """The frames of a multi-frame file while none is chosen; `image` is the first of them."""
+    sealed: bytes | None = None
+    """The sealed patient's fields of a DICOM file, where a key was given for them."""
 
     @property
     def picture(self) -> Picture:
@@ -74,6 +77,7 @@ def ingest(
     frame: int | None = None,
     uids: UidMap | None = None,
     find_text: FindText | None = None,
+    keys: KeyMaker | None = None,
 ) -> Ingested:
     """Decode uploaded bytes: upright, 8 bits, without metadata, grey unless colour matters.
 
@@ -84,6 +88,7 @@ def ingest(
         uids: maps the UIDs of a DICOM file; without it they are mapped under a random key that is
             not stored.
         find_text: finds the burned-in text, which is blackened; without it none is looked for.
+        keys: seals the patient's fields of a DICOM file; without it they are not read.
 
     Raises:
         ImageUnsupported: the bytes are neither one PNG or JPEG image nor a DICOM ultrasound image.
@@ -93,7 +98,9 @@ def ingest(
         NotReady: the process that reads DICOM, or the one that finds text, does not start.
     """
     if is_dicom(data):
-        read = read_dicom(data, limit_pixels, frame or 0)
+        sha256 = sha256_of(data)
+        with DicomFile(data, None if keys is None else keys.file_key(sha256)) as file:
+            read = file.frame(limit_pixels, frame or 0)
         if frame is None and read.header.frames > 1:
             count = read.header.frames
             raise RequestRejected(
@@ -102,7 +109,8 @@ def ingest(
             )
         shown = masked(read)
         boxes = None if find_text is None else find_text(shown.pixels)
-        return from_dicom(sha256_of(data), shown, uids or UidMap.forgotten(), boxes)
+        ingested = from_dicom(sha256, shown, uids or UidMap.forgotten(), boxes)
+        return replace(ingested, sealed=file.sealed)
     picture = _decoded(data, limit_pixels)
     if frame:
         raise RequestRejected("The image has one frame; frame is counted from 0.")

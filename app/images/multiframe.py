@@ -6,14 +6,15 @@ Time and memory are bounded.
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from app.errors import FrameUnreadable, ImageUnreadable, RequestRejected
 from app.images.burned_in.cine import Boxes, CineText
 from app.images.burned_in.finder import FindText
 from app.images.dicom.messages import Header
-from app.images.dicom.reader import READ_S, Frame, is_dicom, read_dicom
+from app.images.dicom.reader import READ_S, DicomFile, Frame, is_dicom
+from app.images.dicom.sealing import KeyMaker
 from app.images.dicom.uids import UidMap
 from app.images.ingest import Ingested, Masked, Picture, from_dicom, ingest, masked, sha256_of
 from specialists.deadline import Deadline
@@ -52,10 +53,12 @@ def ingest_frames(
     limit_pixels: int,
     uids: UidMap | None = None,
     find_text: FindText | None = None,
+    keys: KeyMaker | None = None,
 ) -> Ingested:
     """Decode uploaded bytes; of a multi-frame file, the first frame with those to choose from.
 
     Text is found by `find_text` and blackened: once where it stays in place, else in each frame.
+    The patient's fields of a DICOM file are sealed where `keys` are given.
 
     Raises:
         FrameUnreadable: most of its frames are cut short or damaged.
@@ -64,10 +67,55 @@ def ingest_frames(
     """
     if not is_dicom(data):
         return ingest(data, limit_pixels, find_text=find_text)
-    deadline = Deadline(READING_S)
     sha256, uids = sha256_of(data), uids or UidMap.forgotten()
-    bad: list[int] = []
-    first = _first_whole(data, limit_pixels, deadline, bad)
+    with DicomFile(data, None if keys is None else keys.file_key(sha256)) as file:
+        ingested = _ingest_frames(_Source(file, limit_pixels), sha256, uids, find_text)
+        return replace(ingested, sealed=file.sealed)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file to read frames of, of at most `limit_pixels` each."""
+
+    file: DicomFile
+    limit_pixels: int
+    bad: list[int] = field(default_factory=list)
+    """The frames that could not be read so far."""
+
+    def first_whole(self, deadline: Deadline) -> Frame:
+        """Return frame 0, or the first frame after it that can be read.
+
+        Raises:
+            FrameUnreadable: none of the first `FIRST_MAX` frames can be read.
+        """
+        try:
+            return self.file.frame(self.limit_pixels, timeout_s=READ_S)
+        except FrameUnreadable:
+            for place in range(1, FIRST_MAX):
+                self.bad.append(place - 1)
+                try:
+                    if deadline.remaining_s:
+                        return self.file.frame(self.limit_pixels, place, LATER_S)
+                except RequestRejected:  # There is no such frame.
+                    break
+                except ImageUnreadable:
+                    continue
+            raise
+
+    def whole(self, place: int) -> Frame | None:
+        """Return a frame of a cine; None if it is cut short or damaged."""
+        try:
+            return self.file.frame(self.limit_pixels, place, LATER_S)
+        except ImageUnreadable:
+            self.bad.append(place)
+            return None
+
+
+def _ingest_frames(
+    source: _Source, sha256: str, uids: UidMap, find_text: FindText | None
+) -> Ingested:
+    deadline, bad = Deadline(READING_S), source.bad
+    first = source.first_whole(deadline)
     text = CineText(find_text)
     tissue = masked(first)
     shown = from_dicom(sha256, tissue, uids, text.boxes(tissue.pixels))
@@ -78,7 +126,7 @@ def ingest_frames(
         for place in takewhile(lambda _: deadline.remaining_s, _places(first.header))
         if place > first.header.frame
     )
-    later = (read for place in places if (read := _whole(data, limit_pixels, place, bad)))
+    later = (read for place in places if (read := source.whole(place)))
     searched = ((frame, text.boxes(frame.pixels)) for frame in map(masked, later))
     frames = [shown.picture, *_pictures(sha256, searched, uids)]
     if len(bad) > len(frames):
@@ -90,36 +138,6 @@ def ingest_frames(
     frames.sort(key=lambda picture: picture.info.frame or 0)
     info = _with_note(shown.picture, bad).info.model_copy(update={"frame": None})
     return replace(shown, image=replace(shown.image, info=info), frames=tuple(frames))
-
-
-def _first_whole(data: bytes, limit_pixels: int, deadline: Deadline, bad: list[int]) -> Frame:
-    """Return frame 0, or the first frame after it that can be read; add the others to `bad`.
-
-    Raises:
-        FrameUnreadable: none of the first `FIRST_MAX` frames can be read.
-    """
-    try:
-        return read_dicom(data, limit_pixels, timeout_s=READ_S)
-    except FrameUnreadable:
-        for place in range(1, FIRST_MAX):
-            bad.append(place - 1)
-            try:
-                if deadline.remaining_s:
-                    return read_dicom(data, limit_pixels, place, LATER_S)
-            except RequestRejected:  # There is no such frame.
-                break
-            except ImageUnreadable:
-                continue
-        raise
-
-
-def _whole(data: bytes, limit_pixels: int, place: int, bad: list[int]) -> Frame | None:
-    """Return a frame of a cine; if it is cut short or damaged, None, and add it to `bad`."""
-    try:
-        return read_dicom(data, limit_pixels, place, LATER_S)
-    except ImageUnreadable:
-        bad.append(place)
-        return None
 
 
 def _with_note(picture: Picture, bad: list[int]) -> Picture:

@@ -12,6 +12,7 @@ from app.jobs.owner import owner_process, this_process
 from app.observability.metrics import End, count_end
 from app.storage.store import Store, utc_now
 from app.storage.tables import JobRow, JobState, RecordRow, ReportRow, WorkerRow
+from app.storage.worklist import summary_row
 from planner.case import Record
 from reports.canonical import to_json
 from reports.model import Report
@@ -166,7 +167,8 @@ class Jobs:
             session.execute(_RECORD, row)
 
     def finish(self, job: Job, report: Report) -> None:
-        """Store the report and erase the question."""
+        """Store the report, with its row of the worklist, and erase the question."""
+        summary = summary_row(report)
         with self._store.write() as session:
             row = self._leases.hold(session, job)
             session.add(
@@ -180,6 +182,8 @@ class Jobs:
                     created_at=report.created_at,
                 )
             )
+            session.flush()
+            session.add(summary)
             _end(row, JobState.DONE, None)
 
     def fail(self, job: Job, problem: str) -> None:

@@ -1,8 +1,10 @@
 """Encrypted links from analyses to their original DICOM instances, kept only on request.
 
 The deployment asks for them with a key file outside the data folder; they are stored apart from the
-analyses. AES-256-GCM; the hash of the uploaded bytes is authenticated with the text, so that a link
-moved to another patient's analysis does not open.
+analyses. The process that reads the file seals each under a key of its own (`app.images.dicom.
+sealing`), which is derived from the deployment's (HKDF, RFC 5869) with a random salt and the hash
+of the uploaded bytes, so that a link moved to another patient's analysis does not open. Links of
+earlier versions are sealed under the deployment's key itself; the id of the key tells which.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ from typing import Self
 from sqlalchemy import delete
 
 from app.errors import LinkClosed, SettingsError
+from app.images.dicom.sealing import FileKey
 from app.settings import Settings
 from app.storage.analysis import SealedLink
 from app.storage.database import Sessions
@@ -26,11 +29,12 @@ from reports.model import ImageInfo
 
 log = logging.getLogger(__name__)
 
-NONCE_BYTES = 12
-"""What NIST SP 800-38D recommends for GCM; drawn at random for each link."""
+SALT_BYTES = 16
+"""Drawn at random for each link."""
 
 _KEY = re.compile(r"[0-9a-fA-F]{64}")
-_ABOUT = b"ustri link 1\0"
+_ABOUT, _ABOUT_FIRST = b"ustri link 2\0", b"ustri link 1\0"
+_ID, _ID_FIRST = b"ustri link key 2\0", b"ustri link key\0"
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,9 @@ class LinkKeys:
             log.warning("Every user of this machine can read the file of %s.", name)
         return cls(tuple(bytes.fromhex(line) for line in lines))
 
-    def seal(self, original: InstanceIdentity, image_sha256: str) -> SealedLink:
-        """Encrypt a link for the uploaded file with that hash."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        nonce = os.urandom(NONCE_BYTES)
-        text = original.model_dump_json().encode()
-        sealed = AESGCM(self.keys[0]).encrypt(nonce, text, _ABOUT + image_sha256.encode())
-        return SealedLink(key_id=_id_of(self.keys[0]), sealed=nonce + sealed)
+    def new_link(self) -> "NewLink":
+        """Return what seals the link of one file, under the first key."""
+        return NewLink(deployment_key=self.keys[0], salt=os.urandom(SALT_BYTES))
 
     def open(self, link: SealedLink, image_sha256: str) -> InstanceIdentity:
         """Decrypt a link.
@@ -88,23 +87,53 @@ class LinkKeys:
             LinkClosed: no key here sealed it, or it was altered or belongs to another file.
         """
         from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        key = next((key for key in self.keys if _id_of(key) == link.key_id), None)
-        if key is None:
+        opening = next(filter(None, (_opening(key, link, image_sha256) for key in self.keys)), None)
+        if opening is None:
             raise LinkClosed(
                 "The link to the original is encrypted with another key "
                 f"(its id is {link.key_id}): "
                 "name the file that holds that key in USTRI_LINK_KEY_FILE."
             )
-        nonce, sealed = link.sealed[:NONCE_BYTES], link.sealed[NONCE_BYTES:]
+        file_key, sealed = opening
         try:
-            text = AESGCM(key).decrypt(nonce, sealed, _ABOUT + image_sha256.encode())
+            text = file_key.open(sealed)
         except InvalidTag as error:
             raise LinkClosed(
                 "The link to the original was altered, or is that of another file; it is not used."
             ) from error
         return InstanceIdentity.model_validate_json(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewLink:
+    """What seals the link of one file; the key of the deployment stays here."""
+
+    deployment_key: bytes = field(repr=False)
+    salt: bytes
+
+    def file_key(self, image_sha256: str) -> FileKey:
+        """Return the key of the uploaded file with that hash."""
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+        about = _ABOUT + image_sha256.encode()
+        derive = HKDF(algorithm=SHA256(), length=32, salt=self.salt, info=about)
+        return FileKey(key=derive.derive(self.deployment_key), about=about)
+
+    def link(self, sealed: bytes) -> SealedLink:
+        """Return the link as it is stored."""
+        return SealedLink(key_id=_id_of(self.deployment_key, _ID), sealed=self.salt + sealed)
+
+
+def _opening(key: bytes, link: SealedLink, image_sha256: str) -> tuple[FileKey, bytes] | None:
+    """Return the key of the file and what to open with it; None where that key did not seal it."""
+    if link.key_id == _id_of(key, _ID):
+        salt, sealed = link.sealed[:SALT_BYTES], link.sealed[SALT_BYTES:]
+        return NewLink(deployment_key=key, salt=salt).file_key(image_sha256), sealed
+    if link.key_id == _id_of(key, _ID_FIRST):
+        return FileKey(key=key, about=_ABOUT_FIRST + image_sha256.encode()), link.sealed
+    return None
 
 
 def link_keys_of(settings: Settings) -> LinkKeys | None:
@@ -156,5 +185,6 @@ def source_of(original: InstanceIdentity, image: ImageInfo) -> Source | None:
     )
 
 
-def _id_of(key: bytes) -> str:
-    return hashlib.sha256(b"ustri link key\0" + key).hexdigest()[:16]
+def _id_of(key: bytes, form: bytes) -> str:
+    """Return the id of a key that sealed links of that form; it does not reveal the key."""
+    return hashlib.sha256(form + key).hexdigest()[:16]

@@ -43,6 +43,7 @@ from app.storage.tables import (
     ReportRow,
     WorkerRow,
 )
+from app.storage.worklist import Worklist
 from planner.case import Details, Record
 from reports.model import ExamCode, ImageInfo, Laterality, Outcome, Report, Scope
 from reports.upgrade import read_report
@@ -65,6 +66,7 @@ class Store:
         )
         self._arrivals = Arrivals() if settings.worker_threads else None
         self.cine = Cine(self)
+        self.worklist = Worklist(self)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -175,13 +177,6 @@ class Store:
         """Return whether the newest version of that analysis has ended; False for an unknown id."""
         with self.read() as session:
             return session.scalar(_STATE, {"analysis": analysis_id}) in ENDED
-
-    def worklist(self, limit: int = 50) -> tuple[Analysis, ...]:
-        """Return the newest analyses, newest first."""
-        with self.read() as session:
-            newest = _analyses().order_by(AnalysisRow.created_at.desc(), AnalysisRow.id)
-            rows = session.execute(newest.limit(limit)).all()
-            return tuple(_analysis(*row) for row in rows)
 
     def records(self, analysis_id: str, version: int = 1, after: int = -1) -> tuple[Record, ...]:
         """Return the recorded steps of that version with an index above `after`, in order."""

@@ -114,6 +114,7 @@ class AnalysisRow(Base):
     """
 
     __tablename__ = "analyses"
+    __table_args__ = (Index("ix_analyses_created_at_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     image_key: Mapped[str] = mapped_column(ForeignKey("images.key"), index=True)
@@ -131,7 +132,7 @@ class AnalysisRow(Base):
     operator: Mapped[str | None] = mapped_column(String(64))
     idempotency_sha256: Mapped[str | None] = mapped_column(String(64), unique=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    created_at: Mapped[str] = mapped_column(String(32), index=True)
+    created_at: Mapped[str] = mapped_column(String(32))
 
 
 class FrameRow(Base):
@@ -198,6 +199,28 @@ class ReportRow(Base):
     content_sha256: Mapped[str] = mapped_column(String(64))
     body: Mapped[str] = mapped_column(Text)
     created_at: Mapped[str] = mapped_column(String(32))
+
+
+class SummaryRow(Base):
+    """What the worklist shows and searches of a report; a `app.storage.worklist.Summary`.
+
+    It is apart from the report, whose long body would lie before these columns.
+    """
+
+    __tablename__ = "summaries"
+
+    report_id: Mapped[str] = mapped_column(
+        ForeignKey("reports.id", ondelete="CASCADE"), primary_key=True
+    )
+    exam: Mapped[str | None] = mapped_column(String(32))
+    title: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(String(16))
+    headline: Mapped[str] = mapped_column(Text)
+    number_name: Mapped[str | None] = mapped_column(Text)
+    number: Mapped[float | None] = mapped_column(Float)
+    number_unit: Mapped[str | None] = mapped_column(String(16))
+    flagged: Mapped[bool]
+    findings: Mapped[str] = mapped_column(Text)
 
 
 class WorkerRow(Base):

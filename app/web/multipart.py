@@ -23,7 +23,13 @@ _NAMED = b'; filename="image"'
 
 
 class _Parser(MultiPartParser):
-    """Starlette's parser, for which a part is a file too if it says so in another way."""
+    """Starlette's parser, for which a part is a file too if it says so in another way.
+
+    It keeps files in memory, where the limit of the body bounds them: a temporary file would leave
+    the names in an upload on the disk.
+    """
+
+    spool_max_size = 0
 
     def __init__(self, request: Request, image: str, part_limit: int) -> None:
         super().__init__(

@@ -1,5 +1,6 @@
 """The HTTP server: a listening socket, and uvicorn to serve the application on it."""
 
+import logging
 import socket
 from contextlib import suppress
 
@@ -7,6 +8,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.errors import NotReady, SettingsError
+from app.images.isolated.freed_memory import overwrite_freed_memory
+
+log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 """Connections that may wait to be accepted; uvicorn's default."""
@@ -45,9 +49,14 @@ def listening(host: str, port: int) -> socket.socket:
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Serve the application on that socket until SIGTERM or Ctrl-C, then drain.
 
+    Uploads pass through buffers of several libraries, which this process overwrites when it frees
+    them.
+
     Raises:
         NotReady: the service did not start; its log says why.
     """
+    if not overwrite_freed_memory():
+        log.info("Freed memory is not overwritten here: the C library is not glibc.")
     config = uvicorn.Config(
         app,
         # `app.observability.logs` configures logging; `app.web.access_log` logs each request.

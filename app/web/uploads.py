@@ -13,13 +13,13 @@ from starlette.requests import Request
 
 from app.errors import ImageUnsupported, RequestRejected
 from app.images.burned_in.finder import text_finder
-from app.images.dicom.reader import is_dicom, read_original
+from app.images.dicom.reader import is_dicom
+from app.images.dicom.sealing import KeyMaker
 from app.images.ingest import Ingested, ingest
 from app.images.multiframe import ingest_frames
 from app.jobs.pubsub import Work
 from app.observability.logs import about
-from app.pacs.patient_links import LinkKeys
-from app.storage.analysis import Accepted, NewAnalysis, SealedLink
+from app.storage.analysis import Accepted, NewAnalysis
 from app.storage.details import DETAILS, SCOPE, read_details, read_scope
 from app.storage.uid_key import uid_map
 from app.web.dependencies import services
@@ -57,10 +57,10 @@ async def accept(request: Request) -> Accepted:
     served = services(request)
     form = await read_form(request, ANALYSIS_FIELDS)
     new = new_analysis(form, request.headers.get("idempotency-key"))
-    ingested = await read_image(request, form, cine=True)
-    if served.link_keys is not None and is_dicom(form.image):
-        link = await run_in_threadpool(_link, served.link_keys, form.image, ingested)
-        new = replace(new, link=link)
+    link = None if served.link_keys is None else served.link_keys.new_link()
+    ingested = await read_image(request, form, cine=True, keys=link)
+    if link is not None and ingested.sealed is not None:
+        new = replace(new, link=link.link(ingested.sealed))
     accepted = await run_in_threadpool(
         served.store.accept, ingested, new, served.settings.queue_limit
     )
@@ -68,12 +68,6 @@ async def accept(request: Request) -> Accepted:
         log.info("The analysis %s.", "was asked for before" if accepted.replayed else "is accepted")
     await run_in_threadpool(served.publisher.offer, Work.ANALYSIS)
     return accepted
-
-
-def _link(keys: LinkKeys, data: bytes, ingested: Ingested) -> SealedLink | None:
-    """Return the encrypted link to that file; None if it does not state patient and study."""
-    original = read_original(data)
-    return None if original is None else keys.seal(original, ingested.image.info.sha256)
 
 
 async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
@@ -139,10 +133,13 @@ async def _multipart(request: Request) -> AsyncIterator[FormData]:
         await form.close()
 
 
-async def read_image(request: Request, form: Form, cine: bool = False) -> Ingested:
+async def read_image(
+    request: Request, form: Form, cine: bool = False, keys: KeyMaker | None = None
+) -> Ingested:
     """Decode the form's image in a thread beside the event loop.
 
-    With `cine`, all frames of a file are read if the form names none.
+    With `cine`, all frames of a file are read if the form names none; with `keys`, the patient's
+    fields of a DICOM file are sealed.
 
     Raises:
         ImageRejected: the image cannot be analysed.
@@ -157,8 +154,8 @@ async def read_image(request: Request, form: Form, cine: bool = False) -> Ingest
     find_text = text_finder(settings.blacken_text)
     limit = settings.limit_pixels
     if cine and frame is None:
-        return await run_in_threadpool(ingest_frames, form.image, limit, uids, find_text)
-    return await run_in_threadpool(ingest, form.image, limit, frame, uids, find_text)
+        return await run_in_threadpool(ingest_frames, form.image, limit, uids, find_text, keys)
+    return await run_in_threadpool(ingest, form.image, limit, frame, uids, find_text, keys)
 
 
 def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:

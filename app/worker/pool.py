@@ -16,7 +16,7 @@ from app.settings import Settings
 from app.storage.store import Store
 from app.worker.loading import load_planning
 from app.worker.responder import Responder
-from app.worker.shared import Gate, SharedPolicy, SharedResources
+from app.worker.shared import Gate, SharedResources
 from app.worker.wakeup import Wakeup
 from app.worker.worker import Worker
 from planner.run import Tools
@@ -36,7 +36,7 @@ class WorkerPool:
     ) -> None:
         self._tools = tools
         self._gate = Gate()
-        policy = SharedPolicy(load_planning(settings, tools).policy)
+        policy = load_planning(settings, tools).policy
         watch_networks(tools)  # After the planner's vision check, which is not to be counted.
         show_models(tools.manifest, tools.runtime, policy.ref)
         threads = max(settings.worker_threads, 1)

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from app.jobs.pubsub import Publisher
 from app.worker.wakeup import Wakeup
-from planner.case import Case
-from planner.policy import Action, Choice, Policy
-from reports.provenance import PlannerRef
-from specialists.image import Image
+from planner.policy import Policy
 
 
 class Gate:
@@ -53,29 +50,3 @@ class SharedResources:
     publisher: Publisher
     policy: Policy
     wakeup: Wakeup
-
-
-class SharedPolicy:
-    """A policy that several threads may use, one at a time.
-
-    Specialists need no lock here: their engine has its own.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-        self._lock = threading.Lock()
-
-    @property
-    def ref(self) -> PlannerRef:
-        """The policy's entry in the provenance of a report."""
-        return self._policy.ref
-
-    @property
-    def sees(self) -> bool:
-        """Whether the policy looks at the image."""
-        return self._policy.sees
-
-    def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
-        """Choose one of the legal actions."""
-        with self._lock:
-            return self._policy.choose(image, case, legal)

@@ -45,6 +45,12 @@ LARGE = 500_000_000
 Beside such a step, the time of the specialists' passes is negligible.
 """
 
+AT_ONCE = 8
+"""The number of steps that a smaller planner runs at once, for as many threads that plan.
+
+A large one runs one at a time: together, each would come nearer to its time limit.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
@@ -98,7 +104,8 @@ def load_planner(
         image_inputs_of(LlavaConfig.from_pretrained(folder, local_files_only=True), backbones)
     parts = _parts(folder, placement)
     model = cast(LlavaForConditionalGeneration, parts.model.to(placement.on))  # type: ignore[arg-type]
-    if placement.on.type == "cpu" and model.num_parameters() > LARGE:
+    large = model.num_parameters() > LARGE
+    if placement.on.type == "cpu" and large:
         torch.set_num_threads(placement.threads or threads_here())
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
     return LlavaPolicy(
@@ -112,6 +119,7 @@ def load_planner(
         parts.card.margin.value,
         image_inputs_of(parts.model.config, backbones),
         Rules(read_protocols()),
+        at_once=1 if large else AT_ONCE,
     )
 
 

@@ -1,9 +1,11 @@
 """The policy with image input: a LLaVA model scores the lettered legal actions.
 
-Since only legal actions are scored, it cannot choose any other.
+Since only legal actions are scored, it cannot choose any other. Several threads may use one policy:
+what it keeps of an image and a request is never changed, and only the table of these has a lock.
 """
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +33,8 @@ KEPT_CASES = 2
 This default applies where nothing states how many cases are planned at once.
 """
 
+BUSY = "The planner was still busy with a step that took too long"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -53,6 +57,48 @@ class Scores:
         return max(self.by_label, key=lambda label: self.by_label[label])
 
 
+class Steps:
+    """Runs planner steps of several threads, at most `at_once` of them together.
+
+    A step that was given up goes on in its thread, since nothing can end it, and keeps its place.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="planner")
+        self._changed = threading.Condition()
+        self._running: set[Future[Scores]] = set()
+        self._given_up: set[Future[Scores]] = set()
+
+    def begun(self, work: Callable[[], Scores]) -> Future[Scores] | None:
+        """Begin a step once there is a place; return None if steps given up have all places."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._running) < self._at_once or self._stuck)
+            if self._stuck:
+                return None
+            step = self._pool.submit(work)
+            self._running.add(step)
+        step.add_done_callback(self._end)
+        return step
+
+    def give_up(self, step: Future[Scores]) -> None:
+        """Note that nobody waits for that step any more."""
+        with self._changed:
+            self._given_up.add(step)
+            self._given_up &= self._running
+            self._changed.notify_all()
+
+    @property
+    def _stuck(self) -> bool:
+        return len(self._given_up) >= self._at_once
+
+    def _end(self, step: Future[Scores]) -> None:
+        with self._changed:
+            self._running.discard(step)
+            self._given_up.discard(step)
+            self._changed.notify_all()
+
+
 class LlavaPolicy:
     """Chooses by the scores of the letters, averaged over rotations of their order.
 
@@ -68,6 +114,7 @@ class LlavaPolicy:
         least_margin: float,
         image_inputs: ImageInputs,
         rules: Policy,
+        at_once: int = 1,
     ) -> None:
         self.ref = ref
         self.least_margin = least_margin
@@ -77,8 +124,8 @@ class LlavaPolicy:
         self._image_inputs = image_inputs
         self._rules = rules
         self._looked: OrderedDict[tuple[str, str], Looked] = OrderedDict()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="planner")
-        self._running: Future[Scores] | None = None
+        self._table = threading.Lock()
+        self._steps = Steps(at_once)
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """Choose the action with the best score, or the rules' choice if no score is reliable.
@@ -132,27 +179,32 @@ class LlavaPolicy:
 
     def _look(self, image: Image, prefix: str) -> Looked:
         key = (image.key, prefix)
-        if key not in self._looked:
-            self._looked[key] = self.network.look(self._image_inputs(image), prefix)
-        self._looked.move_to_end(key)
-        while len(self._looked) > self.kept_cases:
-            self._looked.popitem(last=False)
-        return self._looked[key]
+        with self._table:
+            looked = self._looked.get(key)
+        if looked is None:  # Of two threads with one case, both look, and see the same.
+            looked = self.network.look(self._image_inputs(image), prefix)
+        with self._table:
+            self._looked[key] = looked
+            self._looked.move_to_end(key)
+            while len(self._looked) > self.kept_cases:
+                self._looked.popitem(last=False)
+        return looked
 
     def _in_time(self, image: Image, turn: Turn) -> Scores | str:
         """Return the scores, or the reason why there are none within the time limit."""
-        if self._running is not None and not self._running.done():
-            return "The planner was still busy with a step that took too long"
-        self._running = self._pool.submit(self.scores, image, turn)
+        step = self._steps.begun(lambda: self.scores(image, turn))
+        if step is None:
+            return BUSY
         try:
-            failed = self._running.exception(timeout=self.budget.step_s)
+            failed = step.exception(timeout=self.budget.step_s)
         except TimeoutError:
+            self._steps.give_up(step)
             return f"The planner took longer than {self.budget.step_s:g} s"
         if failed is not None:
             # The error's text may hold the request, so that only its type is reported.
             log.warning("The planner failed: %s.", type(failed).__name__)
             return f"The planner failed ({type(failed).__name__})"
-        return self._running.result()
+        return step.result()
 
     def _by_rules(self, image: Image, case: Case, legal: tuple[Action, ...], why: str) -> Choice:
         choice = self._rules.choose(image, case, legal)

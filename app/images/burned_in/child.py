@@ -19,6 +19,7 @@ from rapidocr import EngineType, RapidOCR
 from app.images.burned_in.messages import Found, Search
 from app.images.burned_in.rule import Line, blackened
 from app.images.isolated.framing import receive, send
+from app.images.isolated.freed_memory import overwrite_freed_memory
 from app.images.isolated.limits import address_space, answer_stream, limit
 
 SIDE_MAX_PX = 1024
@@ -56,6 +57,7 @@ _MODELS = Path(rapidocr.__file__).parent / "models"
 def main() -> None:
     """Answer requests until the input ends, or the process has grown too large."""
     warnings.simplefilter("ignore")
+    overwrite_freed_memory()
     answers = answer_stream()
     sys.addaudithook(_refuse_connections)
     engine = _engine()
@@ -66,6 +68,7 @@ def main() -> None:
     send(answers, Found())
     while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
         found = _answer(engine, Search.model_validate_json(request[0]), request[1])
+        del request  # It waits for the next picture without this one.
         last = found.gave_up is not None or address_space() - started_bytes > LEFT_MAX_BYTES
         send(answers, found.model_copy(update={"last": last}))
         if last:

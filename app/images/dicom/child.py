@@ -3,31 +3,43 @@
 A hostile file can spend only this process's memory and time: the kernel enforces the limits, and
 whatever goes wrong here ends here. Refusals are fixed sentences, because a library's own message
 may quote the file.
+
+The process itself never meets a file. It forks a process for each one, which has the libraries
+loaded already, and whose memory, with all that the file stated of a patient, ends with it.
 """
 
+import ctypes
+import os
+import signal
 import sys
 import warnings
+from dataclasses import dataclass
+from io import FileIO
+from typing import IO
 
+from cryptography.hazmat.primitives.ciphers import aead  # noqa: F401 - loaded before the fork.
 from pydicom import config
 
 from app.errors import ImageRejected, RequestRejected
-from app.images.dicom.dataset import Opened, open_file, read_frame
+from app.images.dicom.dataset import Opened, open_file, read_frame, scan_file
 from app.images.dicom.identity import original
 from app.images.dicom.messages import Answer, Ask, Refusal
+from app.images.dicom.sealing import FileKey
 from app.images.isolated.framing import receive, send
 from app.images.isolated.limits import address_space, answer_stream, limit
 
 HEADROOM_BYTES = 448 * 2**20
 """Memory for reading, beyond that of the started process; 25 million pixels fit."""
 
-LEFT_MAX_BYTES = 64 * 2**20
-"""Memory that may stay allocated after a file before a fresh process takes over."""
-
 CPU_MAX_S = 600
-"""Processor time of one process; it ends an orphan that hangs."""
+"""Processor time of the process of one file; it ends an orphan that hangs."""
 
 REQUEST_MAX_BYTES = 2**30
 
+_NEXT, _INPUT_ENDED = 0, 3
+"""Exit codes of the process of one file: it is done with, or nobody asks any more."""
+
+_PR_SET_PDEATHSIG = 1
 _DAMAGED = Refusal(
     error="ImageUnreadable",
     sentence=(
@@ -40,46 +52,77 @@ _TOO_LARGE = Refusal(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _File:
+    """The file of this process: its bytes until it is opened, and its sealed patient."""
+
+    data: bytes = b""
+    opened: Opened | None = None
+    sealed: str | None = None
+
+
 def main() -> None:
-    """Answer requests until the input ends, or a file has taken all the memory it may have."""
+    """Fork a process for each file until the input ends, or one of them breaks."""
     warnings.simplefilter("ignore")
     config.settings.reading_validation_mode = config.IGNORE
     answers = answer_stream()
-    started_bytes = address_space()
-    limit(started_bytes + HEADROOM_BYTES, CPU_MAX_S)
+    limit(address_space() + HEADROOM_BYTES, CPU_MAX_S)
     send(answers, Answer())
-    opened: Opened | None = None
-    while (request := receive(sys.stdin.buffer, REQUEST_MAX_BYTES)) is not None:
-        ask = Ask.model_validate_json(request[0])
-        opened = opened if ask.again else None
-        answer, payload, opened = _answer(ask, request[1], opened)
-        del request
-        # Memory that a file left allocated is lost to the next one: a fresh process reads that.
-        held_bytes = len(payload) + (0 if opened is None else opened.size_bytes)
-        last = answer.last or address_space() - started_bytes - held_bytes > LEFT_MAX_BYTES
-        send(answers, answer.model_copy(update={"last": last}), payload)
-        if last:
+    while (process := os.fork()) != 0:
+        _, status = os.waitpid(process, 0)
+        if os.waitstatus_to_exitcode(status) != _NEXT:
             return
+    os._exit(_serve(answers))
 
 
-def _answer(ask: Ask, data: bytes, opened: Opened | None) -> tuple[Answer, bytes, Opened | None]:
-    """Return the requested frame or the reason why there is none, and the opened file.
+def _serve(answers: IO[bytes]) -> int:
+    """Answer what is asked of one file, and return the exit code of its process."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # Whoever kills one kills both.
+    file, asks = _File(), FileIO(sys.stdin.fileno())  # A buffer might hold what is the next one's.
+    while (request := receive(asks, REQUEST_MAX_BYTES)) is not None:
+        ask = Ask.model_validate_json(request[0])
+        if ask.done:
+            return _NEXT
+        file = file if ask.again else _File(data=request[1])
+        del request
+        answer, payload, file = _answer(ask, file)
+        send(answers, answer, payload)
+        del payload
+    return _INPUT_ENDED
 
-    The opened file is kept so that its next frame need not open it again.
+
+def _answer(ask: Ask, file: _File) -> tuple[Answer, bytes, _File]:
+    """Return the requested frame or the reason why there is none, and the file.
+
+    The file is kept open, so that its next frame need not open it again.
     """
     try:
-        if ask.original:
-            return Answer(original=original(data)), b"", None
-        opened = opened or open_file(data, ask.limit_pixels)
-        header, pixels = read_frame(opened, ask.frame)
-        return Answer(header=header), pixels.tobytes(), opened
+        if file.opened is None:
+            file = _open(ask, file.data)
+        header, pixels = read_frame(_opened(file), ask.frame)
+        return Answer(header=header, sealed=file.sealed), pixels.tobytes(), file
     except (ImageRejected, RequestRejected) as error:
         refusal = Refusal(error=type(error).__name__, sentence=str(error))
-        return Answer(refusal=refusal), b"", opened
+        return Answer(refusal=refusal), b"", file
     except MemoryError:
-        return Answer(refusal=_TOO_LARGE, last=True), b"", None
+        return Answer(refusal=_TOO_LARGE), b"", file
     except Exception:  # noqa: BLE001 - a hostile file; decoders raise anything.
-        return Answer(refusal=_DAMAGED), b"", opened
+        return Answer(refusal=_DAMAGED), b"", file
+
+
+def _open(ask: Ask, data: bytes) -> _File:
+    """Open a file and, where a key came with the request, seal what it states of the patient."""
+    scanned, sealed = scan_file(data), None
+    if ask.key is not None and (patient := original(scanned)) is not None:
+        key = FileKey(key=bytes.fromhex(ask.key), about=bytes.fromhex(ask.about))
+        sealed = key.seal(patient.model_dump_json().encode()).hex()
+    return _File(opened=open_file(scanned, ask.limit_pixels), sealed=sealed)
+
+
+def _opened(file: _File) -> Opened:
+    if file.opened is None:
+        raise ValueError("no file was sent")
+    return file.opened
 
 
 if __name__ == "__main__":

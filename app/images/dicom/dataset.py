@@ -17,7 +17,7 @@ from app.images.dicom.messages import Header, RawRegion
 from app.images.dicom.pixels import check_form, decode
 from app.images.dicom.reconcile import Settled, reconcile
 from app.images.dicom.streams import SYNTAXES
-from app.images.dicom.structure import read_meta, scan
+from app.images.dicom.structure import Scanned, read_meta, scan
 
 SIDE_MIN_PX = 16
 FRAMES_PIXELS_MAX = 200
@@ -88,26 +88,38 @@ class Opened:
     settled: Settled
     """What its header states wrongly, and how its values are read."""
 
-    @property
-    def size_bytes(self) -> int:
-        """Memory that its pixel data takes while it is kept."""
-        return len(self.dataset.PixelData)
+
+@dataclass(frozen=True, kw_only=True)
+class ScannedFile(Scanned):
+    """A file whose structure was checked, and the transfer syntax that it states."""
+
+    stated_syntax: str
 
 
-def open_file(data: bytes, limit_pixels: int) -> Opened:
-    """Parse a file and check it, without decoding any of its frames.
+def scan_file(data: bytes) -> ScannedFile:
+    """Check the structure of a file.
 
     Raises:
-        ImageUnsupported: it is no ultrasound image, or in a transfer syntax that is not decoded.
-        ImageTooLarge: its header states more pixels than are read.
-        ImageUnreadable: it is damaged, or states a wrong size.
+        ImageUnsupported: it is in a transfer syntax that is not decoded.
+        ImageTooLarge: it holds more than is read.
+        ImageUnreadable: it is damaged.
     """
     meta = read_meta(data)
     _check_syntax(meta.transfer_syntax)
-    scanned = scan(data, meta)
+    return ScannedFile(**vars(scan(data, meta)), stated_syntax=meta.transfer_syntax)
+
+
+def open_file(scanned: ScannedFile, limit_pixels: int) -> Opened:
+    """Parse a file and check it, without decoding any of its frames.
+
+    Raises:
+        ImageUnsupported: it is no ultrasound image.
+        ImageTooLarge: its header states more pixels than are read.
+        ImageUnreadable: it is damaged, or states a wrong size.
+    """
     dataset = parsed(scanned, _KEYWORDS)
     _check_class(dataset)
-    stated = UID(meta.transfer_syntax)
+    stated = UID(scanned.stated_syntax)
     settled = reconcile(dataset, stated)
     frames = _check_size(dataset, limit_pixels)
     _check_pixel_data(dataset, frames)

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName, validate_value
 
 from app.images.dicom.elements import parsed
-from app.images.dicom.structure import read_meta, scan
+from app.images.dicom.structure import Scanned
 from reports.forms.attributes import fitted
 from reports.forms.dicom.identity import PATIENT_AND_STUDY, InstanceIdentity
 
@@ -25,15 +25,11 @@ _EXACT = frozenset(["PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumbe
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 
-def original(data: bytes) -> InstanceIdentity | None:
+def original(scanned: Scanned) -> InstanceIdentity | None:
     """Return what a report needs to be filed beside this instance; None if the file lacks it.
 
     It is also None where values are not valid and cannot be repeated.
-
-    Raises:
-        ImageRejected: the file is not structured as DICOM requires.
     """
-    scanned = scan(data, read_meta(data))
     keywords = ("SpecificCharacterSet", *_UIDS, *PATIENT_AND_STUDY.values())
     dataset = parsed(scanned, keywords)
     uids = [_valid(dataset, keyword) for keyword in _UIDS]

@@ -1,13 +1,14 @@
 """Messages between the service and its DICOM reader process.
 
-No identifying attribute but UIDs has a field, except in `InstanceIdentity`, which is requested only
-where the link to the original is kept.
+No identifying attribute but UIDs has a field: an `InstanceIdentity` is never a message. It leaves
+the reader process encrypted, and only where the link to the original is kept.
 """
 
 from typing import Literal
 
+from pydantic import Field
+
 from app.images.isolated.framing import Message
-from reports.forms.dicom.identity import InstanceIdentity
 
 META_START = b"\x02\x00\x00\x00UL\x04\x00"
 """Start of a file whose preamble was cut off: the length of its meta information (PS3.10 7.1)."""
@@ -16,14 +17,18 @@ META_START = b"\x02\x00\x00\x00UL\x04\x00"
 class Ask(Message):
     """A request to read a frame of the file that follows, or of the last one when `again`.
 
-    `frame` is counted from 0.
+    `frame` is counted from 0. `done` has no answer: it ends the process that has
+    read the last file.
     """
 
-    frame: int
+    frame: int = 0
     again: bool = False
-    limit_pixels: int
-    original: bool = False
-    """Answer with the identity and no frame; set only by a deployment that keeps the link."""
+    done: bool = False
+    limit_pixels: int = 0
+    key: str | None = Field(default=None, repr=False)
+    """Answer with the sealed `InstanceIdentity` too, under this key in hexadecimal digits."""
+    about: str = ""
+    """What is authenticated with it, in hexadecimal digits."""
 
 
 class RawRegion(Message):
@@ -72,9 +77,8 @@ class Refusal(Message):
 
 
 class Answer(Message):
-    """A frame, or why there is none; `last` when the reader process ends after it."""
+    """A frame, or why there is none; `sealed` is an `InstanceIdentity` where a key came for it."""
 
-    last: bool = False
     header: Header | None = None
-    original: InstanceIdentity | None = None
+    sealed: str | None = None
     refusal: Refusal | None = None

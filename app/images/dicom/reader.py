@@ -1,4 +1,4 @@
-"""Reading of DICOM bytes in a separate process: one frame, and what its file states about it."""
+"""Reading of DICOM bytes in a separate process: frames, and what their file states about them."""
 
 import atexit
 import importlib.util
@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,8 @@ from app.errors import (
     RequestRejected,
 )
 from app.images.dicom.messages import META_START, Answer, Ask, Header
+from app.images.dicom.sealing import FileKey
 from app.images.isolated.process import IsolatedProcess
-from reports.forms.dicom.identity import InstanceIdentity
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,6 @@ START_S = 60.0
 
 READ_S = 6.0
 """Time limit for a frame including its file; a large one takes a fraction of a second."""
-
-FILES_MAX = 200
-"""Files per reader process; then a fresh one replaces it, so that nothing it leaked stays."""
 
 CHILD = (sys.executable, "-m", "app.images.dicom.child")
 """The command that starts the process."""
@@ -61,49 +59,54 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM" or data.startswith(META_START)
 
 
-def read_dicom(data: bytes, limit_pixels: int, frame: int = 0, timeout_s: float = READ_S) -> Frame:
-    """Decode one frame of a file, counted from 0.
+class DicomFile:
+    """One file while its frames are read; when it is left, no process keeps any of it."""
 
-    Consecutive calls with the same `data` object transfer and parse the file only once.
+    def __init__(self, data: bytes, key: FileKey | None = None) -> None:
+        """Remember what to read; the patient's fields are sealed under `key` where there is one."""
+        self._data, self._key = data, key
+        self.sealed: bytes | None = None
+        """The sealed patient's fields once a frame was read; None: not asked for, or not valid."""
 
-    Raises:
-        ImageUnsupported: it is no ultrasound image, in a syntax that is not decoded, or pydicom is
-            missing.
-        ImageTooLarge: its header states more than is read, or reading it takes more memory than is
-            allowed.
-        ImageUnreadable: it is damaged, or takes too long.
-        RequestRejected: it has no frame of that number.
-        NotReady: the reader process does not start.
-    """
-    if importlib.util.find_spec("pydicom") is None:
-        raise ImageUnsupported(
-            "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
-        )
-    ask = Ask(frame=frame, limit_pixels=limit_pixels)
-    return _frame(*_READER.reply(data, ask, timeout_s))
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        _READER.forget(self._data)
 
-def read_original(data: bytes) -> InstanceIdentity | None:
-    """Return the patient and study attributes of a file; None if it does not state them validly.
+    def frame(self, limit_pixels: int, frame: int = 0, timeout_s: float = READ_S) -> Frame:
+        """Decode one frame, counted from 0; the file is sent and parsed once for all of them.
 
-    Raises:
-        ImageRejected: it is damaged, or takes too long.
-        NotReady: the reader process does not start.
-    """
-    answer, _ = _READER.reply(data, Ask(frame=0, limit_pixels=0, original=True), READ_S)
-    if answer.refusal is not None:
-        raise _ERRORS.get(answer.refusal.error, ImageUnreadable)(answer.refusal.sentence)
-    return answer.original
+        Raises:
+            ImageUnsupported: it is no ultrasound image, in a syntax that is not decoded, or
+                pydicom is missing.
+            ImageTooLarge: its header states more than is read, or reading it takes more memory
+                than is allowed.
+            ImageUnreadable: it is damaged, or takes too long.
+            RequestRejected: it has no frame of that number.
+            NotReady: the reader process does not start.
+        """
+        if importlib.util.find_spec("pydicom") is None:
+            raise ImageUnsupported(
+                "This installation reads PNG and JPEG; for DICOM, pip install 'ustri[dicom]'."
+            )
+        ask = Ask(frame=frame, limit_pixels=limit_pixels)
+        if self._key is not None:
+            sealing = {"key": self._key.key.hex(), "about": self._key.about.hex()}
+            ask = ask.model_copy(update=sealing)
+        answer, payload = _READER.reply(self._data, ask, timeout_s)
+        if answer.sealed is not None:
+            self.sealed = bytes.fromhex(answer.sealed)
+        return _frame(answer, payload)
 
 
 class _Reader:
-    """A reader process with the file that it has opened; a fresh one replaces it when it is old."""
+    """The reader process, and the file that it has open."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = IsolatedProcess(CHILD, does="reads DICOM files", start_s=START_S)
-        self._files = 0
-        self._sent: bytes | None = None
+        self._open: bytes | None = None
 
     def reply(self, data: bytes, ask: Ask, timeout_s: float) -> tuple[Answer, bytes]:
         """Return the reply to one request.
@@ -111,35 +114,45 @@ class _Reader:
         Requests wait for one another, so that the memory of several files does not add up.
         """
         with self._lock:
+            if self._open is not data:
+                self._forget()
             if self._process.start():
-                self._files, self._sent = 0, None
-            again = self._sent is data and not ask.original
-            ask = ask.model_copy(update={"again": again})
-            self._files += not again
+                self._open = None
+            again = self._open is data
             reply = self._process.exchange(
-                ask,
+                ask.model_copy(update={"again": again}),
                 b"" if again else data,
                 Answer,
                 timeout_s=timeout_s,
                 payload_max_bytes=3 * ask.limit_pixels,
             )
-            answer = reply.answer
-            self._sent = data if answer is not None and answer.header is not None else None
-            if answer is None or answer.last or self._files >= FILES_MAX:
+            self._open = data
+            if reply.answer is None:
                 self._end()
-        if answer is None:
+        if reply.answer is None:
             log.warning("A DICOM file was given up: its reader ended or took too long.")
             raise ImageUnreadable(_GAVE_UP)
-        return answer, reply.payload
+        return reply.answer, reply.payload
+
+    def forget(self, data: bytes) -> None:
+        """End the process that has that file open, if one has."""
+        with self._lock:
+            if self._open is data:
+                self._forget()
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             self._end()
 
+    def _forget(self) -> None:
+        if self._open is not None:
+            self._process.tell(Ask(done=True))
+        self._open = None
+
     def _end(self) -> None:
         self._process.end()
-        self._sent = None
+        self._open = None
 
 
 def _frame(answer: Answer, payload: bytes) -> Frame:

@@ -33,12 +33,21 @@ def receive(stream: IO[bytes], limit_bytes: int) -> tuple[bytes, bytes] | None:
 
     None: the other side has closed, or the message is longer than the limit.
     """
-    head = stream.read(HEAD.size)
+    head = _exactly(stream, HEAD.size)
     if len(head) < HEAD.size:
         return None
     words, payload = HEAD.unpack(head)
     if words + payload > limit_bytes:
         return None
-    message = stream.read(words), stream.read(payload)
+    message = _exactly(stream, words), _exactly(stream, payload)
     whole = len(message[0]) == words and len(message[1]) == payload
     return message if whole else None
+
+
+def _exactly(stream: IO[bytes], count: int) -> bytes:
+    """Return that many bytes, fewer where the other side has closed; a raw pipe gives parts."""
+    parts: list[bytes] = []
+    while count > 0 and (part := stream.read(count)):
+        parts.append(part)
+        count -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -109,6 +109,16 @@ class IsolatedProcess:
             timer.cancel()
         return Reply(answer=None, timed_out=ended.is_set())
 
+    def tell(self, message: Message) -> None:
+        """Send a message that has no reply to the process, if one runs."""
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        try:
+            send(process.stdin, message)
+        except OSError:
+            log.debug("The process that %s has ended.", self._does)
+
     def end(self) -> None:
         """End the process, if one runs."""
         process, self._process = self._process, None

@@ -19,6 +19,7 @@ from app.observability.metrics import count_refused
 from app.storage.analysis import Analysis
 from app.storage.details import AGE, LONGEST
 from app.storage.tables import JobState
+from app.storage.worklist import Entry
 from app.web.dependencies import Served, Services
 from app.web.pages.frame_strip import strip_of
 from app.web.pages.templating import templates
@@ -31,13 +32,15 @@ from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
 from reports.forms.overlay.naming import drawn, structures
 from reports.forms.overlay.palette import inks
 from reports.forms.rows import evidence_names
-from reports.layout import SIDES, lay_out
+from reports.layout import SIDES
 from reports.model import Evidence, ExamCode, MaskEvidence, Outcome, Report
 from specialists.manifest import Manifest
 
 HERE = Path(__file__).parent
 ROWS = 25
 """Rows on one page of the worklist."""
+
+UNREADABLE = "The report was written in a form that cannot be read here; its JSON is kept."
 
 THUMBNAIL_PX = (160, 120)
 _KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
@@ -188,14 +191,14 @@ def icon() -> FileResponse:
 
 
 def _worklist_page(served: Services, page: int, problem: Problem | None = None) -> HTMLResponse:
-    last = page * ROWS
-    found = served.store.worklist(limit=last + 1)
-    rows = [_row(analysis, served) for analysis in found[last - ROWS : last]]
+    before = (page - 1) * ROWS
+    found = served.store.worklist.page(ROWS, before)
+    last = before + len(found.entries)
     return _page(
         "worklist.html",
         OK if problem is None else problem.status,
         problem=problem,
-        rows=rows,
+        rows=[_row(entry) for entry in found.entries],
         exams=exam_choices(served.manifest).items(),
         longest=LONGEST,
         age=AGE,
@@ -203,8 +206,8 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
         limit_bytes=served.settings.limit_bytes,
         blacken_text=served.settings.blacken_text,
         newer=f"/?page={page - 1}" if page > 1 else None,
-        older=f"/?page={page + 1}" if len(found) > last else None,
-        range_text=f"{last - ROWS + 1} to {last - ROWS + len(rows)}",
+        older=f"/?page={page + 1}" if last < found.total else None,
+        range_text=f"{before + 1} to {last} of {found.total}",
     )
 
 
@@ -243,28 +246,41 @@ def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
     )
 
 
-def _row(analysis: Analysis, served: Services) -> Row:
-    report = served.store.report(analysis.id) if analysis.report_id else None
-    here = f"/analyses/{analysis.id}"
-    requested = exam_titles()[analysis.exam] if analysis.exam else "Not recognised yet"
-    failed = analysis.state is JobState.FAILED
+def _row(entry: Entry) -> Row:
+    here = f"/analyses/{entry.analysis_id}"
+    if entry.outcome is not None:
+        return _reported_row(entry, entry.outcome, here)
+    failed = entry.state is JobState.FAILED
+    exam = entry.requested_exam
     return Row(
         href=f"{here}/view",
         thumbnail=f"{here}/thumbnail.png",
-        exam=report.exam.title if report else requested,
-        synthetic=analysis.image.synthetic,
-        summary=_summary(report) if report else (analysis.problem or ""),
-        outcome=str(report.outcome) if report else ("failed" if failed else "in progress"),
-        tone=_TONES[report.outcome] if report else ("bad" if failed else "busy"),
-        status=str(report.status) if report else str(analysis.state),
-        received=analysis.created_at,
-        link="Open report" if report else ("See why" if failed else "Follow"),
+        exam=exam_titles()[exam] if exam else "Not recognised yet",
+        synthetic=entry.synthetic,
+        summary=entry.problem or "",
+        outcome="failed" if failed else "in progress",
+        tone="bad" if failed else "busy",
+        status=str(entry.state),
+        received=entry.created_at,
+        link="See why" if failed else "Follow",
     )
 
 
-def _summary(report: Report) -> str:
-    """Return the headline of the report: what its page shows large."""
-    return lay_out(report).headline or report.reason or ""
+def _reported_row(entry: Entry, outcome: Outcome, here: str) -> Row:
+    """Return the row of an analysis with a report, by its id where that could not be read."""
+    said = entry.summary
+    return Row(
+        href=f"{here}/view" if said else f"{here}/report.json",
+        thumbnail=f"{here}/thumbnail.png",
+        exam=said.title if said else f"Analysis {entry.analysis_id}",
+        synthetic=entry.synthetic,
+        summary=said.headline if said else UNREADABLE,
+        outcome=str(outcome),
+        tone=_TONES[outcome],
+        status=str(said.status if said else entry.state),
+        received=entry.created_at,
+        link="Open report" if said else "Open JSON",
+    )
 
 
 def exam_titles() -> dict[ExamCode, str]:

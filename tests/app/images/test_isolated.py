@@ -12,7 +12,7 @@ import pytest
 
 from app.errors import ImageUnreadable, NotReady
 from app.images.dicom import reader
-from app.images.dicom.reader import read_dicom
+from app.images.dicom.reader import DicomFile
 from app.images.isolated.framing import Message
 from app.images.isolated.process import IsolatedProcess
 from tests.app.dicom_files import LIMIT_PIXELS, a_dicom, speckle
@@ -99,18 +99,18 @@ def test_a_process_that_ends_at_its_start_is_named_with_its_exit_code(begin: Beg
 
 def test_a_file_is_sent_again_to_the_reader_that_replaces_one_that_was_killed() -> None:
     data = a_dicom(np.stack([speckle(), speckle()[::-1]]))
-    whole = [read_dicom(data, LIMIT_PIXELS, frame).pixels for frame in (0, 1)]
-    read_dicom(data, LIMIT_PIXELS, 0)
-    killed(reader._READER._process)
-    assert np.array_equal(read_dicom(data, LIMIT_PIXELS, 1).pixels, whole[1])
+    with DicomFile(data) as file:
+        whole = [file.frame(LIMIT_PIXELS, frame).pixels for frame in (0, 1)]
+        killed(reader._READER._process)
+        assert np.array_equal(file.frame(LIMIT_PIXELS, 1).pixels, whole[1])
     assert not np.array_equal(whole[0], whole[1])
 
 
 def test_a_reader_killed_before_it_is_asked_gives_the_file_up_and_blames_no_header(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = a_dicom(np.stack([speckle(), speckle()[::-1]]))
-    read_dicom(data, LIMIT_PIXELS, 0)
+    file = DicomFile(a_dicom(np.stack([speckle(), speckle()[::-1]])))
+    file.frame(LIMIT_PIXELS)
     process = reader._READER._process
     exchange = process.exchange
 
@@ -121,5 +121,5 @@ def test_a_reader_killed_before_it_is_asked_gives_the_file_up_and_blames_no_head
     with monkeypatch.context() as patched:
         patched.setattr(process, "exchange", late)
         with pytest.raises(ImageUnreadable, match="within the memory and time"):
-            read_dicom(data, LIMIT_PIXELS, 1)
-    assert read_dicom(data, LIMIT_PIXELS, 1).pixels.shape == speckle().shape
+            file.frame(LIMIT_PIXELS, 1)
+    assert file.frame(LIMIT_PIXELS, 1).pixels.shape == speckle().shape

@@ -165,7 +165,7 @@ def test_a_full_queue_takes_a_repeated_key_but_nothing_new(store: Store) -> None
     assert store.accept(ingested, NewAnalysis(idempotency_key="k"), 1).replayed
     with pytest.raises(QueueFull):
         store.accept(ingested, NewAnalysis(), 1)
-    assert [row.id for row in store.worklist()] == [first.analysis_id]
+    assert [row.analysis_id for row in store.worklist.page(9).entries] == [first.analysis_id]
 
 
 def test_the_tables_are_those_that_the_migrations_make(store: Store) -> None:

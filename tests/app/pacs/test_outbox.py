@@ -24,11 +24,11 @@ def outbox(settings: Settings) -> Iterator[Outbox]:
 
 def some(settings: Settings, *forms: PushForm) -> list[NewItem]:
     store = Store.open(settings)
-    [analysis] = store.worklist()
+    [analysis] = store.worklist.page(1).entries
     store.close()
     return [
         NewItem(
-            analysis_id=analysis.id,
+            analysis_id=analysis.analysis_id,
             version=1,
             form=form,
             sop_instance_uid=f"2.25.{n}",

@@ -1,5 +1,6 @@
 """The link to the original study: only on request, encrypted, stored apart, used for filing."""
 
+import hashlib
 import io
 import os
 import sqlite3
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
@@ -15,7 +17,10 @@ from sqlalchemy import delete
 
 from app.cli.terminal import Exit
 from app.errors import LinkClosed, PushRefused, SettingsError
-from app.images.dicom.reader import read_original
+from app.images.dicom import reader
+from app.images.dicom.messages import Ask
+from app.images.dicom.reader import DicomFile
+from app.images.dicom.sealing import FileKey
 from app.pacs.instances import Filing
 from app.pacs.outbox import PushRequest, outbox_of
 from app.pacs.patient_links import LinkKeys, Links
@@ -25,7 +30,17 @@ from app.storage.store import Store
 from app.storage.tables import AnalysisRow, JobRow, RecordRow, ReportRow
 from reports.forms.dicom.identity import InstanceIdentity
 from tests.app.conftest import Serve, a_png
-from tests.app.dicom_files import SECRETS, UIDS, a_dataset, a_dicom, a_region, calibrated, written
+from tests.app.dicom_files import (
+    LIMIT_PIXELS,
+    SECRETS,
+    UIDS,
+    a_dataset,
+    a_dicom,
+    a_region,
+    calibrated,
+    speckle,
+    written,
+)
 from tests.app.images.test_dicom_privacy import leaks
 from tests.app.orthanc import Orthanc
 from tests.app.pacs.test_push import (  # noqa: F401
@@ -77,10 +92,28 @@ def a_key_file(path: Path, *keys: str) -> Path:
     return path
 
 
+KEY = FileKey(key=bytes(32), about=b"this test")
+
+
+def read_original(data: bytes) -> InstanceIdentity | None:
+    with DicomFile(data, KEY) as file:
+        file.frame(LIMIT_PIXELS)
+    return (
+        None if file.sealed is None else InstanceIdentity.model_validate_json(KEY.open(file.sealed))
+    )
+
+
 def an_original(data: bytes | None = None) -> InstanceIdentity:
     original = read_original(calibrated() if data is None else data)
     assert original is not None
     return original
+
+
+def sealed_by(keys: LinkKeys, original: InstanceIdentity, image_sha256: str) -> SealedLink:
+    """A link as an upload makes it."""
+    new = keys.new_link()
+    text = original.model_dump_json().encode()
+    return new.link(new.file_key(image_sha256).seal(text))
 
 
 async def analysed(serve: Serve, data: bytes, **settings: object) -> str:
@@ -253,12 +286,62 @@ async def test_a_link_goes_with_its_analysis(
     store.close()
 
 
+def test_a_link_that_an_earlier_version_sealed_opens(key_file: Path, tmp_path: Path) -> None:
+    keys, original = LinkKeys.read(key_file, tmp_path / "data"), an_original()
+    about = b"ustri link 1\0" + b"a" * 64
+    sealed = FileKey(key=keys.keys[0], about=about).seal(original.model_dump_json().encode())
+    key_id = hashlib.sha256(b"ustri link key\0" + keys.keys[0]).hexdigest()[:16]
+    link = SealedLink(key_id=key_id, sealed=sealed)
+    assert keys.open(link, "a" * 64) == original
+    with pytest.raises(LinkClosed, match="altered"):
+        keys.open(link, "b" * 64)
+
+
+def test_the_reader_gets_a_key_of_one_file_and_none_of_the_deployment(
+    key_file: Path, tmp_path: Path
+) -> None:
+    keys = LinkKeys.read(key_file, tmp_path / "data")
+    new = keys.new_link()
+    files = [one.file_key(sha) for one in (new, keys.new_link()) for sha in ("a" * 64, "b" * 64)]
+    assert len({file.key for file in files} | {*keys.keys}) == 5
+    assert keys.keys[0].hex() not in repr(new)
+    assert files[0].key.hex() not in repr(files[0])
+
+
+async def test_an_upload_is_sent_to_the_reader_once_with_its_patient(
+    serve: Serve, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cine = np.stack([speckle(), speckle()[::-1], speckle()[:, ::-1]])
+    for data, frames in ((calibrated(), 1), (a_dicom(cine), 3)):
+        asked = await asks_of(serve, data, key_file, monkeypatch)
+        assert [payload for _, payload in asked] == [len(data)] + [0] * (frames - 1)
+
+
+async def asks_of(
+    serve: Serve, data: bytes, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Ask, int]]:
+    """What the reader process was asked at an upload, with the size of what was sent along."""
+    asked: list[tuple[Ask, int]] = []
+    process = reader._READER._process
+    exchange = process.exchange
+
+    def noted(ask: Ask, payload: bytes, *rest: Any, **named: Any) -> Any:
+        asked.append((ask, len(payload)))
+        return exchange(ask, payload, *rest, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(process, "exchange", noted)
+        async with serve(link_key_file=key_file) as client:
+            await posted(client, data)
+    return asked
+
+
 def test_a_link_opens_for_its_own_file_only(key_file: Path, tmp_path: Path) -> None:
     keys = LinkKeys.read(key_file, tmp_path / "data")
     original = an_original()
-    link = keys.seal(original, "a" * 64)
+    link = sealed_by(keys, original, "a" * 64)
     assert keys.open(link, "a" * 64) == original
-    assert keys.seal(original, "a" * 64).sealed != link.sealed
+    assert sealed_by(keys, original, "a" * 64).sealed != link.sealed
     with pytest.raises(LinkClosed, match="altered"):
         keys.open(link, "b" * 64)
     changed = bytearray(link.sealed)
@@ -274,9 +357,9 @@ def test_the_first_key_seals_and_an_older_one_still_opens(tmp_path: Path) -> Non
     old, new = os.urandom(32).hex(), os.urandom(32).hex()
     before = LinkKeys.read(a_key_file(tmp_path / "before", old), tmp_path / "data")
     after = LinkKeys.read(a_key_file(tmp_path / "after", new, old), tmp_path / "data")
-    link = before.seal(an_original(), "a" * 64)
+    link = sealed_by(before, an_original(), "a" * 64)
     assert after.open(link, "a" * 64) == an_original()
-    assert after.seal(an_original(), "a" * 64).key_id != link.key_id
+    assert sealed_by(after, an_original(), "a" * 64).key_id != link.key_id
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from app.storage.analysis import NewAnalysis
 from app.storage.store import Store
 from app.worker.loading import load_planning
 from app.worker.pool import WorkerPool
-from app.worker.shared import Gate, SharedPolicy
+from app.worker.shared import Gate
 from planner.case import Case, Request
 from planner.conclusion.report import conclude
 from planner.policy import Policy
@@ -58,7 +58,7 @@ def test_a_planner_that_threads_share_plans_as_it_does_alone(planned: Settings) 
     images = [an_image(seed=seed) for seed in range(IMAGES)]
     alone = [said(case_of(image, load_planning(planned, Tools()).policy)) for image in images]
     assert any(by is ChosenBy.MODEL for _, steps in alone for _, by, _ in steps)
-    shared = SharedPolicy(load_planning(planned, Tools()).policy)
+    shared = load_planning(planned, Tools()).policy
     together: dict[tuple[int, int], Case] = {}
     ready = threading.Barrier(THREADS)
 

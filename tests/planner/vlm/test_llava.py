@@ -1,7 +1,9 @@
 """The vision-language planner: its scores, when rules take over, and that it fails no analysis."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from planner.rules import Rules
 from planner.run import run
 from planner.vlm.load import load_planner
 from planner.vlm.network import Network, Template
-from planner.vlm.policy import Budget, LlavaPolicy
+from planner.vlm.policy import Budget, LlavaPolicy, Scores, Steps
 from planner.vlm.prompt import Turn, plain, render_prefix, render_state, rotations, turn_of
 from reports.layout import lay_out
 from reports.model import ChosenBy, Report
@@ -186,6 +188,83 @@ def test_a_planner_that_takes_too_long_leaves_the_step_to_the_rules() -> None:
     assert report.outcome == "reported"
     assert "took longer than 0.05 s" in report.steps[0].reason
     assert any("still busy" in step.reason for step in report.steps[1:])
+
+
+def in_threads(count: int, work: Callable[[int], object]) -> None:
+    """Do that work in as many threads, begun together, each with its number."""
+    ready = threading.Barrier(count)
+
+    def one(number: int) -> object:
+        ready.wait(30)
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(one, number) for number in range(count)]:
+            future.result(60)
+
+
+def test_threads_get_the_scores_that_one_alone_gets(folder: Path) -> None:
+    images = [an_image(seed=seed) for seed in range(6)]
+    alone = [load_planner(folder, backbones=Backbone()).scores(image, TURN) for image in images]
+    shared = load_planner(folder, backbones=Backbone())
+    got: list[tuple[int, Scores]] = []
+
+    def work(thread: int) -> None:
+        for turn in range(3 * len(images)):  # More cases than are kept, in another order each.
+            at = (turn * (thread + 1) + thread) % len(images)
+            got.append((at, shared.scores(images[at], TURN)))
+
+    in_threads(4, work)
+    assert len(got) == 4 * 3 * len(images)
+    assert all(scores == alone[at] for at, scores in got)
+
+
+def test_steps_of_several_threads_run_together_up_to_the_limit() -> None:
+    steps, lock, inside, most = Steps(3), threading.Lock(), 0, 0
+    scores = Scores(by_label={"stop": 1.0}, margin=1.0)
+
+    def step() -> Scores:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.05)
+        with lock:
+            inside -= 1
+        return scores
+
+    def work(_: int) -> None:
+        begun = steps.begun(step)
+        assert begun is not None
+        assert begun.result(30) is scores
+
+    in_threads(8, work)
+    assert most == 3
+
+
+def test_who_waits_behind_steps_that_were_given_up_is_told_so_and_one_place_is_enough() -> None:
+    steps, end = Steps(2), threading.Event()
+    scores = Scores(by_label={"stop": 1.0}, margin=1.0)
+
+    def stuck() -> Scores:
+        end.wait(30)
+        return scores
+
+    first, second = steps.begun(stuck), steps.begun(stuck)
+    assert first is not None
+    assert second is not None
+    steps.give_up(first)
+    told: list[object] = []
+    waiting = threading.Thread(target=lambda: told.append(steps.begun(lambda: scores)), daemon=True)
+    waiting.start()
+    steps.give_up(second)
+    waiting.join(30)
+    assert told == [None]
+    end.set()
+    assert (first.result(30), second.result(30)) == (scores, scores)
+    again = steps.begun(lambda: scores)
+    assert again is not None
+    assert again.result(30) is scores
 
 
 def test_a_planner_is_not_asked_beyond_its_budget_of_steps(planner: LlavaPolicy) -> None:
