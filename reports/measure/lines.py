@@ -66,15 +66,14 @@ def robust_line(points: npt.ArrayLike, scale: Scale = SQUARE_PX) -> Line:
     if len(scaled) > _MOST_SAMPLES:
         scaled = scaled[np.linspace(0, len(scaled) - 1, _MOST_SAMPLES).astype(int)]
     x, y = scaled.T
-    first, second = np.triu_indices(len(x), k=1)
-    apart = x[second] - x[first]
-    usable = apart > 0
-    if not usable.any():
+    if not len(x) or x[0] == x[-1]:
         raise NotMeasurable("Its outline spans too few image columns for a line.")
-    slope = float(np.median((y[second] - y[first])[usable] / apart[usable]))
+    from scipy.stats import theilslopes  # 0.4 s and 31 MB, which only muscle reports need.
+
+    fit = theilslopes(y, x, method="joint")
     return Line(
-        slope=slope,
-        intercept=float(np.median(y - slope * x)),
+        slope=float(fit.slope),
+        intercept=float(fit.intercept),
         x_min=float(x[0]),
         x_max=float(x[-1]),
         scale=scale,

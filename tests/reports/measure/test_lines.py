@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import theilslopes
 
 from reports.errors import NotMeasurable
 from reports.measure.lines import (
@@ -45,15 +44,6 @@ def test_a_robust_line_is_the_line_in_spite_of_a_fifth_of_wrong_points(
 def test_a_line_of_many_points_is_thinned_and_stays_the_line() -> None:
     x = np.arange(3000.0)
     assert robust_line(np.stack([x, 0.3 * x], axis=1)).slope == pytest.approx(0.3)
-
-
-def test_a_robust_line_is_scipys_also_where_points_share_a_column() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 60, 200).astype(float)
-    y = 0.2 * x + rng.normal(size=200)
-    line = robust_line(np.stack([x, y], axis=1))
-    theirs = theilslopes(y, x, method="joint")  # type: ignore[call-overload]
-    assert (line.slope, line.intercept) == pytest.approx((theirs.slope, theirs.intercept))
 
 
 def test_one_column_of_points_has_no_line() -> None:
