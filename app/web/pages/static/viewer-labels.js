@@ -14,7 +14,9 @@ export function fitLabels(view) {
     const { x, y, width, height } = edge.getBBox();
     return [x, y, x + width, y + height];
   });
+  const scales = [...view.frame.querySelectorAll(".scale .tag")].map((tag) => [tag, Number(tag.getAttribute("font-size"))]);
   view.onChange(() => {
+    for (const [tag, size] of scales) tag.setAttribute("font-size", Math.max(size, LEAST_PX / view.scale));
     const placed = [];
     for (const one of tags) {
       const drawn = one.size * view.scale; // on the screen, if it were left as it is

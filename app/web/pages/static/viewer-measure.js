@@ -55,6 +55,7 @@ export function measure(root, view, image) {
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.tool === kind);
     if (kind) {
       view.frame.focus({ preventScroll: true });
+      view.frame.scrollIntoView({ block: "nearest" });
       say(`Click ${KINDS[kind]} points${kind === "angle" ? ", the vertex second" : ""}; or move the cross with the arrow keys and press Enter. Escape ends.`);
     }
     draw();
@@ -191,7 +192,7 @@ function fillForm(root, points) {
     form.elements[`y${index + 1}`].value = y.toFixed(1);
   });
   form.closest("details").open = true;
-  form.elements.distance_mm.focus({ preventScroll: true });
+  form.elements.distance_mm.focus();
 }
 
 // Send the form as JSON, with the size at which the points were marked, and show what is wrong.
