@@ -1,9 +1,9 @@
 """The picture of a report as SVG, in image pixels, for the report page and the viewer.
 
-Each overlay is a `<g>` with `class="overlay overlay-{kind}"`, `id="overlay-{evidence id}"` and
-`data-evidence="{evidence id}"`, its structure as `data-structure`, and its colour as `color`; an element that should
-highlight it has `data-lights="e1 e2"`. Lines and text have their widths from the style sheets
-(`reports.forms.html.STYLE`, app/web/pages/static/app.css).
+Each overlay is a `<g>` with `class="overlay overlay-{kind}"`, `id="overlay-{evidence id}"`,
+`data-evidence="{evidence id}"`, its structure as `data-structure`, and its colour as `color`; an
+element that should highlight it has `data-lights="e1 e2"`. Lines and text have their widths from
+the style sheets (`reports.forms.html.STYLE`, app/web/pages/static/viewer.css).
 """
 
 from collections.abc import Sequence

@@ -172,7 +172,9 @@ def test_a_resized_window_and_the_picture_beside_keep_the_view(opened: Page) -> 
     opened.locator("svg.frame").last.dblclick(position={"x": 30, "y": 30})
     expect(opened.locator("[data-zoom]")).to_have_text("200 %")
     caliper(opened, "Shift+ArrowRight")
-    boxes = opened.locator("svg.frame").evaluate_all("all => all.map(one => one.getAttribute('viewBox'))")
+    boxes = opened.locator("svg.frame").evaluate_all(
+        "all => all.map(one => one.getAttribute('viewBox'))"
+    )
     assert len(boxes) == 2
     assert boxes[0] == boxes[1]
     opened.set_viewport_size({"width": 700, "height": 600})
@@ -198,7 +200,9 @@ def test_window_level_and_inversion_change_what_is_displayed(opened: Page) -> No
 
 def test_labels_can_be_read_on_a_phone_and_keep_their_size(opened: Page) -> None:
     opened.set_viewport_size({"width": 390, "height": 844})
-    size = "all => Math.min(...all.map(one => one.getAttribute('font-size') * one.getScreenCTM().a))"
+    size = (
+        "all => Math.min(...all.map(one => one.getAttribute('font-size') * one.getScreenCTM().a))"
+    )
     for _ in range(2):
         opened.wait_for_timeout(200)  # until the page has seen its new size
         assert opened.locator(".overlay .tag").evaluate_all(size) >= 11.9
