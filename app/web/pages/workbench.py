@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from reports.forms.overlay.naming import drawn, structures
 from reports.forms.overlay.palette import inks
+from reports.forms.overlay.scene import scene_of
 from reports.forms.rows import evidence_names
 from reports.measure.marked_scale import states_spacing
 from reports.model import Evidence, MaskEvidence, Outcome, Report, Scope, Spacing
@@ -33,12 +34,16 @@ class Structure:
 def layers_of(report: Report) -> tuple[Layer, ...]:
     """Return the layers of a report's overlays, in the order of its evidence.
 
-    Many outlines of one name share a layer. Scores are not drawn.
+    Many outlines of one name share a layer. Scores are not drawn, nor are landmarks that lie at the
+    ends of a measured line.
     """
     names, kinds = evidence_names(report), structures(report)
     colours = inks(kinds.values())
     layers: dict[tuple[str, ...], Layer] = {}
+    shown = {shape.evidence.id for shape in scene_of(report).shapes if shape.shows}
     for item in drawn(report):
+        if item.id not in shown:
+            continue
         alike = [other.id for other in drawn(report) if _same_outline(item, other)]
         many = len(alike) >= ONE_LAYER_FROM
         ids = tuple(alike) if many else (item.id,)

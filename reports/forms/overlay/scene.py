@@ -77,6 +77,11 @@ class Shape:
     marks: tuple[Point, ...] = ()
     labels: tuple[Label, ...] = ()
 
+    @property
+    def shows(self) -> bool:
+        """Whether anything is drawn of it."""
+        return bool(self.rings or self.box or self.lines or self.arc or self.marks)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:

@@ -59,6 +59,8 @@ async def test_it_is_the_next_version_in_every_form(client: httpx.AsyncClient) -
     assert axis.value is not None
     assert f"{axis.value:.4g}"[:4] in str(sr)
     assert "'mm'" in str(sr)
+    texts = [str(item.value) for item in sr.iterall() if item.VR in ("UT", "LT", "ST")]
+    assert any("from two marked points" in text for text in texts)
     for form in ("txt", "html", "fhir.json"):
         assert "mm" in (await client.get(f"{here}/report.{form}")).text
     text = (await client.get(f"{here}/report.txt")).text
