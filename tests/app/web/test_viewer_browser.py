@@ -177,7 +177,7 @@ def test_evidence_lights_the_statements_that_rest_on_it(
         # inside the outline, but beside the axes that are drawn over its middle
         path.hover(force=True, position={"x": 0.32 * size["width"], "y": 0.32 * size["height"]})
     else:
-        outline.focus()
+        page.locator('.overlay[tabindex="0"]').focus()
     # The tab stop of a structure lights all that is said of it; the pointer, what rests on one.
     one = f'.statement[data-lights~="{evidence_id}"]'
     drawn = page.locator(".overlay").evaluate_all("all => all.map(one => one.dataset.evidence)")
