@@ -148,6 +148,7 @@ def test_a_statement_lights_its_evidence_and_nothing_else(
 ) -> None:
     watched.upload(png)
     page = watched.page
+    page.locator('.overlay[tabindex="0"]').first.wait_for()
     statement = page.locator(".statement[data-lights]").first
     ids = (statement.get_attribute("data-lights") or "").split()
     getattr(statement, way)()
@@ -168,6 +169,7 @@ def test_evidence_lights_the_statements_that_rest_on_it(
 ) -> None:
     watched.upload(png)
     page = watched.page
+    page.locator('.overlay[tabindex="0"]').first.wait_for()
     outline = page.locator(".overlay-mask").first
     evidence_id = outline.get_attribute("data-evidence")
     if way == "hover":
