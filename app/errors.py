@@ -13,6 +13,7 @@ ServiceError
 ├── NotAcceptable       none of the requested forms exists
 ├── NotFound            there is nothing under that address
 ├── Conflict            the idempotency key was used for another request
+├── NotRevised          no new version of a report can be made as requested
 ├── QueueFull           too many analyses are waiting
 ├── AnalysisFailed      an analysis was given up; the message is its problem
 │   └── AnalysisStopped     it was cancelled, or missed its deadline
@@ -78,6 +79,10 @@ class NotFound(ServiceError):
 
 class Conflict(ServiceError):
     """The idempotency key was used before, for another request."""
+
+
+class NotRevised(ServiceError):
+    """No new version of the report can be made as requested; the message says why."""
 
 
 class QueueFull(ServiceError):

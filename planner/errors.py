@@ -9,6 +9,7 @@ PlannerError
 ├── BackboneMisfit    a planner was trained on a backbone that is not installed
 ├── ExamsMisfit       a planner was not trained on every exam that is served
 ├── StepsMisfit       a planner was trained on other steps, or on other rules of what is legal
+├── NotRevisable      the recorded results of a report do not suffice for a new version of it
 └── PlannerFailed     a planning model returned no usable scores; the rules decide
 """
 
@@ -52,6 +53,10 @@ class ExamsMisfit(PlannerError, WeightsError):
 
 class StepsMisfit(PlannerError, WeightsError):
     """A planner was trained on other protocol steps, or on other rules of which are legal."""
+
+
+class NotRevisable(PlannerError):
+    """A new version of a report cannot be concluded from its recorded results; says why."""
 
 
 class PlannerFailed(PlannerError):

@@ -7,6 +7,8 @@ ReportError
 ├── EvidenceMissing   a statement names evidence that the report does not hold
 ├── NothingOutlined   a form made of outlines was requested, and the report has none
 ├── NoBiometry        a form of a fetal head's sizes in mm was requested, and there are none
+├── SpacingKnown      a reader calibrates an image that states its millimetres itself
+├── PointsUnusable    points that a reader marked lie outside the image, or too near for a scale
 ├── FormNotInstalled  a form needs a library that this installation lacks
 └── ReasonMissing     something was not assessed or was refused without a reason
 """
@@ -38,6 +40,14 @@ class NothingOutlined(ReportError):
 
 class NoBiometry(ReportError):
     """The report is not of a fetal head, or states no size of it in millimetres; says which."""
+
+
+class SpacingKnown(ReportError):
+    """The image's source states millimetres, so that a reader's two points would contradict it."""
+
+
+class PointsUnusable(ReportError):
+    """Marked points lie outside the image, in different regions, or too near; says which."""
 
 
 class FormNotInstalled(ReportError):

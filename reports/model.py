@@ -180,6 +180,17 @@ class DicomSource(Data):
     """How many pixels outside the analysed regions were blackened before any other step."""
 
 
+class ReaderCalibration(Data):
+    """Two points of a known distance that a reader marked on an image that states no millimetres.
+
+    `error_px` is how far each point may lie from where the reader meant it, in image pixels.
+    """
+
+    points: tuple[Point, Point]
+    distance_mm: Annotated[float, Field(gt=0.0)]
+    error_px: Annotated[float, Field(gt=0.0)]
+
+
 class ImageInfo(Data):
     """The analysed frame; `frame` counts from 0, null for a still image.
 
@@ -207,6 +218,8 @@ class ImageInfo(Data):
     not_analysed: str | None = Field(default=None, exclude_if=is_none)
     dicom: DicomSource | None = Field(default=None, exclude_if=is_none)
     text_blackened: Annotated[int, Field(ge=0)] | None = Field(default=None, exclude_if=is_none)
+    reader_calibration: ReaderCalibration | None = Field(default=None, exclude_if=is_none)
+    """What the millimetres follow from, where a reader stated them and not the source."""
 
 
 class Finding(Data):

@@ -10,11 +10,10 @@ from app.errors import Conflict
 from app.jobs.leases import Lease, Leases, abandoned, release
 from app.jobs.owner import owner_process, this_process
 from app.observability.metrics import End, count_end
+from app.storage.reports import ReportRows
 from app.storage.store import Store, utc_now
-from app.storage.tables import JobRow, JobState, RecordRow, ReportRow, WorkerRow
-from app.storage.worklist import summary_row
+from app.storage.tables import JobRow, JobState, RecordRow, WorkerRow
 from planner.case import Record
-from reports.canonical import to_json
 from reports.model import Report
 
 CANCELLED = "The analysis was cancelled at your request."
@@ -168,22 +167,10 @@ class Jobs:
 
     def finish(self, job: Job, report: Report) -> None:
         """Store the report, with its row of the worklist, and erase the question."""
-        summary = summary_row(report)
+        rows = ReportRows.of(report)
         with self._store.write() as session:
             row = self._leases.hold(session, job)
-            session.add(
-                ReportRow(
-                    id=report.report_id,
-                    analysis_id=job.analysis_id,
-                    version=job.version,
-                    outcome=report.outcome,
-                    content_sha256=report.provenance.content_sha256,
-                    body=to_json(report).decode(),
-                    created_at=report.created_at,
-                )
-            )
-            session.flush()
-            session.add(summary)
+            rows.add(session)
             _end(row, JobState.DONE, None)
 
     def fail(self, job: Job, problem: str) -> None:

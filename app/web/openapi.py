@@ -134,7 +134,7 @@ SPECIALIST_BODY = _multipart(
     }
     | {"frame": _FRAME}
 )
-_OF_ANALYSIS = ("show", "show_report", "follow", "stop", "push", "pushed")
+_OF_ANALYSIS = ("show", "show_report", "follow", "stop", "calibrate", "push", "pushed")
 """Operations that take the id of an analysis alone; an operation is named as its function."""
 
 

@@ -16,13 +16,21 @@ from starlette.routing import Match, Mount
 from app import errors
 from app.errors import ServiceError
 from app.observability.metrics import count_refused
-from reports.errors import FormNotInstalled, NoBiometry, NothingOutlined
+from app.web.pages.templating import templates
+from reports.errors import (
+    FormNotInstalled,
+    NoBiometry,
+    NothingOutlined,
+    PointsUnusable,
+    SpacingKnown,
+)
 from specialists.errors import Rejected, SpecialistError, Unavailable
 
 PROBLEM_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 
 OK = HTTPStatus.OK
+CREATED = HTTPStatus.CREATED
 ACCEPTED = HTTPStatus.ACCEPTED
 NO_CONTENT = HTTPStatus.NO_CONTENT
 SEE_OTHER = HTTPStatus.SEE_OTHER
@@ -36,6 +44,7 @@ _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
     (errors.NotAcceptable, HTTPStatus(406), "No such form"),
     (errors.NotFound, HTTPStatus(404), "Not found"),
     (errors.Conflict, HTTPStatus(409), "Idempotency key in use"),
+    (errors.NotRevised, HTTPStatus(409), "Report not revised"),
     (errors.QueueFull, HTTPStatus(429), "Queue full"),
     (errors.StoreUnavailable, HTTPStatus(503), "Store not available"),
     (errors.NotReady, HTTPStatus(503), "Not ready"),
@@ -53,8 +62,10 @@ _OF_REPORTS: Mapping[type[Exception], type[ServiceError]] = {
     NothingOutlined: errors.NotFound,
     NoBiometry: errors.NotFound,
     FormNotInstalled: errors.NotAcceptable,
+    SpacingKnown: errors.NotRevised,
+    PointsUnusable: errors.RequestRejected,
 }
-"""The service error that a client gets for a report form that cannot be made."""
+"""The service error that a client gets for a form or a version that cannot be made."""
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _INTERNAL = "Something failed inside the service; its log says what. Your request changed nothing."
@@ -149,9 +160,17 @@ def install_handlers(app: FastAPI) -> None:
 
 def _on_error(request: Request, error: Exception) -> Response:
     response = problem_response(error)
+    if response.status_code == HTTPStatus.NOT_FOUND and _is_browser(request):
+        html = _PAGES.get_template("problem.html").render(page="problem", problem=problem_of(error))
+        return HTMLResponse(html, HTTPStatus.NOT_FOUND)
     if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(sorted(_allowed(request)))
     return response
+
+
+def _is_browser(request: Request) -> bool:
+    """Return whether a person opens an address, who needs a page and a way back."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def _allowed(request: Request) -> set[str]:
@@ -178,6 +197,9 @@ def _on_invalid(_: Request, error: Exception) -> Response:
 def _of_service(error: Exception) -> Exception:
     known = _OF_REPORTS.get(type(error))
     return error if known is None else known(str(error))
+
+
+_PAGES = templates()
 
 
 def _problem(name: str, title: str, status: HTTPStatus, detail: str) -> Problem:

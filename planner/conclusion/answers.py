@@ -14,6 +14,7 @@ from reports.measure.formulas import NUMBERS_OF
 from reports.measure.head import MASK as HEAD_MASK
 from reports.measure.intervals import Calibrated, Interval, NoInterval
 from reports.measure.lesion import Quality, qualities
+from reports.measure.marked_scale import scale_error
 from reports.measure.numbers import NOT_AVAILABLE, Measured, Seen, assemble
 from reports.model import (
     Check,
@@ -334,4 +335,5 @@ def _calibrated(
         high=item.high,
         coverage=item.level,
         elsewhere=held_by_interval(entry, item.measurement),
+        scale_error=scale_error(case.image),
     )

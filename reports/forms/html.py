@@ -18,6 +18,7 @@ from reports.forms.overlay.scene import scene_of
 from reports.forms.rows import (
     evidence_names,
     evidence_rows,
+    headline_notes,
     number_table,
     picture_text,
     step_rows,
@@ -76,6 +77,7 @@ def to_fragment(report: Report, image_href: str | None, around: Around | None = 
         steps=step_rows(report),
         picture_text=picture_text(report),
         unsaid=unsaid(report),
+        headline_notes=headline_notes(report),
         not_for_clinical_use=NOT_FOR_CLINICAL_USE,
         kinds=_kinds(report),
         around=around,

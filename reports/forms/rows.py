@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from reports.forms.overlay.naming import calipers, drawn, labels
 from reports.layout import Structure
+from reports.measure.numbers import NOT_AVAILABLE
 from reports.model import (
     BoxEvidence,
     Evidence,
@@ -15,8 +16,12 @@ from reports.model import (
     Report,
     Step,
 )
+from reports.wording.doubts import doubts
 from reports.wording.numbers import Figure, definition, figure
-from reports.wording.phrases import capital, clause, score_text, sentence
+from reports.wording.phrases import capital, clause, listed, score_text, sentence
+
+MOST_REASONS = 2
+"""Reasons beside the impression; the findings have all of them."""
 
 NO_INTERVAL = "not given"
 NONE = "—"
@@ -147,6 +152,26 @@ def unsaid(report: Report) -> str | None:
     if report.reason is None or clause(report.reason) in said or report.reason in said:
         return None
     return report.reason
+
+
+def headline_notes(report: Report) -> tuple[str, ...]:
+    """Return why numbers of the impression are unreliable or not available, each reason once.
+
+    The impression says that they are; the reasons stand with the numbers, further down.
+    """
+    said = " ".join(report.impression).lower()
+    doubtful = [m for m in report.measurements if m.value is not None and m.unreliable]
+    named = [m for m in doubtful if m.name.lower() in said] or doubtful
+    notes: list[str] = []
+    if "unreliable" in said and named:
+        first = dict.fromkeys(doubt for item in named for doubt in doubts(item))
+        notes.append(f"Unreliable: {'; '.join(list(first)[:MOST_REASONS])}.")
+    missing: dict[str, list[str]] = {}
+    for item in report.measurements:
+        why = (item.reason or "").partition(f"{NOT_AVAILABLE}: ")[2].rstrip(".")
+        if why and item.value is None and item.name.lower() in said:
+            missing.setdefault(why, []).append(item.name)
+    return (*notes, *(f"{capital(listed(names))}: {why}." for why, names in missing.items()))
 
 
 def _name(item: Measurement, report: Report) -> str:

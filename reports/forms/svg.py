@@ -1,9 +1,9 @@
 """The picture of a report as SVG, in image pixels, for the report page and the viewer.
 
-Each overlay is a `<g>` with `class="overlay overlay-{kind}"`, `id="overlay-{evidence id}"` and
-`data-evidence="{evidence id}"`, and its structure's colour as `color`; an element that should
-highlight it has `data-lights="e1 e2"`. Lines and text have their widths from the style sheets
-(`reports.forms.html.STYLE`, app/web/pages/static/app.css).
+Each overlay is a `<g>` with `class="overlay overlay-{kind}"`, `id="overlay-{evidence id}"`,
+`data-evidence="{evidence id}"`, its structure as `data-structure`, and its colour as `color`; an
+element that should highlight it has `data-lights="e1 e2"`. Lines and text have their widths from
+the style sheets (`reports.forms.html.STYLE`, app/web/pages/static/viewer.css).
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def view_box(scene: Scene) -> str:
 def to_svg_layers(report: Report, scene: Scene | None = None) -> Markup:
     """Render one `<g>` with all that is drawn, for an `<svg>` with `view_box`."""
     scene = scene or scene_of(report)
-    kinds = ("mask", "box", "points")
+    kinds = ("box", "mask", "points")  # a box hides no outline
     shapes = sorted(scene.shapes, key=lambda shape: kinds.index(shape.evidence.kind))
     return Markup(
         _ENVIRONMENT.get_template("layers.svg.j2").render(

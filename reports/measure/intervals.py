@@ -14,6 +14,16 @@ NOT_CALIBRATED = "it is not calibrated yet"
 LARGEST_ONLY = "only that of the largest outlined region was calibrated"
 
 
+ScaleError = tuple[float, float]
+"""The least and the greatest that a true length may be, as multiples of the measured one."""
+
+EXACT: ScaleError = (1.0, 1.0)
+"""The error of a scale that the source states."""
+
+POWERS = {"mm": 1, "mm²": 2}
+"""How often the scale is a factor of a number, by the number's unit."""
+
+
 class Form(StrEnum):
     """How an interval's ends follow from a value: as shares of it, or by adding to it."""
 
@@ -23,7 +33,11 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """How far an interval's ends are from a value, by its form; `low` ≤ 0 ≤ `high`."""
+    """How far an interval's ends are from a value, by its form; `low` ≤ 0 ≤ `high`.
+
+    `scale_error` is that of the millimetres: the ends of a length are multiplied by it, those of
+    an area by its square.
+    """
 
     form: Form
     low: float
@@ -34,8 +48,11 @@ class Interval:
 
     The lowest, if several sources were left out in turn.
     """
+    scale_error: ScaleError = EXACT
 
-    def around(self, value: float, least: float | None = 0.0) -> tuple[float, float]:
+    def around(
+        self, value: float, least: float | None = 0.0, unit: str | None = None
+    ) -> tuple[float, float]:
         """Return the ends of the value's interval, in its unit, none of them below `least`.
 
         `least` is the lowest value that the quantity can have; None: there is none.
@@ -44,6 +61,8 @@ class Interval:
             low, high = value * (1 + self.low), value * (1 + self.high)
         else:
             low, high = value + self.low, value + self.high
+        power = POWERS.get(unit or "", 0)
+        low, high = low * self.scale_error[0] ** power, high * self.scale_error[1] ** power
         return (low, high) if least is None else (max(low, least), max(high, least))
 
 

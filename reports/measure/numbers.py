@@ -157,7 +157,7 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
     if not image.regions:
         if image.spacing_mm is None:
             return _in_px(image, image.spacing_reason or "the image states no pixel spacing")
-        return _in_mm(image.spacing_mm)
+        return _in_mm(image.spacing_mm, image)
     spacings = {
         (region.spacing_mm.x, region.spacing_mm.y) if region.spacing_mm else None
         for region in image.regions
@@ -174,7 +174,7 @@ def calibration_for(image: ImageInfo, points: Sequence[Point]) -> Calibration:
             image.spacing_reason
             or "the region of the image that holds the points states no pixel spacing",
         )
-    return _in_mm(Spacing(x=spacing[0], y=spacing[1]))
+    return _in_mm(Spacing(x=spacing[0], y=spacing[1]), image)
 
 
 def outline_numbers(seen: Seen, slot: str, names: Collection[str]) -> tuple[Number, ...]:
@@ -248,8 +248,12 @@ def at_image_edge(points: Sequence[Point], image: ImageInfo) -> bool:
     )
 
 
-def _in_mm(spacing: Spacing) -> Calibration:
-    return Calibration(scale=(spacing.x, spacing.y), unit="mm", reason=None, square_assumed=False)
+def _in_mm(spacing: Spacing, image: ImageInfo) -> Calibration:
+    by_reader = image.reader_calibration is not None
+    square = by_reader and image.aspect_ratio is None
+    why = "two points do not show how high a pixel is for its width" if square else None
+    scale = (spacing.x, spacing.y)
+    return Calibration(scale=scale, unit="mm", reason=None, square_assumed=square, why=why)
 
 
 def _in_px(image: ImageInfo, why: str) -> Calibration:
@@ -350,7 +354,7 @@ def _interval(
         return own
     if number is not firsts[number.name] or number.value is None:
         return NoInterval(reason=LARGEST_ONLY)
-    return own.around(number.value, number.least), own
+    return own.around(number.value, number.least, number.unit), own
 
 
 def _unreliable(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.measure.intervals import LEVEL
+from reports.measure.marked_scale import scale_error
 from reports.model import (
     ChosenBy,
     Finding,
@@ -134,13 +135,25 @@ def _spacing(report: Report) -> str:
     image = report.image
     if not report.measurements:
         return ""
-    source = f" ({image.spacing_source})" if image.spacing_source else ""
+    source = f" ({image.spacing_source}{_clicks(report)})" if image.spacing_source else ""
     if image.regions:
         return _region_spacing(image.regions, source)
     if image.spacing_mm is None:
         why = image.spacing_reason or "the image states no pixel spacing"
         return sentence(f"{why}, so that lengths are in px")
     return f"Pixel spacing {_millimetres(image.spacing_mm)}{source}."
+
+
+def _clicks(report: Report) -> str:
+    """Return what a reader's calibration rests on, and how far it widens intervals."""
+    marked = report.image.reader_calibration
+    if marked is None:
+        return ""
+    low, high = scale_error(report.image)
+    return (
+        f", {marked.distance_mm:.4g} mm apart; their error makes a length {100 * (1 - low):.1f} % "
+        f"less to {100 * (high - 1):.1f} % more, and intervals are as much wider"
+    )
 
 
 def _region_spacing(regions: Sequence[Region], source: str) -> str:

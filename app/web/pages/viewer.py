@@ -23,17 +23,21 @@ from app.storage.worklist import Entry
 from app.web.dependencies import Served, Services
 from app.web.pages.frame_strip import strip_of
 from app.web.pages.templating import templates
+from app.web.pages.workbench import (
+    calibration_of,
+    drawn_structures,
+    image_facts,
+    layers_of,
+    windows_of,
+)
 from app.web.problems import OK, SEE_OTHER, Problem, problem_of
 from app.web.uploads import accept
 from planner.exam import unserved
 from planner.protocols import read_protocols
 from reports.forms.biometry import has_biometry
 from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
-from reports.forms.overlay.naming import drawn, structures
-from reports.forms.overlay.palette import inks
-from reports.forms.rows import evidence_names
 from reports.layout import SIDES
-from reports.model import Evidence, ExamCode, MaskEvidence, Outcome, Report
+from reports.model import ExamCode, Outcome, Report
 from specialists.manifest import Manifest
 
 HERE = Path(__file__).parent
@@ -82,19 +86,6 @@ class Row:
     def received_text(self) -> str:
         """The time of arrival for a reader without JavaScript."""
         return utc_text(self.received)
-
-
-ONE_LAYER_FROM = 4
-"""From this number on, overlays of one name (fascicles of a muscle) share a switch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """What one switch shows and hides: an overlay, or the many outlines of one structure."""
-
-    ids: tuple[str, ...]
-    ink: str
-    name: str
 
 
 @router.get("/")
@@ -213,7 +204,12 @@ def _worklist_page(served: Services, page: int, problem: Problem | None = None) 
 
 def _report_page(report: Report, served: Services) -> HTMLResponse:
     below = _TEMPLATES.get_template("below_image.html").render(
-        report=report, layers=layers_of(report)
+        report=report,
+        layers=layers_of(report),
+        structures=drawn_structures(report),
+        facts=image_facts(report),
+        windows=windows_of(report),
+        calibration=calibration_of(report),
     )
     around = Around(
         below_image=Markup(below),  # the template escapes what it holds
@@ -225,6 +221,7 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
         report=report,
         article=to_fragment(report, f"/analyses/{report.analysis_id}/image.png", around),
         biometry=has_biometry(report),
+        called=report.request.label or utc_text(report.created_at),
     )
 
 
@@ -298,29 +295,6 @@ def exam_choices(manifest: Manifest) -> dict[ExamCode, str]:
         code: f"{title} (not served here)" if unserved(code, protocols, manifest) else title
         for code, title in exam_titles().items()
     }
-
-
-def layers_of(report: Report) -> tuple[Layer, ...]:
-    """Return the layers of a report's overlays, in the order of its evidence.
-
-    Many outlines of one name share a layer. Scores are not drawn.
-    """
-    names, kinds = evidence_names(report), structures(report)
-    colours = inks(kinds.values())
-    layers: dict[tuple[str, ...], Layer] = {}
-    for item in drawn(report):
-        alike = [other.id for other in drawn(report) if _same_outline(item, other)]
-        many = len(alike) >= ONE_LAYER_FROM
-        ids = tuple(alike) if many else (item.id,)
-        name = f"outline of {kinds[item.id]} 1 to {len(alike)}" if many else names[item.id]
-        ink = colours[kinds[item.id]]
-        layers.setdefault(ids, Layer(ids=ids, ink=ink, name=name[:1].upper() + name[1:]))
-    return tuple(layers.values())
-
-
-def _same_outline(one: Evidence, other: Evidence) -> bool:
-    outlines = isinstance(one, MaskEvidence) and isinstance(other, MaskEvidence)
-    return outlines and one.label == other.label  # type: ignore[union-attr]
 
 
 def utc_text(stamp: str) -> str:

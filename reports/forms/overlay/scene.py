@@ -47,6 +47,9 @@ SMALL = 0.75
 BESIDE = 1.2
 """Distance up to which a label stands beside the end of its line, in heights of a line of text."""
 
+SAME_PLACE = 0.25
+"""Distance up to which two crosses are one, in heights of a line of text."""
+
 _ARC_STEPS = 32
 
 
@@ -73,6 +76,11 @@ class Shape:
     arc: tuple[Point, ...] = ()
     marks: tuple[Point, ...] = ()
     labels: tuple[Label, ...] = ()
+
+    @property
+    def shows(self) -> bool:
+        """Whether anything is drawn of it."""
+        return bool(self.rings or self.box or self.lines or self.arc or self.marks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +111,7 @@ def scene_of(report: Report) -> Scene:
         _shape(item, names[item.id], colours[names[item.id]], report)
         for item in naming.drawn(report)
     ]
+    shapes = _once(shapes, line)
     for shape in shapes:
         _take(shape, board)
     bars = scale_bars(image, board, text_width("200 mm", 1.0))
@@ -128,6 +137,30 @@ def _shape(item: Evidence, structure: str, ink: str, report: Report) -> Shape:
         case PointsEvidence():
             return _of_points(shape, item, report)
     return shape
+
+
+def _once(shapes: Sequence[Shape], line: float) -> list[Shape]:
+    """Return the shapes without landmarks' crosses and lines where a measured line draws them."""
+
+    def measured(shape: Shape) -> bool:
+        item = shape.evidence
+        return isinstance(item, PointsEvidence) and all(p.score is None for p in item.points)
+
+    ends = [mark for shape in shapes if measured(shape) for mark in shape.marks]
+
+    def drawn(point: Point) -> bool:
+        return any(math.dist(point, end) <= SAME_PLACE * line for end in ends)
+
+    return [
+        shape
+        if measured(shape)
+        else replace(
+            shape,
+            marks=tuple(mark for mark in shape.marks if not drawn(mark)),
+            lines=tuple(pair for pair in shape.lines if not all(map(drawn, pair))),
+        )
+        for shape in shapes
+    ]
 
 
 def _of_points(shape: Shape, item: PointsEvidence, report: Report) -> Shape:

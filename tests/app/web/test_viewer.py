@@ -8,7 +8,8 @@ import pytest
 
 from app.cli.demo import loopback_socket
 from app.storage.details import LONGEST
-from app.web.pages.viewer import ONE_LAYER_FROM, ROWS, layers_of, utc_text
+from app.web.pages.viewer import ROWS, utc_text
+from app.web.pages.workbench import ONE_LAYER_FROM, layers_of
 from reports.forms.html import ARTICLE_STYLE
 from reports.forms.rows import evidence_names
 from reports.layout import lay_out

@@ -90,12 +90,12 @@ def png(tmp_path: Path) -> Path:
 def watched(browser: Browser, address: str) -> Iterator[Watched]:
     """Fails its test for any console message, script error, policy violation or foreign request."""
     with browser.new_context() as context:
-        seen = _watch(context.new_page(), address)
+        seen = watch(context.new_page(), address)
         yield seen
-    _assert_quiet(seen)
+    assert_quiet(seen)
 
 
-def _watch(page: Page, address: str) -> Watched:
+def watch(page: Page, address: str) -> Watched:
     seen = Watched(page=page, address=address)
     page.on("console", lambda message: seen.complaints.append(message.text))
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
@@ -106,7 +106,7 @@ def _watch(page: Page, address: str) -> Watched:
     return seen
 
 
-def _assert_quiet(seen: Watched) -> None:
+def assert_quiet(seen: Watched) -> None:
     assert seen.complaints == []
     assert [url for url in seen.asked if not url.startswith((seen.address, "data:"))] == []
 
@@ -148,6 +148,7 @@ def test_a_statement_lights_its_evidence_and_nothing_else(
 ) -> None:
     watched.upload(png)
     page = watched.page
+    page.locator('.overlay[tabindex="0"]').first.wait_for()
     statement = page.locator(".statement[data-lights]").first
     ids = (statement.get_attribute("data-lights") or "").split()
     getattr(statement, way)()
@@ -168,6 +169,7 @@ def test_evidence_lights_the_statements_that_rest_on_it(
 ) -> None:
     watched.upload(png)
     page = watched.page
+    page.locator('.overlay[tabindex="0"]').first.wait_for()
     outline = page.locator(".overlay-mask").first
     evidence_id = outline.get_attribute("data-evidence")
     if way == "hover":
@@ -177,8 +179,12 @@ def test_evidence_lights_the_statements_that_rest_on_it(
         # inside the outline, but beside the axes that are drawn over its middle
         path.hover(force=True, position={"x": 0.32 * size["width"], "y": 0.32 * size["height"]})
     else:
-        outline.focus()
-    resting = page.locator(f'.statement[data-lights~="{evidence_id}"]')
+        page.locator('.overlay[tabindex="0"]').focus()
+    # The tab stop of a structure lights all that is said of it; the pointer, what rests on one.
+    one = f'.statement[data-lights~="{evidence_id}"]'
+    drawn = page.locator(".overlay").evaluate_all("all => all.map(one => one.dataset.evidence)")
+    every = ", ".join(f'.statement[data-lights~="{name}"]' for name in drawn)
+    resting = page.locator(one if way == "hover" else every)
     expect(page.locator(".statement.lit")).to_have_count(resting.count())
     assert resting.count() > 0
 
@@ -251,17 +257,20 @@ def test_other_forms_and_the_api_page_obey_the_policy(watched: Watched, png: Pat
     expect(page.get_by_role("link", name="Open report").first).to_be_visible()
 
 
-def test_the_first_screen_shows_the_image_and_the_headline(watched: Watched, png: Path) -> None:
-    watched.page.set_viewport_size({"width": 1280, "height": 800})
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (768, 1024), (390, 844)])
+def test_the_first_screen_shows_the_image_and_the_headline(
+    watched: Watched, png: Path, width: int, height: int
+) -> None:
+    watched.page.set_viewport_size({"width": width, "height": height})
     watched.upload(png)
     for part in ("svg.frame", ".headline"):
         watched.page.locator(part).wait_for()
         box = watched.page.locator(part).bounding_box()
         assert box is not None
-        assert box["y"] + box["height"] <= 800
+        assert box["y"] + box["height"] <= height
 
 
-@pytest.mark.parametrize("width", [360, 390, 768, 1440])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280, 1440])
 def test_nothing_is_wider_than_the_screen(watched: Watched, png: Path, width: int) -> None:
     watched.page.set_viewport_size({"width": width, "height": 800})
     watched.upload(png)
@@ -276,7 +285,7 @@ def test_progress_is_followed_until_the_report_is_there(
 ) -> None:
     tools = GatedTools(truthful_tools(PHANTOM))
     with service(tmp_path / "data", tools) as address, browser.new_context() as context:
-        seen = _watch(context.new_page(), address)
+        seen = watch(context.new_page(), address)
         seen.upload(png)
         page = seen.page
         expect(page.get_by_role("heading", name="Analysing")).to_be_visible()
@@ -288,7 +297,7 @@ def test_progress_is_followed_until_the_report_is_there(
         expect(page.locator("[data-progress] li")).to_have_count(1)
         tools.gate.set()
         expect(page.get_by_role("heading", name="Breast ultrasound")).to_be_visible()
-        _assert_quiet(seen)
+        assert_quiet(seen)
 
 
 def test_without_javascript_the_page_refreshes_itself_and_shows_everything(
@@ -299,7 +308,7 @@ def test_without_javascript_the_page_refreshes_itself_and_shows_everything(
         service(tmp_path / "data", tools) as address,
         browser.new_context(java_script_enabled=False) as context,
     ):
-        seen = _watch(context.new_page(), address)
+        seen = watch(context.new_page(), address)
         seen.upload(png)
         expect(seen.page.get_by_role("heading", name="Analysing")).to_be_visible()
         tools.gate.set()
@@ -308,18 +317,18 @@ def test_without_javascript_the_page_refreshes_itself_and_shows_everything(
         )
         expect(seen.page.locator(".overlay-mask .edge")).to_be_visible()
         expect(seen.page.get_by_role("group", name="Show")).to_be_hidden()
-        _assert_quiet(seen)
+        assert_quiet(seen)
 
 
 def test_a_broken_specialist_is_told_loudly(browser: Browser, tmp_path: Path, png: Path) -> None:
     tools: Tools = StandInTools(answers={})
     with service(tmp_path / "data", tools) as address, browser.new_context() as context:
-        seen = _watch(context.new_page(), address)
+        seen = watch(context.new_page(), address)
         seen.upload(png)
         expect(seen.page.get_by_role("alert")).to_contain_text(
             "This analysis failed", timeout=30_000
         )
-        _assert_quiet(seen)
+        assert_quiet(seen)
 
 
 def a_cine_file(folder: Path, count: int = 5) -> Path:

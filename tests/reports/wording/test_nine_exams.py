@@ -79,10 +79,10 @@ def impression(exam: ExamCode) -> tuple[str, ...]:
         (
             ExamCode.HEART,
             (
-                "Classifier favours the apical 4-chamber view, score 0.97; it knows apical 2- and "
-                "4-chamber views only.",
                 "Left ventricular cavity area 8.8 cm²; left ventricular long axis 45.0 mm; "
                 "myocardial area 13.1 cm²; left atrial area 4.6 cm².",
+                "Classifier favours the apical 4-chamber view, score 0.97; it knows apical 2- and "
+                "4-chamber views only.",
             ),
         ),
     ],

@@ -1,66 +1,7 @@
-// What the pages do beyond links and forms: light evidence, toggle overlays, follow a running analysis.
+// What the pages do beyond links and forms: follow a running analysis.
 "use strict";
 
 document.documentElement.classList.add("js");
-
-const evidenceOf = (element) =>
-  (element.dataset.evidence || element.dataset.lights || "").split(" ").filter(Boolean);
-
-// Whatever has data-lights (a statement, a step, a toggle) and the overlay with that data-evidence light together.
-function linkEvidence(root) {
-  const frame = root.querySelector(".frame");
-  const overlays = [...root.querySelectorAll(".overlay")];
-  const parts = [...root.querySelectorAll("[data-lights]"), ...overlays];
-  const light = (source) => {
-    const ids = source ? evidenceOf(source) : [];
-    // A statement lights what it rests on, not the other statements that rest on the same.
-    const words = source?.matches(".statement");
-    for (const part of parts) {
-      const shares = evidenceOf(part).some((id) => ids.includes(id));
-      part.classList.toggle("lit", part === source || (shares && !(words && part.matches(".statement"))));
-    }
-    frame.classList.toggle("dim", overlays.some((overlay) => overlay.classList.contains("lit")));
-  };
-  for (const overlay of overlays) {
-    overlay.setAttribute("tabindex", "0");
-    overlay.setAttribute("role", "img");
-    overlay.setAttribute("aria-label", overlay.querySelector("title").textContent);
-    overlay.addEventListener("focus", () => {
-      root.querySelector(`.statement[data-lights~="${overlay.dataset.evidence}"]`)?.scrollIntoView({ block: "nearest" });
-    });
-  }
-  for (const part of parts) {
-    part.addEventListener("pointerenter", () => light(part));
-    part.addEventListener("pointerleave", () => light(null));
-    part.addEventListener("focusin", () => light(part));
-    part.addEventListener("focusout", () => light(null));
-  }
-}
-
-function toggleOverlays(root) {
-  const boxes = [...root.querySelectorAll("input[data-shows]")];
-  const all = root.querySelector("input[data-shows-all]");
-  if (!all) return;
-  const apply = (box) => {
-    for (const id of box.dataset.shows.split(" ")) {
-      root.querySelector(`.overlay[data-evidence="${id}"]`).classList.toggle("off", !box.checked);
-    }
-  };
-  const sync = () => {
-    const shown = boxes.filter((box) => box.checked).length;
-    all.checked = shown === boxes.length;
-    all.indeterminate = shown > 0 && shown < boxes.length;
-  };
-  for (const box of boxes) {
-    box.addEventListener("change", () => { apply(box); sync(); });
-    apply(box); // a reloaded page keeps what was ticked
-  }
-  all.addEventListener("change", () => {
-    for (const box of boxes) { box.checked = all.checked; apply(box); }
-    sync();
-  });
-  sync();
-}
 
 function followAnalysis(root) {
   const list = root.querySelector("[data-progress]");
@@ -173,8 +114,6 @@ function localTimes() {
   }
 }
 
-const report = document.querySelector("[data-report]");
-if (report) { linkEvidence(report); toggleOverlays(report); }
 const running = document.querySelector("[data-events]");
 if (running) followAnalysis(running);
 const cine = document.querySelector("[data-cine]");
