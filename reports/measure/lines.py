@@ -70,7 +70,8 @@ def robust_line(points: npt.ArrayLike, scale: Scale = SQUARE_PX) -> Line:
         raise NotMeasurable("Its outline spans too few image columns for a line.")
     from scipy.stats import theilslopes  # 0.4 s and 31 MB, which only muscle reports need.
 
-    fit = theilslopes(y, x, method="joint")
+    # The stubs know only the methods of siegelslopes.
+    fit = theilslopes(y, x, method="joint")  # type: ignore[call-overload]
     return Line(
         slope=float(fit.slope),
         intercept=float(fit.intercept),
