@@ -362,7 +362,10 @@ def test_a_cine_shows_calibration_frame_and_region_and_can_be_stepped(
     expect(page.get_by_role("heading", name="Frame 0 of 0 to 4")).to_be_visible()
     expect(page.get_by_text("frame of the report", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="Previous")).to_be_hidden()
+    page.wait_for_load_state()  # The script has run.
     page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Frame 1 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("link", name="Next")).to_have_attribute("href", re.compile("/2$"))
     page.get_by_role("link", name="Next").click()
     expect(page.get_by_role("heading", name="Frame 2 of 0 to 4")).to_be_visible()
     assert page.url.endswith("/frames/2")

@@ -61,7 +61,9 @@ function stepFrames(root) {
     for (const other of bars) other.classList.toggle("here", other === bar);
     for (const [name, step] of Object.entries(links)) {
       const link = root.querySelector(`a[rel="${name}"]`);
-      if (link) link.hidden = !bars[place + step];
+      const next = bars[place + step];
+      link.hidden = !next;
+      if (next) link.href = next.getAttribute("href");
     }
     history.replaceState(null, "", href);
     document.title = `Frame ${bar.dataset.index} · USTri`;
@@ -71,7 +73,7 @@ function stepFrames(root) {
     bar.addEventListener("click", (event) => { event.preventDefault(); show(place); });
   }
   for (const [name, step] of Object.entries(links)) {
-    root.querySelector(`a[rel="${name}"]`)?.addEventListener("click", (event) => {
+    root.querySelector(`a[rel="${name}"]`).addEventListener("click", (event) => {
       event.preventDefault();
       show(Number(slider.value) + step);
     });
