@@ -51,7 +51,6 @@ MEANING = {
 }
 
 EXTRAS = {
-    "dramatiq": "queue",
     "highdicom": "dicom",
     "matplotlib": "train",
     "nncf": "train",
