@@ -104,7 +104,7 @@ class Outbox:
         """
         with self._sessions.write() as session:
             alone(session, Alone.OUTBOX)
-            rows = [_added(session, item, destination) for item in items]
+            rows = [_add(session, item, destination) for item in items]
             session.flush()
             return tuple(_item(row) for row in rows)
 
@@ -225,7 +225,7 @@ def _claimable(early: bool) -> Select[OutboxRow]:
     return select(OutboxRow).where(or_(waits, left), first).order_by(OutboxRow.id)
 
 
-def _added(session: Session, item: NewItem, destination: str) -> OutboxRow:
+def _add(session: Session, item: NewItem, destination: str) -> OutboxRow:
     row = session.scalar(
         select(OutboxRow).where(
             OutboxRow.destination == destination,

@@ -101,14 +101,14 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
                 )
             if name in fields:
                 raise RequestRejected(f"The field {name} is given twice.")
-            fields[name] = _storable(name, value).strip()
+            fields[name] = _checked_text(name, value).strip()
     if len(images) != 1:
         count = "no image" if not images else f"{len(images)} images"
         raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
     return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
 
 
-def _storable(name: str, value: str) -> str:
+def _checked_text(name: str, value: str) -> str:
     """Return the text of a field, which a database can store.
 
     Raises:

@@ -129,9 +129,9 @@ class TextFinder:
         with self._lock:
             found = self._search(search, data) or self._search(search, data)
         if found is None:
-            raise _given_up("ended twice without an answer")
+            raise _give_up("ended twice without an answer")
         if found.gave_up is not None:
-            raise _given_up(_REASONS[found.gave_up])
+            raise _give_up(_REASONS[found.gave_up])
         return found.boxes
 
     def close(self) -> None:
@@ -153,11 +153,11 @@ class TextFinder:
         if reply.answer is None or reply.answer.last or self._pictures >= PICTURES_MAX:
             self._process.end()
         if reply.timed_out:
-            raise _given_up(f"was ended after {self._search_s:g} s")
+            raise _give_up(f"was ended after {self._search_s:g} s")
         return reply.answer
 
 
-def _given_up(why: str) -> ImageUnreadable:
+def _give_up(why: str) -> ImageUnreadable:
     log.warning("The search for text in a picture %s.", why)
     return ImageUnreadable(
         f"The search for burned-in text {why}, and a picture that was not searched is not kept."
