@@ -36,7 +36,8 @@ def vectors_of(tokenizer: Tokenizer) -> torch.Tensor:
 def a_network(tokenizer: Tokenizer, size: Size = SMALL) -> LlavaForConditionalGeneration:
     network = build_network(tokenizer, TOWER, size)
     give_vectors(network, vectors_of(tokenizer))
-    return network.eval()
+    network.eval()
+    return network
 
 
 @pytest.fixture
