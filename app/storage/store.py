@@ -32,6 +32,7 @@ from app.storage.database import (
 from app.storage.frames import Cine
 from app.storage.image_blobs import FolderPictures, Pictures, TablePictures
 from app.storage.image_cache import Arrivals
+from app.storage.studies import Studies
 from app.storage.tables import (
     AnalysisRow,
     FrameRow,
@@ -67,6 +68,7 @@ class Store:
         self._arrivals = Arrivals() if settings.worker_threads else None
         self.cine = Cine(self)
         self.worklist = Worklist(self)
+        self.studies = Studies(self)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -144,6 +146,8 @@ class Store:
                     external_id=new.external_id,
                     scope=new.scope,
                     **asdict(new.details),
+                    study_id=new.study_id,
+                    patient_key=ingested.patient_key,
                     idempotency_sha256=key_sha256,
                     request_sha256=request_sha256,
                     created_at=now,
@@ -292,12 +296,14 @@ def _analysis(
         frame=row.frame,
         details=Details(
             label=row.label,
+            study=row.study,
             laterality=Laterality(row.laterality) if row.laterality else None,
             site=row.site,
             indication=row.indication,
             gestational_age=row.gestational_age,
             operator=row.operator,
         ),
+        study_id=row.study_id,
         external_id=row.external_id,
         image=ImageInfo.model_validate_json(row.image_info),
         image_key=row.image_key,
@@ -380,7 +386,10 @@ def _fingerprint(ingested: Ingested, new: NewAnalysis) -> str:
     ]
     if new.scope is not Scope.PROTOCOL or new.details != Details():
         # Only then, so that a key of a request without them stays valid over an upgrade.
-        parts += [new.scope, json.dumps(asdict(new.details), sort_keys=True)]
+        details = asdict(new.details)
+        if new.details.study is None:
+            del details["study"]  # likewise
+        parts += [new.scope, json.dumps(details, sort_keys=True)]
     return _sha256("\x00".join(parts))
 
 
