@@ -5,12 +5,13 @@ the patient, which leaves this file only as a count and as the earlier studies o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app.errors import NotFound
+from app.storage.analysis import Analysis
 from app.storage.database import Sessions
 from app.storage.tables import AnalysisRow, JobRow, JobState, ReportRow
 from reports.model import Report
@@ -62,7 +63,6 @@ class Studies:
         found = (
             select(
                 AnalysisRow.study_id,
-                func.max(AnalysisRow.study),
                 func.count(),
                 func.min(AnalysisRow.created_at),
                 changed,
@@ -82,13 +82,13 @@ class Studies:
                 entries=tuple(
                     StudyEntry(
                         id=study_id or "",
-                        label=label,
+                        label=firsts[study_id or ""][1],
                         images=images,
                         received_at=received_at,
                         changed_at=changed_at,
-                        first=firsts[study_id or ""],
+                        first=firsts[study_id or ""][0],
                     )
-                    for study_id, label, images, received_at, changed_at in grouped
+                    for study_id, images, received_at, changed_at in grouped
                 ),
                 total=total,
             )
@@ -106,37 +106,21 @@ class Studies:
         """Return the studies of the same patient that arrived before this one, newest first.
 
         There is none where the files of this study name no patient, or several. Measurements are
-        read of the newest `MOST_EARLIER` only.
+        read of the newest `MOST_EARLIER` only, and of none whose files name several patients.
         """
         with self._sessions.read() as session:
-            patients = _patients(session, study_id)
-            if len(patients) != 1:
-                return ()
-            arrived = func.min(AnalysisRow.created_at)
-            mine = session.scalar(select(arrived).where(AnalysisRow.study_id == study_id))
-            found = session.execute(
-                select(AnalysisRow.study_id, arrived, func.count())
-                .where(
-                    AnalysisRow.study_id.in_(
-                        select(AnalysisRow.study_id).where(AnalysisRow.patient_key.in_(patients))
-                    ),
-                    AnalysisRow.study_id != study_id,
-                )
-                .group_by(AnalysisRow.study_id)
-                .having(arrived < mine)
-                .order_by(arrived.desc(), AnalysisRow.study_id)
-            ).all()
+            found = _earlier(session, study_id)
             return tuple(
-                Earlier(
-                    id=other or "",
-                    received_at=received_at,
-                    images=images,
-                    measurements=measured(_gathered(session, other or ""))
-                    if place < MOST_EARLIER and len(_patients(session, other or "")) == 1
-                    else (),
-                )
-                for place, (other, received_at, images) in enumerate(found)
+                replace(one, measurements=measured(_gathered(session, one.id)))
+                if place < MOST_EARLIER and len(_patients(session, one.id)) == 1
+                else one
+                for place, one in enumerate(found)
             )
+
+    def earlier_named(self, study_id: str) -> tuple[Earlier, ...]:
+        """Return the same studies without their measurements."""
+        with self._sessions.read() as session:
+            return _earlier(session, study_id)
 
     def place(self, analysis_id: str) -> Place | None:
         """Return where an analysis stands in its study; None where it belongs to none."""
@@ -152,12 +136,14 @@ class Studies:
                 images=len(ids),
             )
 
-    def started_at(self, study_id: str) -> str | None:
-        """Return when the first image of a study arrived."""
+    def started_at(self, analysis: Analysis) -> str:
+        """Return when the first image of an analysis's study arrived, which dates the study."""
+        if analysis.study_id is None:
+            return analysis.created_at
+        first = func.min(AnalysisRow.created_at)
         with self._sessions.read() as session:
-            return session.scalar(
-                select(func.min(AnalysisRow.created_at)).where(AnalysisRow.study_id == study_id)
-            )
+            found = session.scalar(select(first).where(AnalysisRow.study_id == analysis.study_id))
+        return found or analysis.created_at
 
 
 def _in_order(study_id: str) -> Select[str]:
@@ -168,24 +154,48 @@ def _in_order(study_id: str) -> Select[str]:
     )
 
 
-def _firsts(session: Session, study_ids: Sequence[str | None]) -> dict[str, str]:
-    """Return the id of the first analysis of each of these studies."""
+def _firsts(session: Session, study_ids: Sequence[str | None]) -> dict[str, tuple[str, str | None]]:
+    """Return of each of these studies the id of its first analysis, and what it is called first."""
     rows = session.execute(
-        select(AnalysisRow.study_id, AnalysisRow.id)
+        select(AnalysisRow.study_id, AnalysisRow.id, AnalysisRow.study)
         .where(AnalysisRow.study_id.in_(study_ids))
         .order_by(AnalysisRow.created_at.desc(), AnalysisRow.id.desc())
     )
-    return {study_id or "": analysis_id for study_id, analysis_id in rows}
+    found: dict[str, tuple[str, str | None]] = {}
+    for study_id, analysis_id, label in rows:
+        _, later = found.get(study_id or "", (None, None))
+        found[study_id or ""] = (analysis_id, label or later)
+    return found
+
+
+def _earlier(session: Session, study_id: str) -> tuple[Earlier, ...]:
+    patients = _patients(session, study_id)
+    if len(patients) != 1:
+        return ()
+    arrived = func.min(AnalysisRow.created_at)
+    mine = session.scalar(select(arrived).where(AnalysisRow.study_id == study_id))
+    of_patient = select(AnalysisRow.study_id).where(
+        AnalysisRow.patient_key == patients[0], AnalysisRow.study_id != study_id
+    )
+    found = session.execute(
+        select(AnalysisRow.study_id, arrived, func.count())
+        .where(AnalysisRow.study_id.in_(of_patient))
+        .group_by(AnalysisRow.study_id)
+        .having(arrived < mine)
+        .order_by(arrived.desc(), AnalysisRow.study_id)
+    )
+    return tuple(
+        Earlier(id=other or "", received_at=received_at, images=images)
+        for other, received_at, images in found
+    )
 
 
 def _patients(session: Session, study_id: str) -> list[str]:
-    return [
-        key
-        for key in session.scalars(
-            select(AnalysisRow.patient_key.distinct()).where(AnalysisRow.study_id == study_id)
-        )
-        if key is not None
-    ]
+    """Return the patients that the files of a study name, as keyed hashes."""
+    found = select(AnalysisRow.patient_key).where(
+        AnalysisRow.study_id == study_id, AnalysisRow.patient_key.is_not(None)
+    )
+    return [key for key in session.scalars(found.distinct()) if key is not None]
 
 
 def _gathered(session: Session, study_id: str) -> Gathered:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.model import StudyRef
-from reports.precision import value_text
+from reports.precision import MINUS, value_text
 from reports.study.grouping import Subject, called, never_compared, overlapping
 from reports.study.model import Comparison, EarlierStudy, StudyMeasurement, StudyValue
 from reports.wording.phrases import capital
@@ -52,12 +52,13 @@ def _comparison(now: StudyMeasurement, then: StudyMeasurement, earlier: Earlier)
     new, old = now.taken, then.taken
     if apart is None and (new is None or old is None):
         apart = "an image shows several of them"
-    change = percent = overlap = None
+    change = percent = overlap = words = None
     shown_then, shown_now = then.values, now.values
     if apart is None and new is not None and old is not None:
         change = new.value - old.value
         percent = 100 * change / abs(old.value) if old.value else None
         overlap = _overlap(old, new)
+        words = change_text(change, (old, new), now.unit)
         shown_then, shown_now = (old,), (new,)
     made = Comparison(
         measurement=now.id,
@@ -68,6 +69,7 @@ def _comparison(now: StudyMeasurement, then: StudyMeasurement, earlier: Earlier)
         unit=now.unit,
         change=change,
         change_percent=percent,
+        change_text=words,
         overlap=overlap,
         not_compared=apart,
         statement="",
@@ -77,18 +79,15 @@ def _comparison(now: StudyMeasurement, then: StudyMeasurement, earlier: Earlier)
         item=made,
         called=capital(called(now)),
         date=earlier.received_at[:10],
-        change=None if change is None else change_text(change, old, new, now.unit),
     )
     return made.model_copy(update={"statement": statement})
 
 
-def change_text(
-    change: float, old: StudyValue | None, new: StudyValue | None, unit: str | None
-) -> str:
+def change_text(change: float, values: Sequence[StudyValue], unit: str | None) -> str:
     """Return a change with its sign, as precise as the wider of the two intervals allows."""
-    given = [one.interval for one in (old, new) if one is not None and one.interval is not None]
+    given = [value.interval for value in values if value.interval is not None]
     widest = max(given, key=lambda interval: interval[1] - interval[0], default=None)
-    sign = "+" if change > 0 else "\u2212" if change < 0 else ""
+    sign = "+" if change > 0 else MINUS if change < 0 else ""
     return sign + value_text(abs(change), unit, widest)
 
 

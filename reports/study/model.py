@@ -92,7 +92,8 @@ class StudyMeasurement(Data):
 class Comparison(Data):
     """One measurement in an earlier study of the same patient, and in this one.
 
-    `measurement` is the id of the `StudyMeasurement` here. `change` is now minus then, in `unit`.
+    `measurement` is the id of the `StudyMeasurement` here. `change` is now minus then, in `unit`;
+    `change_text` says it with its sign.
     `overlap` says whether the two intervals overlap, null where one of them has none.
     """
 
@@ -104,6 +105,7 @@ class Comparison(Data):
     unit: str | None
     change: float | None
     change_percent: float | None
+    change_text: str | None
     overlap: bool | None
     not_compared: str | None
     statement: str

@@ -36,6 +36,7 @@ from planner.exam import unserved
 from planner.protocols import read_protocols
 from reports.forms.biometry import has_biometry
 from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
+from reports.forms.study.html import STUDY_STYLE
 from reports.layout import SIDES
 from reports.model import ExamCode, Outcome, Report
 from specialists.manifest import Manifest
@@ -59,6 +60,12 @@ router = APIRouter(include_in_schema=False)
 def report_style() -> Response:
     """Return the style sheet of the report's article."""
     return Response(ARTICLE_STYLE, media_type="text/css")
+
+
+@router.get("/static/study.css")
+def study_style() -> Response:
+    """Return what the article of a study adds to that style sheet."""
+    return Response(STUDY_STYLE, media_type="text/css")
 
 
 def install(app: FastAPI) -> None:
@@ -215,10 +222,14 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
         below_image=Markup(below),  # the template escapes what it holds
         cards=frozenset(served.manifest.specialists),
     )
+    studies = served.store.studies
+    place = studies.place(report.analysis_id)
     return _page(
         "report.html",
         OK,
         report=report,
+        place=place,
+        earlier=() if place is None else studies.earlier_named(place.study_id),
         article=to_fragment(report, f"/analyses/{report.analysis_id}/image.png", around),
         biometry=has_biometry(report),
         called=report.request.label or utc_text(report.created_at),

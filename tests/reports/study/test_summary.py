@@ -43,9 +43,7 @@ def a_number(value: float | None, half: float | None = None, **changes: Any) -> 
     )
 
 
-def a_head(
-    *numbers: Measurement, exam: ExamCode = ExamCode.FETAL_HEAD, **request: Any
-) -> Report:
+def a_head(*numbers: Measurement, exam: ExamCode = ExamCode.FETAL_HEAD, **request: Any) -> Report:
     """A report of these numbers; `request` is what the sender stated."""
     sent = RequestInfo.model_validate(
         {"exam": exam, "question_given": False, "frame": None} | request
@@ -136,9 +134,7 @@ def test_angles_near_zero_are_compared_by_degrees() -> None:
     ],
 )
 def test_sides_sites_and_exams_are_not_mixed(one: dict[str, Any], other: dict[str, Any]) -> None:
-    report = summarise(
-        a_study(a_head(a_number(100, 2), **one), a_head(a_number(300, 2), **other))
-    )
+    report = summarise(a_study(a_head(a_number(100, 2), **one), a_head(a_number(300, 2), **other)))
     assert [len(item.values) for item in report.measurements] == [1, 1]
     assert report.flags == ()
 
