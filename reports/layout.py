@@ -247,7 +247,7 @@ def _signed(report: Report) -> str | None:
 
 def _image(image: ImageInfo) -> str:
     """Return what the analysed image is, without the spacing, which technique states."""
-    what = "still image" if image.frame is None else f"frame {image.frame}, counted from 0"
+    what = "still image" if image.frame is None else f"frame {image.frame + 1}, counted from 1"
     source = "DICOM, " if image.dicom else ""
     drawn = ", drawn by a program; it shows no patient" if image.synthetic else ""
     return f"{source}{what}, {image.width_px} × {image.height_px} px{drawn}"

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Self
 
-from sqlalchemy import Engine, Select, bindparam, func, or_, select
+from sqlalchemy import Engine, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
+from app.errors import Conflict, NotFound, StoreUnavailable
 from app.images.ingest import Ingested, Picture, load_image
 from app.observability.logs import this_request
 from app.settings import Settings
@@ -32,6 +32,7 @@ from app.storage.database import (
 from app.storage.frames import Cine
 from app.storage.image_blobs import FolderPictures, Pictures, TablePictures
 from app.storage.image_cache import Arrivals
+from app.storage.queue_limit import check_queue
 from app.storage.studies import Studies
 from app.storage.tables import (
     AnalysisRow,
@@ -131,7 +132,7 @@ class Store:
                 )
                 if earlier is not None:
                     return _replay(earlier, request_sha256)
-            _check_queue(session, queue_limit)
+            check_queue(session, queue_limit)
             analysis_id = uuid.uuid4().hex
             now = utc_now()
             _add_picture(session, ingested.picture, now)
@@ -364,16 +365,6 @@ def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:
             "Send a new key with a new request."
         )
     return Accepted(analysis_id=earlier.id, replayed=True)
-
-
-def _check_queue(session: Session, queue_limit: int) -> None:
-    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at >= time.time())
-    waiting = (JobRow.state == JobState.QUEUED) & in_time
-    unfinished = session.scalar(
-        select(func.count()).where(or_(waiting, JobRow.state == JobState.RUNNING))
-    )
-    if (unfinished or 0) >= queue_limit:
-        raise QueueFull(f"{unfinished} analyses are waiting; try again in a few seconds.")
 
 
 def _fingerprint(ingested: Ingested, new: NewAnalysis) -> str:

@@ -143,7 +143,7 @@ def _lines(report: Report) -> list[tuple[Coded, str]]:
     ]
     lines += [(codes.PROVENANCE, f"Model {model.id} {model.sha256}") for model in made_by.models]
     if report.image.frame is not None:
-        lines.append((codes.PROVENANCE, f"Frame {report.image.frame} of the source, from 0"))
+        lines.append((codes.PROVENANCE, f"Frame {report.image.frame + 1} of the source, from 1"))
     if report.external_id:
         lines.append((codes.PROVENANCE, f"External id {report.external_id}"))
     return lines

@@ -122,6 +122,8 @@ def _measurements(report: StudyReport, root: Element) -> _Flow:
         head = ("Measurement", "Taken", "From", "All values", "Note")
         name = look.paragraph(root.add("H3"), table.title, look.style(9, bold=True))
         parts += [name, Spacer(1, 2), look.ruled(root, head, rows, widths, bold=(1,))]
+        if table.note:
+            parts.append(look.paragraph(root.add("P"), table.note, look.style(7, ink=look.SOFT)))
         parts.append(Spacer(1, 5))
     return [*heading("Measurements", root), *parts] if parts else []
 

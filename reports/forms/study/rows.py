@@ -33,9 +33,10 @@ class MeasurementRow:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurementTable:
-    """The measurements of one exam, side and site."""
+    """The measurements of one exam, side and site; `note` is true of all that are not compared."""
 
     title: str
+    note: str
     rows: tuple[MeasurementRow, ...]
 
 
@@ -59,11 +60,11 @@ def title_of(report: StudyReport) -> str:
 
 def measurement_tables(report: StudyReport) -> tuple[MeasurementTable, ...]:
     """Return a table for each exam, side and site, in the order of the measurements."""
-    rows: dict[str, list[MeasurementRow]] = {}
+    found: dict[str, list[StudyMeasurement]] = {}
     for item in report.measurements:
         where = _listed(item.exam.title, _side(item.laterality), item.site)
-        rows.setdefault(where, []).append(_row(item))
-    return tuple(MeasurementTable(title=where, rows=tuple(found)) for where, found in rows.items())
+        found.setdefault(where, []).append(item)
+    return tuple(_table(where, items) for where, items in found.items())
 
 
 def comparison_rows(report: StudyReport) -> tuple[ComparisonRow, ...]:
@@ -90,11 +91,21 @@ def all_values(values: Sequence[StudyValue]) -> str:
     )
 
 
-def _row(item: StudyMeasurement) -> MeasurementRow:
+def _table(title: str, items: Sequence[StudyMeasurement]) -> MeasurementTable:
+    reasons = [item.not_compared for item in items if item.not_compared]
+    shared = reasons[0] if len(reasons) > 1 and len(set(reasons)) == 1 else None
+    return MeasurementTable(
+        title=title,
+        note="" if shared is None else f"Not compared: {shared}.",
+        rows=tuple(_row(item, shared) for item in items),
+    )
+
+
+def _row(item: StudyMeasurement, shared: str | None) -> MeasurementRow:
     taken = item.taken
     outliers = [str(value.image) for value in item.values if value.outlier]
     notes = (
-        item.not_compared and f"Not compared: {item.not_compared}.",
+        item.not_compared and item.not_compared != shared and f"Not compared: {item.not_compared}.",
         outliers and f"Outlier: image {listed(outliers)}.",
         item.values and item.missing and f"Not assessed in image {listed(_texts(item.missing))}.",
     )
