@@ -148,6 +148,7 @@ def header(report: Report) -> tuple[Row, ...]:
         ("Site", request.site),
         ("Indication", request.indication),
         ("Label", request.label),
+        ("Study", request.study),
         ("Operator", request.operator),
         ("Gestational age", request.gestational_age and f"{request.gestational_age}, as sent"),
         ("Image", _image(report.image)),

@@ -263,6 +263,7 @@ LATERALITIES = {
 
 INDICATION = Coded("121109", "DCM", "Indications for Procedure")
 SENT_LABEL = private("sent-label", "Label as sent")
+SENT_STUDY = private("sent-study", "Study as sent")
 SENT_SITE = private("sent-site", "Site as sent")
 SENT_AGE = private("sent-age", "Gestational age as sent")
 ASKED = private("asked", "Answer to the question of the request")

@@ -7,10 +7,11 @@ status is the least of theirs; an image that waits for its report leaves it prel
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.model import Outcome, Report, Status, StudyRef
+from reports.model import ExamCode, Outcome, Report, Status, StudyRef
 from reports.study.comparison import MOST_EARLIER, Earlier, compare
-from reports.study.grouping import Numbered, called, measurements_of
+from reports.study.grouping import LESIONS, Numbered, called, measurements_of
 from reports.study.model import MemberState, StudyImage, StudyMeasurement, StudyReport
+from reports.wording.numbers import AREA_PX
 from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 from reports.wording.templates import lines
 
@@ -70,9 +71,9 @@ def summarise(gathered: Gathered, earlier: Sequence[Earlier] = ()) -> StudyRepor
         flags=(),
         limitations=(),
     )
-    taken_from = {item.best for item in measurements}
+    numbers = [item for item in measurements if _says_it_all(item)]
     parts = {
-        part: lines("study.j2", part=part, report=report, called=called, taken_from=taken_from)
+        part: lines("study.j2", part=part, report=report, called=called, numbers=numbers)
         for part in _PARTS
     }
     limitations = (*parts["limitations"], NOT_FOR_CLINICAL_USE)
@@ -80,6 +81,16 @@ def summarise(gathered: Gathered, earlier: Sequence[Earlier] = ()) -> StudyRepor
 
 
 _PARTS = ("summary", "flags", "limitations")
+
+
+def _says_it_all(item: StudyMeasurement) -> bool:
+    """Return whether a value stands in the summary, and not the impression of its image.
+
+    A lesion's or a heart's number says little without what else was found in its image, and an area
+    in pixels says nothing to a reader.
+    """
+    apart = item.structure in LESIONS or item.exam.code is ExamCode.HEART
+    return item.taken is not None and not apart and item.unit != AREA_PX
 
 
 def measured(gathered: Gathered) -> tuple[StudyMeasurement, ...]:

@@ -155,6 +155,7 @@ def sent_of(report: Report) -> list[tuple[Coded, str]]:
     sent = (
         (codes.INDICATION, request.indication),
         (codes.SENT_LABEL, request.label),
+        (codes.SENT_STUDY, request.study),
         (codes.SENT_SITE, request.site),
         (codes.SENT_AGE, request.gestational_age),
     )

@@ -257,7 +257,11 @@ class _Bundle:
         }
         if request.indication is not None:
             study["reasonCode"] = [{"text": request.indication}]
-        sent = ((codes.SENT_LABEL, request.label), (codes.SENT_SITE, request.site))
+        sent = (
+            (codes.SENT_LABEL, request.label),
+            (codes.SENT_STUDY, request.study),
+            (codes.SENT_SITE, request.site),
+        )
         notes = [{"text": f"{name.meaning}: {words}"} for name, words in sent if words is not None]
         return study | ({"note": notes} if notes else {})
 

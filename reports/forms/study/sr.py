@@ -114,7 +114,7 @@ def _lines(report: StudyReport) -> Iterator[tuple[Coded, str]]:
     if report.synthetic:
         yield codes.NOTICE, SYNTHETIC
     if report.label is not None:
-        yield codes.SENT_LABEL, report.label
+        yield codes.SENT_STUDY, report.label
     yield codes.OUTCOME, f"{report.outcome.capitalize()}, {len(report.images)} images"
     for line in report.summary:
         yield codes.IMPRESSION, line

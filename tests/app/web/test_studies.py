@@ -175,19 +175,49 @@ async def test_only_the_newest_version_of_an_analysis_counts(
         assert not units & {"px", "px²"}
 
 
-async def test_a_study_whose_image_waits_is_not_complete(serve: Serve, settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("job", "shown", "complete"),
+    [
+        ({"state": JobState.FAILED, "problem": "It was given up."}, "failed", True),
+        (
+            {"state": JobState.RUNNING, "lease_owner": "w", "lease_expires_at": 9e9},
+            "waiting",
+            False,
+        ),
+    ],
+)
+async def test_an_image_without_a_report_is_shown_as_what_it_is(
+    serve: Serve, settings: Settings, job: dict[str, Any], shown: str, complete: bool
+) -> None:
     async with serve() as client:
         report = await sent(client, a_png(), study="Visit 7", exam="breast")
         store = Store.open(settings)
         with store.write() as session:
             first = session.get_one(AnalysisRow, report["analysis_id"])
-            waiting = {
+            row = {
                 column.key: getattr(first, column.key) for column in AnalysisRow.__table__.columns
             }
-            session.add(AnalysisRow(**waiting | {"id": "b" * 32}))
+            later = {"id": "b" * 32, "created_at": "2999-12-01T00:00:00.000000Z"}
+            session.add(AnalysisRow(**row | later))
             session.flush()
-            session.add(JobRow(analysis_id="b" * 32, version=1, state=JobState.FAILED, problem="x"))
+            session.add(JobRow(analysis_id="b" * 32, version=1, **job))
         store.close()
-        study = (await client.get(f"/studies/{report['study']['id']}")).json()
-        assert [image["state"] for image in study["images"]] == ["reported", "failed"]
-        assert (study["complete"], study["outcome"]) == (True, "partial")
+        here = f"/studies/{report['study']['id']}"
+        study = (await client.get(here)).json()
+        assert [image["state"] for image in study["images"]] == ["reported", shown]
+        assert (study["complete"], study["outcome"]) == (complete, "partial")
+        page = (await client.get(here, headers={"accept": "text/html"})).text
+        assert ('data-waiting="1"' in page) == (not complete)
+        assert ("It was given up." in page) == complete
+
+
+async def test_a_study_of_two_patients_is_flagged_and_compared_with_nothing(
+    client: httpx.AsyncClient,
+) -> None:
+    await sent(client, a_scan(1), exam="breast")
+    await sent(client, a_scan(2), exam="breast", study="Visit 7")
+    other = await sent(client, a_scan(3, PatientID="PID-4712"), exam="breast", study="Visit 7")
+    here = f"/studies/{other['study']['id']}"
+    report = (await client.get(f"{here}/report.json")).json()
+    assert (report["patients"], report["earlier"], report["comparisons"]) == (2, [], [])
+    assert "name 2 patients" in report["flags"][0]
