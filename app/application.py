@@ -20,7 +20,7 @@ from app.web.dependencies import InferenceClient, Services
 from app.web.inference_client import LocalInferenceClient, RemoteInferenceClient, limits_of
 from app.web.pages import api_docs, login, viewer
 from app.web.problems import install_handlers
-from app.web.routes import analyses, calibration, health, metrics, push, specialists
+from app.web.routes import analyses, calibration, health, metrics, push, specialists, studies
 from app.web.security import Guard
 from app.worker.loading import load_tools
 from app.worker.pool import WorkerPool
@@ -80,6 +80,7 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     install_handlers(app)
     app.include_router(analyses.router)
     app.include_router(calibration.router)
+    app.include_router(studies.router)
     app.include_router(specialists.router)
     app.include_router(health.router)
     app.include_router(push.router)

@@ -71,6 +71,10 @@ def analyze(
         created_at=utc_now(),
         code_version=code_version(),
         runtime=tools.runtime,
+        study_id=uids.study_id(
+            request.details.study,
+            None if ingested.image.info.dicom is None else ingested.image.info.dicom.study_uid,
+        ),
     )
     return Reported(report=conclude(case, identity), png=ingested.png)
 

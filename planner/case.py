@@ -31,10 +31,12 @@ EXPECT = "expect"
 class Details:
     """What the sender says of the image beside the exam; it is shown and kept, and never logged.
 
-    `gestational_age` is that of the day of the image, such as `19w6d`.
+    `study` is what the sender calls the study that the image belongs to; `gestational_age` is that
+    of the day of the image, such as `19w6d`.
     """
 
     label: str | None = None
+    study: str | None = None
     laterality: Laterality | None = None
     site: str | None = None
     indication: str | None = None

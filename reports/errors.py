@@ -7,6 +7,7 @@ ReportError
 ├── EvidenceMissing   a statement names evidence that the report does not hold
 ├── NothingOutlined   a form made of outlines was requested, and the report has none
 ├── NoBiometry        a form of a fetal head's sizes in mm was requested, and there are none
+├── NothingReported   a form made of reports was requested of a study that has none yet
 ├── SpacingKnown      a reader calibrates an image that states its millimetres itself
 ├── PointsUnusable    points that a reader marked lie outside the image, or too near for a scale
 ├── FormNotInstalled  a form needs a library that this installation lacks
@@ -40,6 +41,10 @@ class NothingOutlined(ReportError):
 
 class NoBiometry(ReportError):
     """The report is not of a fetal head, or states no size of it in millimetres; says which."""
+
+
+class NothingReported(ReportError):
+    """No image of the study has a report, so that no form can be made of reports."""
 
 
 class SpacingKnown(ReportError):

@@ -148,6 +148,7 @@ def header(report: Report) -> tuple[Row, ...]:
         ("Site", request.site),
         ("Indication", request.indication),
         ("Label", request.label),
+        ("Study", request.study),
         ("Operator", request.operator),
         ("Gestational age", request.gestational_age and f"{request.gestational_age}, as sent"),
         ("Image", _image(report.image)),
@@ -247,7 +248,7 @@ def _signed(report: Report) -> str | None:
 
 def _image(image: ImageInfo) -> str:
     """Return what the analysed image is, without the spacing, which technique states."""
-    what = "still image" if image.frame is None else f"frame {image.frame}, counted from 0"
+    what = "still image" if image.frame is None else f"frame {image.frame + 1}, counted from 1"
     source = "DICOM, " if image.dicom else ""
     drawn = ", drawn by a program; it shows no patient" if image.synthetic else ""
     return f"{source}{what}, {image.width_px} × {image.height_px} px{drawn}"

@@ -135,8 +135,9 @@ GestationalAge = Annotated[str, Field(pattern=r"^\d{1,2}w[0-6]d$")]
 class RequestInfo(Data):
     """What the request named; the text of its question is never stored.
 
-    `label`, `site`, `indication` and `operator` are the sender's own words: they are shown and kept
-    with the report, and never logged. `gestational_age` is the sender's, on the day of the image.
+    `label`, `study`, `site`, `indication` and `operator` are the sender's own words: they are shown
+    and kept with the report, and never logged. `study` is what the sender calls the study, left out
+    where nothing was sent. `gestational_age` is the sender's, on the day of the image.
     """
 
     exam: ExamCode | None
@@ -144,6 +145,7 @@ class RequestInfo(Data):
     scope: Scope = Scope.PROTOCOL
     frame: int | None
     label: str | None = None
+    study: str | None = Field(default=None, exclude_if=is_none)
     laterality: Laterality | None = None
     site: str | None = None
     indication: str | None = None
@@ -152,7 +154,7 @@ class RequestInfo(Data):
 
 
 class StudyRef(Data):
-    """The study that the analysis belongs to."""
+    """The study that the analysis belongs to; `id` is a keyed hash of what names it."""
 
     id: str
 

@@ -27,6 +27,9 @@ Frame = Annotated[
     int | None, typer.Option(min=0, help="The frame of a multi-frame DICOM file, from 0.")
 ]
 Label = Annotated[str | None, typer.Option(help="What you call this analysis.")]
+Study = Annotated[
+    str | None, typer.Option(help="What you call the study that the image belongs to.")
+]
 Side = Annotated[
     Laterality | None, typer.Option(help="The side of the body.", case_sensitive=False)
 ]
@@ -46,6 +49,7 @@ def analyze(
     scope: OfScope = Scope.PROTOCOL,
     frame: Frame = None,
     label: Label = None,
+    study: Study = None,
     laterality: Side = None,
     site: Site = None,
     indication: Indication = None,
@@ -58,6 +62,7 @@ def analyze(
     """Report on one image in this process; nothing is stored."""
     sent = {
         "label": label,
+        "study": study,
         "laterality": laterality,
         "site": site,
         "indication": indication,

@@ -64,6 +64,8 @@ class Ingested:
     """The frames of a multi-frame file while none is chosen; `image` is the first of them."""
     sealed: bytes | None = None
     """The sealed patient's fields of a DICOM file, where a key was given for them."""
+    patient_key: str | None = None
+    """The pseudonym of a DICOM file's patient; None where the file names nobody."""
 
     @property
     def picture(self) -> Picture:
@@ -109,8 +111,8 @@ def ingest(
             )
         shown = masked(read)
         boxes = None if find_text is None else find_text(shown.pixels)
-        ingested = from_dicom(sha256, shown, uids or UidMap.forgotten(), boxes)
-        return replace(ingested, sealed=file.sealed)
+        uids = uids or UidMap.forgotten()
+        return of_patient(from_dicom(sha256, shown, uids, boxes), file, uids)
     picture = _decoded(data, limit_pixels)
     if frame:
         raise RequestRejected("The image has one frame; frame is counted from 0.")
@@ -132,6 +134,13 @@ def ingest(
         text_blackened=None if boxes is None else len(boxes),
     )
     return _kept(pixels, info)
+
+
+def of_patient(ingested: Ingested, file: DicomFile, uids: UidMap) -> Ingested:
+    """Return the image with what its file, once read, says of the patient: sealed, and hashed."""
+    digest = file.patient_sha256
+    patient_key = None if digest is None else uids.patient_key(digest)
+    return replace(ingested, sealed=file.sealed, patient_key=patient_key)
 
 
 def _decoded(data: bytes, limit_pixels: int) -> Decoded:

@@ -16,7 +16,16 @@ from app.images.dicom.messages import Header
 from app.images.dicom.reader import READ_S, DicomFile, Frame, is_dicom
 from app.images.dicom.sealing import KeyMaker
 from app.images.dicom.uids import UidMap
-from app.images.ingest import Ingested, Masked, Picture, from_dicom, ingest, masked, sha256_of
+from app.images.ingest import (
+    Ingested,
+    Masked,
+    Picture,
+    from_dicom,
+    ingest,
+    masked,
+    of_patient,
+    sha256_of,
+)
 from specialists.deadline import Deadline
 
 FRAMES_MAX = 512
@@ -70,7 +79,7 @@ def ingest_frames(
     sha256, uids = sha256_of(data), uids or UidMap.forgotten()
     with DicomFile(data, None if keys is None else keys.file_key(sha256)) as file:
         ingested = _ingest_frames(_Source(file, limit_pixels), sha256, uids, find_text)
-        return replace(ingested, sealed=file.sealed)
+        return of_patient(ingested, file, uids)
 
 
 @dataclass(frozen=True)

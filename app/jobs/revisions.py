@@ -82,6 +82,7 @@ def new_version(store: Store, manifest: Manifest, earlier: Report, image: ImageI
         created_at=utc_now(),
         code_version=code_version(),
         runtime=earlier.provenance.runtime,
+        study_id=analysis.study_id,
     )
     try:
         report = revise(case, earlier, identity)

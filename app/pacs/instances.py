@@ -54,7 +54,8 @@ class Filing:
         if not push_request.force and (reason := worth_filing(report)) is not None:
             raise PushRefused(reason)
         original = None if push_request.unlinked else self._original(analysis, report)
-        source = original or own_source(report, started_at=analysis.created_at)
+        started_at = self._store.studies.started_at(analysis)
+        source = original or own_source(report, started_at=started_at)
         return tuple(
             NewItem(
                 analysis_id=analysis.id,
@@ -87,7 +88,7 @@ class Filing:
             Subject(
                 report=report,
                 png=self._store.png(analysis.image_key),
-                started_at=analysis.created_at,
+                started_at=self._store.studies.started_at(analysis),
                 source=source,
             ),
         )

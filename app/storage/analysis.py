@@ -33,6 +33,8 @@ class NewAnalysis:
     """Seconds from now within which the analysis must be done; None for no limit."""
     link: SealedLink | None = None
     """The link to the original file, where the deployment asks for it."""
+    study_id: str | None = None
+    """The study that the image belongs to (`app.images.dicom.uids`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,7 @@ class Analysis:
     scope: Scope
     frame: int | None
     details: Details
+    study_id: str | None
     external_id: str | None
     image: ImageInfo
     image_key: str

@@ -11,10 +11,10 @@ from app.errors import RequestRejected
 from planner.case import Details
 from reports.model import Laterality, Scope
 
-LONGEST = {"label": 64, "site": 64, "indication": 256, "operator": 64}
+LONGEST = {"label": 64, "study": 64, "site": 64, "indication": 256, "operator": 64}
 """The most characters of each field of words."""
 
-DETAILS = ("label", "laterality", "site", "indication", "gestational_age", "operator")
+DETAILS = ("label", "study", "laterality", "site", "indication", "gestational_age", "operator")
 SCOPE = "scope"
 
 UNPRINTABLE = r"\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
@@ -37,6 +37,7 @@ def read_details(fields: Mapping[str, str]) -> Details:
     words = {name: _words(name, given[name]) for name in LONGEST if name in given}
     return Details(
         label=words.get("label"),
+        study=words.get("study"),
         laterality=_laterality(given.get("laterality")),
         site=words.get("site"),
         indication=words.get("indication"),

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Self
 
-from sqlalchemy import Engine, Select, bindparam, func, or_, select
+from sqlalchemy import Engine, Select, bindparam, func, select
 from sqlalchemy.orm import Session
 
-from app.errors import Conflict, NotFound, QueueFull, StoreUnavailable
+from app.errors import Conflict, NotFound, StoreUnavailable
 from app.images.ingest import Ingested, Picture, load_image
 from app.observability.logs import this_request
 from app.settings import Settings
@@ -32,6 +32,8 @@ from app.storage.database import (
 from app.storage.frames import Cine
 from app.storage.image_blobs import FolderPictures, Pictures, TablePictures
 from app.storage.image_cache import Arrivals
+from app.storage.queue_limit import check_queue
+from app.storage.studies import Studies
 from app.storage.tables import (
     AnalysisRow,
     FrameRow,
@@ -67,6 +69,7 @@ class Store:
         self._arrivals = Arrivals() if settings.worker_threads else None
         self.cine = Cine(self)
         self.worklist = Worklist(self)
+        self.studies = Studies(self)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -129,7 +132,7 @@ class Store:
                 )
                 if earlier is not None:
                     return _replay(earlier, request_sha256)
-            _check_queue(session, queue_limit)
+            check_queue(session, queue_limit)
             analysis_id = uuid.uuid4().hex
             now = utc_now()
             _add_picture(session, ingested.picture, now)
@@ -144,6 +147,8 @@ class Store:
                     external_id=new.external_id,
                     scope=new.scope,
                     **asdict(new.details),
+                    study_id=new.study_id,
+                    patient_key=ingested.patient_key,
                     idempotency_sha256=key_sha256,
                     request_sha256=request_sha256,
                     created_at=now,
@@ -292,12 +297,14 @@ def _analysis(
         frame=row.frame,
         details=Details(
             label=row.label,
+            study=row.study,
             laterality=Laterality(row.laterality) if row.laterality else None,
             site=row.site,
             indication=row.indication,
             gestational_age=row.gestational_age,
             operator=row.operator,
         ),
+        study_id=row.study_id,
         external_id=row.external_id,
         image=ImageInfo.model_validate_json(row.image_info),
         image_key=row.image_key,
@@ -360,16 +367,6 @@ def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:
     return Accepted(analysis_id=earlier.id, replayed=True)
 
 
-def _check_queue(session: Session, queue_limit: int) -> None:
-    in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at >= time.time())
-    waiting = (JobRow.state == JobState.QUEUED) & in_time
-    unfinished = session.scalar(
-        select(func.count()).where(or_(waiting, JobRow.state == JobState.RUNNING))
-    )
-    if (unfinished or 0) >= queue_limit:
-        raise QueueFull(f"{unfinished} analyses are waiting; try again in a few seconds.")
-
-
 def _fingerprint(ingested: Ingested, new: NewAnalysis) -> str:
     parts = [
         ingested.image.info.sha256,
@@ -380,7 +377,10 @@ def _fingerprint(ingested: Ingested, new: NewAnalysis) -> str:
     ]
     if new.scope is not Scope.PROTOCOL or new.details != Details():
         # Only then, so that a key of a request without them stays valid over an upgrade.
-        parts += [new.scope, json.dumps(asdict(new.details), sort_keys=True)]
+        details = asdict(new.details)
+        if new.details.study is None:
+            del details["study"]  # likewise
+        parts += [new.scope, json.dumps(details, sort_keys=True)]
     return _sha256("\x00".join(parts))
 
 

@@ -110,7 +110,8 @@ class InferenceRequestRow(LeasedRow):
 class AnalysisRow(Base):
     """One image and one request; `image_info` is an `ImageInfo` as JSON.
 
-    `scope` is null in rows that are older than it, which stand for `protocol`.
+    `scope` is null in rows that are older than it, which stand for `protocol`. `study` is the
+    sender's name for the study; `study_id` and `patient_key` are keyed hashes.
     """
 
     __tablename__ = "analyses"
@@ -125,6 +126,9 @@ class AnalysisRow(Base):
     external_id: Mapped[str | None] = mapped_column(String(64))
     scope: Mapped[str | None] = mapped_column(String(16))
     label: Mapped[str | None] = mapped_column(String(64))
+    study: Mapped[str | None] = mapped_column(String(64))
+    study_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    patient_key: Mapped[str | None] = mapped_column(String(64), index=True)
     laterality: Mapped[str | None] = mapped_column(String(16))
     site: Mapped[str | None] = mapped_column(String(64))
     indication: Mapped[str | None] = mapped_column(String(256))

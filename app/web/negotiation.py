@@ -1,6 +1,7 @@
 """Content negotiation: the forms of a report over HTTP, and which of them a request gets."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from fastapi.responses import Response
 
@@ -10,6 +11,8 @@ from app.web.problems import OK, page
 from reports.forms.render import MEDIA, ReportForm, Subject, render
 from reports.model import Report
 from reports.upgrade import read_report
+
+Form = TypeVar("Form", bound=str)
 
 _TEXT = frozenset({ReportForm.JSON, ReportForm.HTML, ReportForm.TXT})
 """Forms that are made without the image."""
@@ -23,10 +26,19 @@ def negotiated(accept: str | None) -> ReportForm:
     Raises:
         NotAcceptable: the header accepts none of the forms.
     """
-    best = preferred(accept, tuple(MEDIA.values()))
+    return negotiated_of(accept, MEDIA)
+
+
+def negotiated_of(accept: str | None, offered: Mapping[Form, str]) -> Form:
+    """Return the form that an Accept header prefers, of those offered with their media types.
+
+    Raises:
+        NotAcceptable: the header accepts none of the forms.
+    """
+    best = preferred(accept, tuple(offered.values()))
     if best is None:
-        raise NotAcceptable(f"The report exists as {', '.join(dict.fromkeys(MEDIA.values()))}.")
-    return next(form for form, media in MEDIA.items() if media == best)
+        raise NotAcceptable(f"The report exists as {', '.join(dict.fromkeys(offered.values()))}.")
+    return next(form for form, media in offered.items() if media == best)
 
 
 def wants_page(accept: str | None) -> bool:
@@ -79,7 +91,7 @@ def _rendered(store: Store, analysis_id: str, form: ReportForm, report: Report) 
             report=report,
             png=b"" if form in _TEXT else store.png(analysis.image_key),
             image_href=f"/analyses/{analysis_id}/image.png",
-            started_at=analysis.created_at,
+            started_at=store.studies.started_at(analysis),
         ),
     )
     if form is ReportForm.HTML:

@@ -65,6 +65,12 @@ def _words(name: str, description: str, example: str) -> dict[str, Any]:
 
 _DETAILS = {
     "label": _words("label", "What you call this analysis; never a patient's name.", "Case 12"),
+    "study": _words(
+        "study",
+        "What you call the study: images with the same one are one study, also where their DICOM "
+        "files say otherwise; never a patient's name.",
+        "Visit 7",
+    ),
     "laterality": {
         "type": "string",
         "enum": [*Laterality, ""],

@@ -21,6 +21,7 @@ from reports.errors import (
     FormNotInstalled,
     NoBiometry,
     NothingOutlined,
+    NothingReported,
     PointsUnusable,
     SpacingKnown,
 )
@@ -61,6 +62,7 @@ _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
 _OF_REPORTS: Mapping[type[Exception], type[ServiceError]] = {
     NothingOutlined: errors.NotFound,
     NoBiometry: errors.NotFound,
+    NothingReported: errors.NotFound,
     FormNotInstalled: errors.NotAcceptable,
     SpacingKnown: errors.NotRevised,
     PointsUnusable: errors.RequestRejected,

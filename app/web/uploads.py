@@ -22,7 +22,7 @@ from app.observability.logs import about
 from app.storage.analysis import Accepted, NewAnalysis
 from app.storage.details import DETAILS, SCOPE, read_details, read_scope
 from app.storage.uid_key import uid_map
-from app.web.dependencies import services
+from app.web.dependencies import Services, services
 from app.web.multipart import parse_multipart
 from app.web.openapi import DEADLINE_MAX_S, EXTERNAL_ID, QUESTION_LIMIT
 from reports.model import Box, ExamCode
@@ -61,6 +61,7 @@ async def accept(request: Request) -> Accepted:
     ingested = await read_image(request, form, cine=True, keys=link)
     if link is not None and ingested.sealed is not None:
         new = replace(new, link=link.link(ingested.sealed))
+    new = replace(new, study_id=await run_in_threadpool(_study_id, served, new, ingested))
     accepted = await run_in_threadpool(
         served.store.accept, ingested, new, served.settings.queue_limit
     )
@@ -68,6 +69,15 @@ async def accept(request: Request) -> Accepted:
         log.info("The analysis %s.", "was asked for before" if accepted.replayed else "is accepted")
     await run_in_threadpool(served.publisher.offer, Work.ANALYSIS)
     return accepted
+
+
+def _study_id(served: Services, new: NewAnalysis, ingested: Ingested) -> str | None:
+    """Return the id of the study that the sender names, or that the DICOM file belongs to."""
+    label, dicom = new.details.study, ingested.image.info.dicom
+    if label is None and dicom is None:
+        return None
+    uids = uid_map(served.settings, served.store)
+    return uids.study_id(label, None if dicom is None else dicom.study_uid)
 
 
 async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:

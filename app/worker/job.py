@@ -137,6 +137,7 @@ def _identity(job: Job, analysis: Analysis, runtime: str) -> Identity:
         created_at=utc_now(),
         code_version=code_version(),
         runtime=runtime,
+        study_id=analysis.study_id,
     )
 
 

@@ -10,7 +10,7 @@ from planner.conclusion.checks import checks_of
 from planner.errors import HashMissing
 from planner.plan import Plan, plan_for
 from reports.canonical import content_sha256
-from reports.model import Outcome, Report, RequestInfo
+from reports.model import Outcome, Report, RequestInfo, StudyRef
 from reports.provenance import ModelRef, Provenance
 from reports.wording.phrases import clause
 from reports.wording.report import word
@@ -30,6 +30,7 @@ class Identity:
     created_at: str
     code_version: str
     runtime: str
+    study_id: str | None = None
 
 
 def conclude(case: Case, identity: Identity) -> Report:
@@ -57,6 +58,7 @@ def conclude(case: Case, identity: Identity) -> Report:
             version=identity.version,
             supersedes=identity.supersedes,
             created_at=identity.created_at,
+            study=None if identity.study_id is None else StudyRef(id=identity.study_id),
             external_id=identity.external_id,
             outcome=outcome,
             reason=reason,
@@ -98,6 +100,7 @@ def _request(request: Request) -> RequestInfo:
         scope=request.scope,
         frame=request.frame,
         label=details.label,
+        study=details.study,
         laterality=details.laterality,
         site=details.site,
         indication=details.indication,

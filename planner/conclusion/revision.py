@@ -35,7 +35,7 @@ def revise(case: Case, earlier: Report, identity: Identity) -> Report:
         update={
             "request": earlier.request,
             "asked": _question_answered(earlier) if given else None,
-            "study": earlier.study,
+            "study": made.study or earlier.study,
             "provenance": provenance,
         }
     )

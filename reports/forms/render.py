@@ -5,6 +5,7 @@ form is made; if one is missing, the error says what to install.
 """
 
 import base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,13 +89,20 @@ def render(form: ReportForm, subject: Subject) -> bytes:
             return to_html(report, subject.image_href or _inside(subject.png)).encode()
         case ReportForm.FHIR:
             return to_fhir(report, subject.image_href)
+        case ReportForm.PDF:
+            return needing_extra(form, lambda: _pdf(subject))
         case _:
-            return _with_extra(form, subject)
+            return needing_extra(form, lambda: _dicom(form, subject))
 
 
-def _with_extra(form: ReportForm, subject: Subject) -> bytes:
+def needing_extra(form: str, make: Callable[[], bytes]) -> bytes:
+    """Return what `make` does, a form by libraries that a small installation may lack.
+
+    Raises:
+        FormNotInstalled: one of them is missing; the message says what to install.
+    """
     try:
-        return _pdf(subject) if form is ReportForm.PDF else _dicom(form, subject)
+        return make()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise

@@ -77,7 +77,7 @@ def evidence_rows(report: Report) -> tuple[EvidenceRow, ...]:
     return tuple(
         EvidenceRow(
             id=item.id,
-            what=names[item.id] + ("" if item.frame is None else f", frame {item.frame}"),
+            what=names[item.id] + ("" if item.frame is None else f", frame {item.frame + 1}"),
             by=item.specialist + (f", edited by {item.edited_by}" if item.edited_by else ""),
             step=str(item.step),
             score=NONE if item.score is None else score_text(item.score),

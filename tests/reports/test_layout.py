@@ -54,7 +54,7 @@ def test_who_signed_and_why_it_was_amended_is_said() -> None:
 def test_a_synthetic_image_is_said_to_be_one_where_the_image_is_named() -> None:
     row = lay_out(a_report(image=an_image_info(synthetic=True, frame=3))).header[-1]
     assert row.text == (
-        "frame 3, counted from 0, 640 × 480 px, drawn by a program; it shows no patient"
+        "frame 4, counted from 1, 640 × 480 px, drawn by a program; it shows no patient"
     )
 
 

@@ -22,7 +22,7 @@ from pydicom import config
 
 from app.errors import ImageRejected, RequestRejected
 from app.images.dicom.dataset import Opened, open_file, read_frame, scan_file
-from app.images.dicom.identity import original
+from app.images.dicom.identity import original, patient_sha256
 from app.images.dicom.messages import Answer, Ask, Refusal
 from app.images.dicom.sealing import FileKey
 from app.images.isolated.framing import receive, send
@@ -59,6 +59,7 @@ class _File:
     data: bytes = b""
     opened: Opened | None = None
     sealed: str | None = None
+    patient_sha256: str | None = None
 
 
 def main() -> None:
@@ -100,7 +101,8 @@ def _answer(ask: Ask, file: _File) -> tuple[Answer, bytes, _File]:
         if file.opened is None:
             file = _open(ask, file.data)
         header, pixels = read_frame(_opened(file), ask.frame)
-        return Answer(header=header, sealed=file.sealed), pixels.tobytes(), file
+        answer = Answer(header=header, sealed=file.sealed, patient_sha256=file.patient_sha256)
+        return answer, pixels.tobytes(), file
     except (ImageRejected, RequestRejected) as error:
         refusal = Refusal(error=type(error).__name__, sentence=str(error))
         return Answer(refusal=refusal), b"", file
@@ -116,7 +118,11 @@ def _open(ask: Ask, data: bytes) -> _File:
     if ask.key is not None and (patient := original(scanned)) is not None:
         key = FileKey(key=bytes.fromhex(ask.key), about=bytes.fromhex(ask.about))
         sealed = key.seal(patient.model_dump_json().encode()).hex()
-    return _File(opened=open_file(scanned, ask.limit_pixels), sealed=sealed)
+    return _File(
+        opened=open_file(scanned, ask.limit_pixels),
+        sealed=sealed,
+        patient_sha256=patient_sha256(scanned),
+    )
 
 
 def _opened(file: _File) -> Opened:

@@ -1,8 +1,10 @@
 """Patient and study attributes of a DICOM file.
 
-Runs in the reader process, and only in a deployment that keeps the link to the original.
+Runs in the reader process. Where the deployment keeps the link to the original, the attributes are
+sealed here; every deployment gets a digest of the patient's id, which finds studies of one patient.
 """
 
+import hashlib
 import re
 
 from pydicom import config
@@ -23,6 +25,25 @@ _EXACT = frozenset(["PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumbe
 """What is copied whole or not at all: cut to the bytes of an attribute, it would name another."""
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+
+_NO_IDS = frozenset(
+    {"anon", "anonym", "anonymised", "anonymized", "anonymous", "deidentified", "demo", "n/a", "na"}
+    | {"nil", "none", "null", "patient", "phantom", "removed", "test", "unknown", "unnamed"}
+)
+"""Values of PatientID that name nobody, in small letters; files of many patients have them."""
+
+
+def patient_sha256(scanned: Scanned) -> str | None:
+    """Return the SHA-256 of the patient's id and its issuer, in hexadecimal digits.
+
+    It is None where the file states no id, one that is not valid, or one that names nobody.
+    """
+    dataset = parsed(scanned, ("SpecificCharacterSet", "PatientID", "IssuerOfPatientID"))
+    patient, issuer = _valid(dataset, "PatientID"), _valid(dataset, "IssuerOfPatientID")
+    if not patient or issuer is None or patient.lower() in _NO_IDS or len(set(patient)) == 1:
+        return None
+    return hashlib.sha256(f"{issuer}\0{patient}".encode()).hexdigest()
 
 
 def original(scanned: Scanned) -> InstanceIdentity | None:

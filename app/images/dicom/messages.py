@@ -81,4 +81,6 @@ class Answer(Message):
 
     header: Header | None = None
     sealed: str | None = None
+    patient_sha256: str | None = Field(default=None, repr=False)
+    """The SHA-256 of the patient's id with its issuer; None where the file states no usable one."""
     refusal: Refusal | None = None

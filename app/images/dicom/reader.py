@@ -67,6 +67,8 @@ class DicomFile:
         self._data, self._key = data, key
         self.sealed: bytes | None = None
         """The sealed patient's fields once a frame was read; None: not asked for, or not valid."""
+        self.patient_sha256: str | None = None
+        """A digest of the patient's id once a frame was read; None: the file states none."""
 
     def __enter__(self) -> Self:
         return self
@@ -97,6 +99,7 @@ class DicomFile:
         answer, payload = _READER.reply(self._data, ask, timeout_s)
         if answer.sealed is not None:
             self.sealed = bytes.fromhex(answer.sealed)
+        self.patient_sha256 = answer.patient_sha256 or self.patient_sha256
         return _frame(answer, payload)
 
 

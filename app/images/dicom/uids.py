@@ -6,6 +6,7 @@ UIDs that belong together stay together, but cannot be traced back to the origin
 import hashlib
 import hmac
 import os
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Self
 from app.errors import StoreUnavailable
 
 KEY_BYTES = 32
+
+_ROOT = "2.25."
+"""The root of UIDs that are UUIDs (PS3.5 B.2)."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,41 @@ class UidMap:
 
     def remap(self, uid: str) -> str:
         """Return the pseudonym of a UID: a UUID under 2.25 (PS3.5 B.2), fixed for this key."""
-        digest = bytearray(hmac.digest(self.key, uid.encode(), hashlib.sha256)[:16])
+        return f"{_ROOT}{self._uuid(uid).int}"
+
+    def study_id(self, label: str | None, study_uid: str | None) -> str | None:
+        """Return the id of the study that an image belongs to, 32 hexadecimal digits.
+
+        It is None where neither names a study. A label that the sender gives goes before what the
+        file says; case and spaces in it do not matter.
+
+        Args:
+            label: of the study, in the sender's words.
+            study_uid: the file's StudyInstanceUID as `remap` returned it.
+        """
+        if label is not None:
+            words = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+            return self._uuid(f"study label\0{words}").hex  # no UID holds a zero byte
+        return None if study_uid is None else study_id_of(study_uid)
+
+    def patient_key(self, digest: str) -> str:
+        """Return the pseudonym of a patient, 64 hexadecimal digits.
+
+        `digest` is what the reader process returns of the patient's id, so that the id itself never
+        leaves that process.
+        """
+        return hmac.digest(self.key, f"patient\0{digest}".encode(), hashlib.sha256).hex()
+
+    def _uuid(self, text: str) -> uuid.UUID:
+        digest = bytearray(hmac.digest(self.key, text.encode(), hashlib.sha256)[:16])
         digest[6] = digest[6] & 0x0F | 0x80  # Version 8 and variant 1 of RFC 9562: a custom UUID.
         digest[8] = digest[8] & 0x3F | 0x80
-        return f"2.25.{uuid.UUID(bytes=bytes(digest)).int}"
+        return uuid.UUID(bytes=bytes(digest))
+
+
+def study_id_of(study_uid: str) -> str:
+    """Return the id of the study with that remapped UID: the same number, in hexadecimal digits."""
+    return uuid.UUID(int=int(study_uid.removeprefix(_ROOT))).hex
 
 
 def _make(path: Path) -> None:

@@ -14,14 +14,14 @@ from jinja2 import Environment
 from markupsafe import Markup
 from starlette.concurrency import run_in_threadpool
 
-from app.errors import NotFound, ServiceError
+from app.errors import ServiceError
 from app.observability.metrics import count_refused
 from app.storage.analysis import Analysis
 from app.storage.details import AGE, LONGEST
 from app.storage.tables import JobState
 from app.storage.worklist import Entry
 from app.web.dependencies import Served, Services
-from app.web.pages.frame_strip import strip_of
+from app.web.pages import frame_strip
 from app.web.pages.templating import templates
 from app.web.pages.workbench import (
     calibration_of,
@@ -36,6 +36,7 @@ from planner.exam import unserved
 from planner.protocols import read_protocols
 from reports.forms.biometry import has_biometry
 from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
+from reports.forms.study.html import STUDY_STYLE
 from reports.layout import SIDES
 from reports.model import ExamCode, Outcome, Report
 from specialists.manifest import Manifest
@@ -47,9 +48,6 @@ ROWS = 25
 UNREADABLE = "The report was written in a form that cannot be read here; its JSON is kept."
 
 THUMBNAIL_PX = (160, 120)
-_KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
-"""An image never changes: its address names its analysis."""
-
 _TONES = {Outcome.REPORTED: "good", Outcome.PARTIAL: "warn", Outcome.REFUSED: "bad"}
 
 router = APIRouter(include_in_schema=False)
@@ -61,9 +59,16 @@ def report_style() -> Response:
     return Response(ARTICLE_STYLE, media_type="text/css")
 
 
+@router.get("/static/study.css")
+def study_style() -> Response:
+    """Return what the article of a study adds to that style sheet."""
+    return Response(STUDY_STYLE, media_type="text/css")
+
+
 def install(app: FastAPI) -> None:
     """Add the pages, their script and their style sheet to the application."""
     app.include_router(router)
+    app.include_router(frame_strip.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
 
 
@@ -128,36 +133,7 @@ def picture(analysis_id: str, served: Served) -> Response:
     """
     analysis = served.store.analysis(analysis_id)
     png = served.store.png(analysis.image_key)
-    return Response(png, media_type="image/png", headers=_KEEP)
-
-
-@router.get("/analyses/{analysis_id}/frames/{index}.png")
-def frame_picture(analysis_id: str, index: int, served: Served) -> Response:
-    """Return one frame of a multi-frame file, as it was kept.
-
-    Raises:
-        NotFound: that frame was not kept.
-    """
-    for frame in served.store.cine.frames(analysis_id):
-        if frame.index == index:
-            png = served.store.png(frame.key)
-            return Response(png, media_type="image/png", headers=_KEEP)
-    raise NotFound(f"The analysis keeps no frame {index}.")
-
-
-@router.get("/analyses/{analysis_id}/frames/{index}")
-def frame_page(analysis_id: str, index: int, served: Served) -> HTMLResponse:
-    """Show one frame of a multi-frame file, the router's scores for it, and links to all others."""
-    try:
-        analysis = served.store.analysis(analysis_id)
-        strip = strip_of(served.store.cine.frames(analysis_id), index, analysis.exam)
-        if strip is None:
-            raise NotFound(f"The analysis keeps no frame {index}.")
-    except ServiceError as error:
-        problem = problem_of(error)
-        return _page("problem.html", problem.status, problem=problem)
-    here = f"/analyses/{analysis_id}"
-    return _page("cine.html", OK, here=here, strip=strip, analysed=analysis.image.frame)
+    return Response(png, media_type="image/png", headers=frame_strip.KEEP)
 
 
 @router.get("/analyses/{analysis_id}/thumbnail.png")
@@ -172,13 +148,13 @@ def thumbnail(analysis_id: str, served: Served) -> Response:
         full.thumbnail(THUMBNAIL_PX)
         small = io.BytesIO()
         full.save(small, format="PNG")
-    return Response(small.getvalue(), media_type="image/png", headers=_KEEP)
+    return Response(small.getvalue(), media_type="image/png", headers=frame_strip.KEEP)
 
 
 @router.get("/favicon.ico")
 def icon() -> FileResponse:
     """Return the icon, for pages that name none."""
-    return FileResponse(HERE / "static" / "icon.svg", headers=_KEEP)
+    return FileResponse(HERE / "static" / "icon.svg", headers=frame_strip.KEEP)
 
 
 def _worklist_page(served: Services, page: int, problem: Problem | None = None) -> HTMLResponse:
@@ -210,15 +186,20 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
         facts=image_facts(report),
         windows=windows_of(report),
         calibration=calibration_of(report),
+        frames_kept=served.store.cine.screening(report.analysis_id) is not None,
     )
     around = Around(
         below_image=Markup(below),  # the template escapes what it holds
         cards=frozenset(served.manifest.specialists),
     )
+    studies = served.store.studies
+    place = studies.place(report.analysis_id)
     return _page(
         "report.html",
         OK,
         report=report,
+        place=place,
+        earlier=() if place is None else studies.earlier_named(place.study_id),
         article=to_fragment(report, f"/analyses/{report.analysis_id}/image.png", around),
         biometry=has_biometry(report),
         called=report.request.label or utc_text(report.created_at),

@@ -19,12 +19,14 @@ def device_uid(name: str, version: str) -> str:
     return uid_of("device", name, version)
 
 
-def add_equipment(dataset: Dataset, report: Report) -> None:
+def add_equipment(dataset: Dataset, *reports: Report) -> None:
     """Add USTri, its models and the specialists of the evidence to the contributing equipment."""
-    algorithms = {model.id: model.sha256 for model in report.provenance.models}
-    for item in report.evidence:
-        algorithms.setdefault(item.specialist, version_of(item.specialist, report))
-    devices = {MODEL_NAME: report.provenance.code_version, **algorithms}
+    devices: dict[str, str] = {}
+    for report in reports:
+        devices.setdefault(MODEL_NAME, report.provenance.code_version)
+        devices |= {model.id: model.sha256 for model in report.provenance.models}
+        for item in report.evidence:
+            devices.setdefault(item.specialist, version_of(item.specialist, report))
     dataset.ContributingEquipmentSequence = [
         *dataset.get("ContributingEquipmentSequence", []),
         *(_equipment(name, version) for name, version in devices.items()),

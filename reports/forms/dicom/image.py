@@ -31,7 +31,7 @@ MODEL_NAME = "USTri agentic ultrasound reporting"
 CHARACTER_SET = "ISO_IR 192"
 
 _DEIDENTIFICATION = "No attribute of the source is kept"
-_SERIES = {"image": 9001, "sr": 9002, "seg": 9003, "biometry": 9004}
+_SERIES = {"image": 9001, "sr": 9002, "seg": 9003, "biometry": 9004, "study": 9005}
 
 
 def _text(places: int | None) -> str:

@@ -56,7 +56,8 @@ def own_source(
 ) -> Source:
     """Return USTri's own image of the frame as the source.
 
-    Its study is the one named, else the report's (remapped) study, else one of its own.
+    Its study is the one named, else the study that the report belongs to, whose id is the same
+    number in other digits, else one of its own.
 
     Args:
         report: the report.
@@ -65,8 +66,7 @@ def own_source(
             version has to give it, so that all versions agree.
     """
     if study_uid is None:
-        dicom = report.image.dicom
-        study_uid = dicom.study_uid if dicom else uid_of("study", report.analysis_id)
+        study_uid = _study_uid(report)
     frame = "" if report.image.frame is None else str(report.image.frame)
     pseudonym = uuid_of(study_uid).hex[:12].upper()
     when = datetime.fromisoformat(started_at or report.created_at)
@@ -81,6 +81,13 @@ def own_source(
         study_date=when.strftime("%Y%m%d"),
         study_time=when.strftime("%H%M%S"),
     )
+
+
+def _study_uid(report: Report) -> str:
+    if report.study is not None:
+        return f"2.25.{int(report.study.id, 16)}"
+    dicom = report.image.dicom
+    return dicom.study_uid if dicom else uid_of("study", report.analysis_id)
 
 
 def _has_calibrated_regions(report: Report) -> bool:

@@ -4,6 +4,8 @@ It refers to the instance of `Source`: the original, where the link to it is kep
 image (`reports.forms.dicom.image.to_image`), which then has to be stored beside it.
 """
 
+from collections.abc import Iterable
+
 from highdicom import sr
 from pydicom import Dataset
 from pydicom.sequence import Sequence
@@ -39,7 +41,9 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
     """
     source = source or own_source(report)
     content = sr.MeasurementReport(
-        observation_context=_observation_context(report),
+        observation_context=observation_context(
+            report, report.exam.code in codes.FETAL_EXAMS, report.request.operator
+        ),
         procedure_reported=coded(codes.title_of(report.exam.code)),
         title=standard.DCM.ImagingMeasurementReport,
         imaging_measurements=groups_of(report, source) or None,
@@ -47,7 +51,7 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
             sr.CodedConcept(*codes.ENGLISH)
         ),
     )
-    content[0].ContentSequence = [*content[0].ContentSequence, _sentences(report)]
+    content[0].ContentSequence = [*content[0].ContentSequence, sentences(_lines(report))]
     document = sr.Comprehensive3DSR(
         evidence=[reference(report, source)],
         content=content[0],
@@ -70,7 +74,10 @@ def to_sr(report: Report, source: Source | None = None) -> bytes:
     return file_of(document, report)
 
 
-def _observation_context(report: Report) -> sr.ObservationContext:
+def observation_context(
+    report: Report, fetus: bool, operator: str | None = None
+) -> sr.ObservationContext:
+    """Return who observed: USTri, and who took the image; `fetus` says that a fetus is observed."""
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=device_uid(MODEL_NAME, report.provenance.code_version),
         name=MANUFACTURER,
@@ -78,8 +85,6 @@ def _observation_context(report: Report) -> sr.ObservationContext:
         model_name=MODEL_NAME,
         serial_number=report.provenance.code_version,
     )
-    fetus = report.exam.code in codes.FETAL_EXAMS
-    operator = report.request.operator
     return sr.ObservationContext(
         observer_person_context=None if operator is None else _performed_by(operator),
         observer_device_context=sr.ObserverContext(
@@ -104,12 +109,12 @@ def _performed_by(operator: str) -> sr.ObserverContext:
     )
 
 
-def _sentences(report: Report) -> Dataset:
-    """Return what is stated of the report as a whole, in the container of TID 1500 for it."""
+def sentences(lines: Iterable[tuple[Coded, str]]) -> Dataset:
+    """Return what is stated of a report as a whole, in the container of TID 1500 for it."""
     container = sr.ContainerContentItem(
         name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=_CONTAINS
     )
-    items = [text(name, line, _CONTAINS) for name, line in _lines(report)]
+    items = [text(name, line, _CONTAINS) for name, line in lines]
     container.ContentSequence = Sequence(items)
     return container
 
@@ -138,7 +143,7 @@ def _lines(report: Report) -> list[tuple[Coded, str]]:
     ]
     lines += [(codes.PROVENANCE, f"Model {model.id} {model.sha256}") for model in made_by.models]
     if report.image.frame is not None:
-        lines.append((codes.PROVENANCE, f"Frame {report.image.frame} of the source, from 0"))
+        lines.append((codes.PROVENANCE, f"Frame {report.image.frame + 1} of the source, from 1"))
     if report.external_id:
         lines.append((codes.PROVENANCE, f"External id {report.external_id}"))
     return lines
@@ -150,6 +155,7 @@ def sent_of(report: Report) -> list[tuple[Coded, str]]:
     sent = (
         (codes.INDICATION, request.indication),
         (codes.SENT_LABEL, request.label),
+        (codes.SENT_STUDY, request.study),
         (codes.SENT_SITE, request.site),
         (codes.SENT_AGE, request.gestational_age),
     )

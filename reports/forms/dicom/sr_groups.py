@@ -50,6 +50,20 @@ def groups_of(report: Report, source: Source) -> list[Group]:
     return _Groups(report, source).all()
 
 
+def number_group(
+    report: Report, source: Source, number: Measurement, notes: list[sr.QualitativeEvaluation]
+) -> Group:
+    """Return one measurement as a group of its own, with what is noted of it."""
+    groups = _Groups(report, source)
+    return groups._plain(
+        number.id,
+        codes.structure(number.structure or number.name),
+        numbers=[groups._number(number)],
+        evaluations=notes or None,
+        by=groups._by(number.evidence),
+    )
+
+
 def blank_gaps(item: Dataset) -> None:
     """Remove the value of each missing number below `item`; its qualifier stays (PS3.3 C.18.1).
 

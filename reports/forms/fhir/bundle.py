@@ -26,7 +26,7 @@ from reports.provenance import ModelRef
 from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 Json = dict[str, Any]
-"""One resource or a part of one; it does not leave this file."""
+"""One resource or a part of one."""
 
 _IDENTIFIERS = "urn:ustri:id"
 _SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
@@ -44,7 +44,20 @@ def to_fhir(report: Report, image_href: str | None = None, source: Source | None
     Raises:
         CodeNotAllowed: an element holds a code outside the value set that binds it.
     """
-    bundle = _Bundle(report, source or own_source(report), image_href).made()
+    return written(bundle_of(report, image_href, source))
+
+
+def bundle_of(report: Report, image_href: str | None = None, source: Source | None = None) -> Json:
+    """Return the bundle as plain data, for a form that holds several."""
+    return _Bundle(report, source or own_source(report), image_href).made()
+
+
+def written(bundle: Json) -> bytes:
+    """Return a bundle as UTF-8 JSON, its codes checked.
+
+    Raises:
+        CodeNotAllowed: an element holds a code outside the value set that binds it.
+    """
     check(bundle)
     return json.dumps(bundle, ensure_ascii=False, indent=2, allow_nan=False).encode() + b"\n"
 
@@ -244,7 +257,11 @@ class _Bundle:
         }
         if request.indication is not None:
             study["reasonCode"] = [{"text": request.indication}]
-        sent = ((codes.SENT_LABEL, request.label), (codes.SENT_SITE, request.site))
+        sent = (
+            (codes.SENT_LABEL, request.label),
+            (codes.SENT_STUDY, request.study),
+            (codes.SENT_SITE, request.site),
+        )
         notes = [{"text": f"{name.meaning}: {words}"} for name, words in sent if words is not None]
         return study | ({"note": notes} if notes else {})
 

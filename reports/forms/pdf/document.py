@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from reports.wording.phrases import NOT_FOR_CLINICAL_USE
 
 SYNTHETIC = "SYNTHETIC TEST IMAGE: drawn by a program, it shows no patient."
 
-_FRAME_PADDING = 6
+FRAME_PADDING = 6
 """What reportlab keeps free inside a frame, in points."""
 
 _STATUSES = {
@@ -42,7 +43,13 @@ def to_pdf(report: Report, png: bytes) -> bytes:
         pages = document.page
 
     _build(report, scene, png, count)
-    return _build(report, scene, png, partial(_furniture, report=report, of=pages))
+    around = Furniture(
+        title="USTri ultrasound report",
+        which=f"Report {report.report_id}, version {report.version}",
+        status=report.status,
+        synthetic=report.image.synthetic,
+    )
+    return _build(report, scene, png, partial(furniture, around=around, of=pages))
 
 
 def _build(report: Report, scene: Scene, png: bytes, on_page: Callable[..., None]) -> bytes:
@@ -51,8 +58,8 @@ def _build(report: Report, scene: Scene, png: bytes, on_page: Callable[..., None
     document = SimpleDocTemplate(
         buffer,
         pagesize=A4,
-        leftMargin=PAGE_MARGIN - _FRAME_PADDING,
-        rightMargin=PAGE_MARGIN - _FRAME_PADDING,
+        leftMargin=PAGE_MARGIN - FRAME_PADDING,
+        rightMargin=PAGE_MARGIN - FRAME_PADDING,
         topMargin=23 * mm if report.image.synthetic else 15 * mm,
         bottomMargin=17 * mm,
         title=f"{report.exam.title}, report {report.report_id}",
@@ -71,23 +78,33 @@ def _build(report: Report, scene: Scene, png: bytes, on_page: Callable[..., None
     return buffer.getvalue()
 
 
-def _furniture(
-    canvas: TaggedCanvas, document: SimpleDocTemplate, *, report: Report, of: int
+@dataclass(frozen=True, kw_only=True)
+class Furniture:
+    """What stands on every page: the kind of document, which one it is, and its status."""
+
+    title: str
+    which: str
+    status: Status
+    synthetic: bool
+
+
+def furniture(
+    canvas: TaggedCanvas, document: SimpleDocTemplate, *, around: Furniture, of: int
 ) -> None:
     """Draw what stands on every page: whose report, which page, and the notice on clinical use."""
     height = A4[1]
     draw = _Pen(canvas)
     with canvas.marked(None):
-        if report.image.synthetic:
+        if around.synthetic:
             draw.band(height - 13 * mm, 8 * mm, SYNTHETIC)
-        top = height - (18 if report.image.synthetic else 10) * mm
-        draw.text(PAGE_MARGIN, top, "USTri ultrasound report", look.BOLD, 8, look.ACCENT)
-        draw.right(top, f"Report {report.report_id}, version {report.version}")
+        top = height - (18 if around.synthetic else 10) * mm
+        draw.text(PAGE_MARGIN, top, around.title, look.BOLD, 8, look.ACCENT)
+        draw.right(top, around.which)
         draw.line(top - 4)
         draw.line(14 * mm)
         draw.text(PAGE_MARGIN, 10.5 * mm, NOT_FOR_CLINICAL_USE, look.BOLD, 7, look.BAD)
         draw.right(10.5 * mm, f"Page {document.page} of {of}")
-        draw.text(PAGE_MARGIN, 7 * mm, _STATUSES[report.status], look.REGULAR, 6.5, look.SOFT)
+        draw.text(PAGE_MARGIN, 7 * mm, _STATUSES[around.status], look.REGULAR, 6.5, look.SOFT)
 
 
 class _Pen:

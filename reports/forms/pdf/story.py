@@ -43,9 +43,9 @@ def story_of(report: Report, scene: Scene, png: bytes, root: Element) -> _Flow:
         *_picture(report, scene, png, root),
         *_impression(report, laid, root),
         *_findings(report, laid, root),
-        *_lines("To review", [flag.text for flag in laid.flags], root, bulleted=True),
-        *_lines("Technique", laid.technique, root),
-        *_lines("Limitations", limitations, root, bulleted=True),
+        *lines("To review", [flag.text for flag in laid.flags], root, bulleted=True),
+        *lines("Technique", laid.technique, root),
+        *lines("Limitations", limitations, root, bulleted=True),
         *_signature(report, root),
         *_made(report, laid, root),
     ]
@@ -97,10 +97,10 @@ def _findings(report: Report, laid: Layout, root: Element) -> _Flow:
     if not laid.structures:
         return []
     content: _Flow = []
-    heading = _heading("Findings", root)
+    head = heading("Findings", root)
     for part in laid.structures:
         content += [*_structure(part, report, root), Spacer(1, 5)]
-    return [*heading, *content, Spacer(1, 4)]
+    return [*head, *content, Spacer(1, 4)]
 
 
 def _structure(part: Structure, report: Report, root: Element) -> _Flow:
@@ -128,13 +128,14 @@ def _structure(part: Structure, report: Report, root: Element) -> _Flow:
     return [*parts, *(look.paragraph(root.add("P"), note, small) for note in part.notes)]
 
 
-def _lines(title: str, lines: Sequence[str], root: Element, *, bulleted: bool = False) -> _Flow:
-    if not lines:
+def lines(title: str, said: Sequence[str], root: Element, *, bulleted: bool = False) -> _Flow:
+    """Return sentences under a heading; nothing where there are none."""
+    if not said:
         return []
-    heading = _heading(title, root)
+    head = heading(title, root)
     if bulleted:
-        return [*heading, look.bullets(root, lines), Spacer(1, 7)]
-    return [*heading, *(look.paragraph(root.add("P"), line) for line in lines), Spacer(1, 7)]
+        return [*head, look.bullets(root, said), Spacer(1, 7)]
+    return [*head, *(look.paragraph(root.add("P"), line) for line in said), Spacer(1, 7)]
 
 
 def _signature(report: Report, root: Element) -> _Flow:
@@ -166,7 +167,7 @@ def _made(report: Report, laid: Layout, root: Element) -> _Flow:
     """Return how the report was made: the only place for specialists, scores and hashes."""
     made = laid.made
     small = look.style(7.6)
-    parts = _heading("How this was made", root)
+    parts = heading("How this was made", root)
     said = (f"{made.exam} {made.planner}", *made.classifiers)
     parts += [look.paragraph(root.add("P"), line, small) for line in said]
     if made.steps:
@@ -205,7 +206,8 @@ def _pairs(head: Sequence[str], rows: Sequence[Sequence[str]], root: Element) ->
     return look.ruled(root, head, rows, (46 * mm, PAGE_WIDTH - 46 * mm))
 
 
-def _heading(title: str, root: Element) -> _Flow:
+def heading(title: str, root: Element) -> _Flow:
+    """Return the heading of a part, with a line below it."""
     return [
         CondPageBreak(28 * mm),
         look.paragraph(root.add("H2"), title, look.style(9.6, bold=True, ink=look.ACCENT)),

@@ -141,12 +141,43 @@ async def test_the_frames_can_be_stepped_through(client: httpx.AsyncClient, tool
         page = (await client.get(f"{here}/frames/{index}")).text
         assert ("data-analysed hidden" in page) == (index != 2)
         assert f'<span data-words aria-live="polite">Router scores: breast: {score}' in page
-        assert (f'/frames/{index - 1}" rel="prev">' in page) == (index > 0)
-        assert (f'/frames/{index + 1}" rel="next">' in page) == (index < 2)
+        assert (f'rel="prev" href="{here}/frames/{index - 1}">' in page) == (index > 0)
+        assert (f'rel="next" href="{here}/frames/{index + 1}">' in page) == (index < 2)
+        assert f"<span data-number>{index + 1}</span> of 3" in page
         picture = await client.get(f"{here}/frames/{index}.png")
         assert picture.content == ingest(a_file(3), LIMIT_PIXELS, index).png
     for beyond in ("3", "-1", "3.png"):
         assert (await client.get(f"{here}/frames/{beyond}")).status_code == 404
+
+
+async def test_another_frame_is_analysed_with_the_same_details_and_in_the_same_study(
+    client: httpx.AsyncClient, tools: Router
+) -> None:
+    tools.know([0.7, 0.8, 0.95])
+    sent = {"exam": "breast", "laterality": "left", "label": "Case 12", "question": "How big?"}
+    report = (await client.post("/analyze", files={"image": ("x", a_file(3))}, data=sent)).json()
+    frames = f"/analyses/{report['analysis_id']}/frames"
+    assert f'action="{frames}/0/analyse"' in (await client.get(f"{frames}/0")).text
+    answer = await client.post(f"{frames}/0/analyse")
+    assert answer.status_code == 303
+    here = answer.headers["location"].removesuffix("/view")
+    assert here != f"/analyses/{report['analysis_id']}"
+    while (other := await client.get(f"{here}/report.json")).status_code == 404:
+        await asyncio.sleep(0.05)
+    made = other.json()
+    assert made["image"] | {"frame_reason": report["image"]["frame_reason"]} == report["image"] | {
+        "frame": 0
+    }
+    assert (made["request"]["frame"], made["request"]["question_given"]) == (0, False)
+    assert (made["request"]["label"], made["request"]["laterality"]) == ("Case 12", "left")
+    assert made["study"] == report["study"]
+    study = (await client.get(f"/studies/{report['study']['id']}")).json()
+    assert [image["frame"] for image in study["images"]] == [2, 0]
+    page = (await client.get(f"{here}/view")).text
+    assert "Frame 1 of 3: named in the request." in page
+    assert f'href="{here}/frames/0"' in page
+    gone = await client.post(f"{frames}/3/analyse")
+    assert (gone.status_code, "keeps no frame 4" in gone.text) == (404, True)
 
 
 async def test_the_requested_exam_decides_which_score_counts(

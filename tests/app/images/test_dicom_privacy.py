@@ -149,3 +149,35 @@ async def test_a_report_says_what_is_known_of_burned_in_text(
         [line] = [text for text in answer.json()["limitations"] if text.startswith("Burned-in")]
         assert f"BurnedInAnnotation {words}" in line
         assert rest in line
+
+
+def test_a_study_is_named_by_a_keyed_hash_of_its_label_or_of_its_uid() -> None:
+    uids, others = UidMap(b"k" * 32), UidMap(b"o" * 32)
+    of_uid = uids.study_id(None, uids.remap("1.2.3"))
+    assert of_uid == f"{int(uids.remap('1.2.3').removeprefix('2.25.')):032x}"
+    named = uids.study_id("Visit 7", uids.remap("1.2.3"))
+    assert named == uids.study_id("  visit   7 ", None) != of_uid
+    assert named != others.study_id("Visit 7", None)
+    assert uids.study_id("1.2.3", None) != of_uid
+    assert uids.study_id(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ({"PatientID": "PID-4711"}, True),
+        ({"PatientID": "PID-4711", "IssuerOfPatientID": "St. Nowhere"}, True),
+        ({"PatientID": ""}, False),
+        ({"PatientID": "ANONYMOUS"}, False),
+        ({"PatientID": "0000"}, False),
+    ],
+)
+def test_a_patient_is_known_by_an_id_that_names_one(changes: dict[str, str], known: bool) -> None:
+    uids = UidMap(b"k" * 32)
+    keys = {ingest(a_dicom(**changes), LIMIT_PIXELS, uids=uids).patient_key for _ in range(2)}
+    (key,) = keys
+    assert (key is not None) == known
+    if changes.get("IssuerOfPatientID"):
+        other = ingest(a_dicom(PatientID=changes["PatientID"]), LIMIT_PIXELS, uids=uids)
+        assert other.patient_key != key
+    assert key is None or changes["PatientID"] not in key

@@ -214,7 +214,7 @@ def hostile(client: httpx.Client, key: str) -> str:
     """
     signed = {"Authorization": f"Bearer {key}"}
     upload = {"image": (f"{MARK}_Roe^Jane.dcm", planted_file(), f"text/{MARK}")}
-    words = ("label", "site", "indication", "operator")
+    words = ("label", "study", "site", "indication", "operator")
     asked = {"question": f"Is a lesion seen in {MARK}?"} | {
         name: f"{MARK} {name}" for name in words
     }
@@ -223,7 +223,7 @@ def hostile(client: httpx.Client, key: str) -> str:
     assert answer.status_code == 200, answer.text
     for headers in ({}, {"X-API-Key": f"{MARK}wrong"}, {"Cookie": f"ustri_session={MARK}"}):
         assert client.get(f"/{MARK}?{MARK}", headers=headers).status_code == 401
-    for path in (f"/{MARK}", f"/specialists/{MARK}", f"/analyses/{MARK}", f"/static/{MARK}"):
+    for path in (f"/{MARK}", f"/specialists/{MARK}", f"/analyses/{MARK}", f"/studies/{MARK}"):
         assert client.get(path, headers=signed, params={MARK: MARK}).status_code in (404, 405)
     client.post("/login", data={"key": f"{MARK}wrong", "next": f"/{MARK}"})
     for body in (planted_file()[:-40_000], MARK.encode() * 99, a_png()[:99]):

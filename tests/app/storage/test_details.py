@@ -20,6 +20,7 @@ from tests.app.conftest import a_png
 
 SENT = {
     "label": "Case 12",
+    "study": "Visit 7",
     "laterality": "LEFT",
     "site": "3 o'clock",
     "indication": "Palpable lump",
@@ -28,6 +29,7 @@ SENT = {
 }
 KEPT = Details(
     label="Case 12",
+    study="Visit 7",
     laterality=Laterality.LEFT,
     site="3 o'clock",
     indication="Palpable lump",

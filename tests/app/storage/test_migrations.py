@@ -1,5 +1,7 @@
 """Migrations over a database that holds rows of the version before."""
 
+import json
+
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
@@ -47,5 +49,31 @@ def test_leased_rows_survive_the_migration_to_one_lease_and_back(either: Setting
         config.attributes["connection"] = connection
         command.downgrade(config, "0006")
         assert connection.execute(text("SELECT attempts FROM asks")).one() == (1,)
+    migrate(engine)
+    engine.dispose()
+
+
+def test_analyses_of_dicom_files_get_the_study_that_is_kept_with_their_image(
+    either: Settings,
+) -> None:
+    either.data_dir.mkdir(parents=True)
+    engine = open_engine(either.store_url, either.busy_s)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    number = 2**100 + 1
+    info = json.dumps({"dicom": {"study_uid": f"2.25.{number}"}})
+    with writer(engine).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        connection.execute(text(ROWS[0]))
+        for name, stated in (("a", info), ("b", "{}")):
+            row = text(ROWS[1].replace("'a'", ":name").replace("'{}'", ":info"))
+            connection.execute(row, {"name": name, "info": stated})
+    migrate(engine)
+    with writer(engine).begin() as connection:
+        rows = connection.execute(text("SELECT study_id FROM analyses ORDER BY id")).scalars().all()
+        assert rows == [f"{number:032x}", None]
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
     migrate(engine)
     engine.dispose()

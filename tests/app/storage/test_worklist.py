@@ -32,6 +32,7 @@ from tests.reports.test_upgrade import STORED
 SENT = {
     "question": "Is there a sent-question lesion?",
     "label": "sent-label",
+    "study": "sent-study",
     "site": "sent-site",
     "indication": "sent-indication",
     "operator": "sent-operator",

@@ -50,6 +50,8 @@ async def test_an_address_that_is_not_there_has_no_methods(client: httpx.AsyncCl
         ("frame", "1000000000", 422),
         ("label", "Fall 12, Łódź", 202),
         ("label", "x" * 65, 422),
+        ("study", "Visit 7", 202),
+        ("study", "x" * 65, 422),
         ("site", "3 o'clock", 202),
         ("site", "a\tb", 422),
         ("indication", "x" * 256, 202),

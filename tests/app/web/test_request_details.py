@@ -14,6 +14,7 @@ from tests.app.storage.test_details import SENT
 UPLOAD = {"image": ("a.png", a_png(), "image/png")}
 KEPT = {
     "label": "Case 12",
+    "study": "Visit 7",
     "laterality": "left",
     "site": "3 o'clock",
     "indication": "Palpable lump",
@@ -34,7 +35,7 @@ async def test_what_is_sent_stands_in_the_report(client: httpx.AsyncClient) -> N
 
 async def test_without_them_they_are_null(client: httpx.AsyncClient) -> None:
     request = (await client.post("/analyze", files=UPLOAD)).json()["request"]
-    assert {request[name] for name in KEPT} == {None}
+    assert {request.get(name) for name in KEPT} == {None}
     assert request["scope"] == "protocol"
 
 

@@ -168,7 +168,7 @@ def test_the_form_takes_what_is_known_of_the_image(address: str) -> None:
     folded = page.partition("More about this image")[2].partition("</details>")[0]
     names = re.findall(r'name="([a-z_]+)"', folded)
     assert set(names) == {
-        "laterality", "site", "gestational_age", "indication", "label", "operator", "scope"
+        "laterality", "site", "gestational_age", "indication", "label", "study", "operator", "scope"
     }  # fmt: skip
     for side in Laterality:
         assert f'<option value="{side.value}">' in folded

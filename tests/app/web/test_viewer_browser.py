@@ -352,31 +352,31 @@ def test_a_cine_shows_calibration_frame_and_region_and_can_be_stepped(
 ) -> None:
     watched.upload(a_cine_file(tmp_path))
     page = watched.page
-    expect(page.get_by_text("Frame 0 of 0 to 4: of its 5 frames")).to_be_visible()
+    expect(page.get_by_text("Frame 1 of 5: of its 5 frames")).to_be_visible()
     on_image = "one => { const box = one.getBBox(); return [box.x, box.y, box.width, box.height]; }"
     assert page.locator("rect.region").evaluate(on_image) == [4, 4, 316, 236]
     # Ten millimetres: 50 px across at 0.2 mm, 100 px down at 0.1 mm.
     assert page.locator("path.rule").evaluate(on_image)[2:] == pytest.approx([50, 100], abs=0.1)
     expect(page.locator(".scale text")).to_have_text("10 mm")
-    page.get_by_role("link", name="Step through the frames").click()
-    expect(page.get_by_role("heading", name="Frame 0 of 0 to 4")).to_be_visible()
+    page.get_by_role("link", name="Play or step through the frames").click()
+    expect(page.get_by_role("heading", name="Frame 1 of 5")).to_be_visible()
     expect(page.get_by_text("frame of the report", exact=True)).to_be_visible()
     expect(page.get_by_role("link", name="Previous")).to_be_hidden()
     page.wait_for_load_state()  # The script has run.
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("heading", name="Frame 1 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Frame 2 of 5")).to_be_visible()
     expect(page.get_by_role("link", name="Next")).to_have_attribute("href", re.compile("/2$"))
     page.get_by_role("link", name="Next").click()
-    expect(page.get_by_role("heading", name="Frame 2 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Frame 3 of 5")).to_be_visible()
     assert page.url.endswith("/frames/2")
     picture = page.locator("img[data-frame]")
     expect(picture).to_have_attribute("src", re.compile(r"/frames/2\.png$"))
     expect(picture).to_have_js_property("complete", True)
     assert picture.evaluate("one => one.naturalWidth") == PHANTOM.truth.width_px
     page.get_by_label("Frame", exact=True).fill("4")
-    expect(page.get_by_role("heading", name="Frame 4 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Frame 5 of 5")).to_be_visible()
     expect(page.get_by_role("link", name="Next")).to_be_hidden()
     page.locator(".bar-of").nth(1).click()
-    expect(page.get_by_role("heading", name="Frame 1 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Frame 2 of 5")).to_be_visible()
     page.reload()
-    expect(page.get_by_role("heading", name="Frame 1 of 0 to 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Frame 2 of 5")).to_be_visible()

@@ -285,7 +285,7 @@ def test_limits_of_source_planner_and_request_are_stated() -> None:
     assert said[-7:] == (
         "Synthetic test image: drawn by a program, it shows no patient.",
         "Training: how far this image is from the training images is not stated.",
-        "Frame: frame 3, counted from 0, was analysed, since of its 4 frames it scores best.",
+        "Frame: frame 4, counted from 1, was analysed, since of its 4 frames it scores best.",
         "Colour: the image is tinted; it was converted to grey before the analysis.",
         "Converted before the analysis: 16 bits to 8 bits.",
         "Steps: they were planned without regard to what the image shows, which this installation "

@@ -42,50 +42,6 @@ function followAnalysis(root) {
   });
 }
 
-// Steps through the kept frames in place: by slider, arrow keys or a click on a frame's bar.
-function stepFrames(root) {
-  const bars = [...root.querySelectorAll(".bar-of")];
-  const slider = root.querySelector("[data-slider]");
-  const image = root.querySelector("[data-frame]");
-  const links = { prev: -1, next: 1 };
-  const show = (place) => {
-    const bar = bars[place];
-    if (!bar) return;
-    const href = bar.getAttribute("href");
-    slider.value = place;
-    image.src = `${href}.png`;
-    image.alt = `Frame ${bar.dataset.index} of the uploaded file`;
-    root.querySelector("[data-number]").textContent = bar.dataset.index;
-    root.querySelector("[data-words]").textContent = bar.dataset.words;
-    root.querySelector("[data-analysed]").hidden = !bar.classList.contains("chosen");
-    for (const other of bars) other.classList.toggle("here", other === bar);
-    for (const [name, step] of Object.entries(links)) {
-      const link = root.querySelector(`a[rel="${name}"]`);
-      const next = bars[place + step];
-      link.hidden = !next;
-      if (next) link.href = next.getAttribute("href");
-    }
-    history.replaceState(null, "", href);
-    document.title = `Frame ${bar.dataset.index} · USTri`;
-  };
-  slider.addEventListener("input", () => show(Number(slider.value)));
-  for (const [place, bar] of bars.entries()) {
-    bar.addEventListener("click", (event) => { event.preventDefault(); show(place); });
-  }
-  for (const [name, step] of Object.entries(links)) {
-    root.querySelector(`a[rel="${name}"]`).addEventListener("click", (event) => {
-      event.preventDefault();
-      show(Number(slider.value) + step);
-    });
-  }
-  addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step || event.target === slider || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    show(Number(slider.value) + step);
-  });
-}
-
 function guardUpload(form) {
   const input = form.querySelector("input[type=file]");
   for (const name of ["dragenter", "dragover"]) {
@@ -118,8 +74,6 @@ function localTimes() {
 
 const running = document.querySelector("[data-events]");
 if (running) followAnalysis(running);
-const cine = document.querySelector("[data-cine]");
-if (cine) stepFrames(cine);
 const upload = document.querySelector("form[data-upload]");
 if (upload) guardUpload(upload);
 localTimes();
