@@ -129,7 +129,7 @@ class Store:
                 )
                 if earlier is not None:
                     return _replay(earlier, request_sha256)
-            _check_queue(session, queue_limit)
+            check_queue(session, queue_limit)
             analysis_id = uuid.uuid4().hex
             now = utc_now()
             _add_picture(session, ingested.picture, now)
@@ -360,7 +360,12 @@ def _replay(earlier: AnalysisRow, request_sha256: str) -> Accepted:
     return Accepted(analysis_id=earlier.id, replayed=True)
 
 
-def _check_queue(session: Session, queue_limit: int) -> None:
+def check_queue(session: Session, queue_limit: int) -> None:
+    """Check that one more analysis may wait.
+
+    Raises:
+        QueueFull: `queue_limit` analyses are waiting or running.
+    """
     in_time = or_(JobRow.deadline_at.is_(None), JobRow.deadline_at >= time.time())
     waiting = (JobRow.state == JobState.QUEUED) & in_time
     unfinished = session.scalar(
