@@ -18,7 +18,7 @@ from app.storage.store import Store
 from app.web.access_log import AccessLog
 from app.web.dependencies import InferenceClient, Services
 from app.web.inference_client import LocalInferenceClient, RemoteInferenceClient, limits_of
-from app.web.pages import api_docs, login, viewer
+from app.web.pages import actions, api_docs, login, upload, viewer
 from app.web.problems import install_handlers
 from app.web.routes import analyses, calibration, health, metrics, push, specialists, studies
 from app.web.security import Guard
@@ -87,6 +87,8 @@ def create_app(settings: Settings, tools: Tools | None = None) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(api_docs.router)
     app.include_router(login.router)
+    app.include_router(upload.router)
+    app.include_router(actions.router)
     viewer.install(app)
     return app
 

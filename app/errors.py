@@ -6,13 +6,16 @@ ServiceError
 ├── ImageRejected       the uploaded bytes cannot be analysed
 │   ├── ImageTooLarge       more bytes or pixels than are read
 │   ├── ImageUnsupported    not a kind of file that is read
-│   └── ImageUnreadable     the right kind of file, but damaged or not usable
-│       └── FrameUnreadable     one frame of a DICOM file; its others may be whole
+│   ├── ImageUnreadable     the right kind of file, but damaged or not usable
+│   │   └── FrameUnreadable     one frame of a DICOM file; its others may be whole
+│   └── ArchiveRejected     an archive, or what it lists, is not opened
 ├── RequestRejected     a parameter is missing, unknown or of the wrong kind
+│   └── FieldRejected       the value of one field of a form
 ├── BodyTooLarge        the request has more bytes than are read
 ├── NotAcceptable       none of the requested forms exists
 ├── NotFound            there is nothing under that address
 ├── Conflict            the idempotency key was used for another request
+├── AnalysisDone        an analysis has its report: it is neither cancelled nor run again
 ├── NotRevised          no new version of a report can be made as requested
 ├── QueueFull           too many analyses are waiting
 ├── AnalysisFailed      an analysis was given up; the message is its problem
@@ -61,8 +64,20 @@ class FrameUnreadable(ImageUnreadable):
     """A frame's compressed stream is cut short or damaged; other frames may be whole."""
 
 
+class ArchiveRejected(ImageRejected):
+    """An archive, or an entry of it, is not opened; the message says why."""
+
+
 class RequestRejected(ServiceError):
     """A parameter is missing, unknown or of the wrong kind; the message names it."""
+
+
+class FieldRejected(RequestRejected):
+    """The value of the form's field `field` is not accepted."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class BodyTooLarge(ServiceError):
@@ -79,6 +94,10 @@ class NotFound(ServiceError):
 
 class Conflict(ServiceError):
     """The idempotency key was used before, for another request."""
+
+
+class AnalysisDone(ServiceError):
+    """The analysis has its report already; it is neither cancelled nor run again."""
 
 
 class NotRevised(ServiceError):

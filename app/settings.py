@@ -110,7 +110,24 @@ class Settings(BaseSettings):
         "may become final and leave.",
     )
     limit_bytes: int = Field(
-        default=33_554_432, ge=1024, description="Largest request that is read, in bytes."
+        default=33_554_432,
+        ge=1024,
+        description="Largest image file, and largest request of one image, in bytes.",
+    )
+    limit_batch_bytes: int = Field(
+        default=134_217_728,
+        ge=1024,
+        description="Largest request of several files or of a ZIP archive, in bytes.",
+    )
+    limit_batch_files: int = Field(
+        default=500,
+        ge=1,
+        description="Most files in one request, and most entries in one archive.",
+    )
+    limit_unpacked_bytes: int = Field(
+        default=536_870_912,
+        ge=1024,
+        description="Most bytes that the archives of one request may hold unpacked.",
     )
     limit_pixels: int = Field(
         default=25_000_000, ge=4096, description="Largest image that is decoded, in pixels."

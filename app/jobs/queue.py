@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from sqlalchemy import Select, Table, delete, exists, insert, or_, select
+from sqlalchemy.orm import Session
 
-from app.errors import Conflict
+from app.errors import AnalysisDone, FieldRejected, NotFound
 from app.jobs.leases import Lease, Leases, abandoned, release
 from app.jobs.owner import owner_process, this_process
+from app.observability.logs import this_request
 from app.observability.metrics import End, count_end
+from app.storage.database import Alone, alone
+from app.storage.queue_limit import check_queue
 from app.storage.reports import ReportRows
 from app.storage.store import Store, utc_now
-from app.storage.tables import JobRow, JobState, RecordRow, WorkerRow
+from app.storage.tables import AnalysisRow, JobRow, JobState, RecordRow, WorkerRow
 from planner.case import Record
 from reports.model import Report
 
@@ -20,6 +24,10 @@ CANCELLED = "The analysis was cancelled at your request."
 EXPIRED = (
     "The analysis was not done within the deadline_s of its request; ask for more time, or again "
     "when fewer wait."
+)
+
+_ASK_AGAIN = (
+    "The question was erased when the analysis ended; send it again to run the analysis again."
 )
 
 _RECORD = insert(cast("Table", RecordRow.__table__))
@@ -201,25 +209,72 @@ def cancel(store: Store, analysis_id: str) -> None:
 
     Raises:
         NotFound: there is no analysis of that id.
-        Conflict: it is done already.
+        AnalysisDone: it is done already.
     """
-    store.analysis(analysis_id)
     with store.write() as session:
-        newest = select(JobRow).where(JobRow.analysis_id == analysis_id)
-        job = session.scalars(newest.order_by(JobRow.version.desc()).with_for_update()).first()
-        if job is None or job.state == JobState.FAILED:
+        job = _newest(session, analysis_id)
+        if job.state == JobState.FAILED:
             return
         if job.state == JobState.DONE:
-            raise Conflict("The analysis is done; there is nothing to cancel.")
+            raise AnalysisDone("The analysis is done; there is nothing to cancel.")
         job.fencing_token += 1  # The worker that holds it can no longer write.
         _end(job, JobState.FAILED, CANCELLED)
     count_end(End.CANCELLED)
+
+
+def retry(store: Store, analysis_id: str, question: str | None, queue_limit: int) -> bool:
+    """Queue an analysis that failed or was cancelled again; return whether that was needed.
+
+    Its recorded steps are kept, as after a crash. The attempts and the deadline count anew.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+        AnalysisDone: it is done already.
+        FieldRejected: it had a question, which was erased, and none is given; or it had none.
+        QueueFull: `queue_limit` analyses are waiting or running.
+    """
+    with store.write() as session:
+        alone(session, Alone.ACCEPT)
+        job = _newest(session, analysis_id)
+        if job.state == JobState.DONE:
+            raise AnalysisDone("The analysis is done; send the image again for another report.")
+        if job.state != JobState.FAILED:
+            return False
+        asked = session.get_one(AnalysisRow, analysis_id).question_given
+        if asked and question is None:
+            raise FieldRejected("question", _ASK_AGAIN)
+        if question is not None and not asked:
+            raise FieldRejected("question", "The analysis had no question; leave it out.")
+        check_queue(session, queue_limit)
+        now = time.time()
+        if job.deadline_at is not None and job.queued_at is not None:
+            job.deadline_at = now + job.deadline_at - job.queued_at
+        job.queued_at = now
+        job.state = JobState.QUEUED
+        job.attempts = 0
+        job.question = question
+        job.problem = job.finished_at = None
+        job.request_id = this_request()
+    return True
 
 
 def alive_here(store: Store) -> bool:
     """Return whether a worker on this host (or in this container) is alive."""
     here = this_process().host
     return any(owner_process(owner).host == here for owner in store.alive_workers())
+
+
+def _newest(session: Session, analysis_id: str) -> JobRow:
+    """Return the locked job of an analysis' newest version.
+
+    Raises:
+        NotFound: there is no analysis of that id.
+    """
+    jobs = select(JobRow).where(JobRow.analysis_id == analysis_id)
+    job = session.scalars(jobs.order_by(JobRow.version.desc()).with_for_update()).first()
+    if job is None:
+        raise NotFound(f"There is no analysis {analysis_id[:60]!r}.")
+    return job
 
 
 def _open_jobs(suspect: bool | None = None) -> Select[JobRow]:

@@ -7,7 +7,7 @@ no message here repeats one.
 import re
 from collections.abc import Mapping
 
-from app.errors import RequestRejected
+from app.errors import FieldRejected
 from planner.case import Details
 from reports.model import Laterality, Scope
 
@@ -31,7 +31,7 @@ def read_details(fields: Mapping[str, str]) -> Details:
     """Return the details in these fields of a request; an empty field counts as absent.
 
     Raises:
-        RequestRejected: a field is invalid; the message names it and says what it takes.
+        FieldRejected: a field is invalid; the message names it and says what it takes.
     """
     given = {name: text.strip() for name, text in fields.items() if text.strip()}
     words = {name: _words(name, given[name]) for name in LONGEST if name in given}
@@ -50,26 +50,28 @@ def read_scope(text: str | None) -> Scope:
     """Return what the question does to the report; it orders the protocol unless told otherwise.
 
     Raises:
-        RequestRejected: the text is none of the known scopes.
+        FieldRejected: the text is none of the known scopes.
     """
     if not (text or "").strip():
         return Scope.PROTOCOL
     try:
         return Scope(str(text).strip().lower())
     except ValueError:
-        raise RequestRejected(
+        raise FieldRejected(
+            SCOPE,
             "scope takes protocol (the question orders the report) or question (the report answers "
-            "the question only)."
+            "the question only).",
         ) from None
 
 
 def _words(name: str, text: str) -> str:
     if len(text) > LONGEST[name]:
-        raise RequestRejected(f"{name} takes up to {LONGEST[name]} characters.")
+        raise FieldRejected(name, f"{name} takes up to {LONGEST[name]} characters.")
     if _UNPRINTABLE.search(text):
-        raise RequestRejected(
+        raise FieldRejected(
+            name,
             f"{name} takes printable characters on one line; send it without line breaks, tabs and "
-            "other control characters."
+            "other control characters.",
         )
     return text
 
@@ -80,16 +82,17 @@ def _laterality(text: str | None) -> Laterality | None:
     try:
         return Laterality(text.lower())
     except ValueError:
-        raise RequestRejected(f"laterality takes {', '.join(Laterality)}.") from None
+        raise FieldRejected("laterality", f"laterality takes {', '.join(Laterality)}.") from None
 
 
 def _age(text: str | None) -> str | None:
     if text is None:
         return None
     if not _AGE.fullmatch(text):
-        raise RequestRejected(
+        raise FieldRejected(
+            "gestational_age",
             "gestational_age takes completed weeks, from 4 to 44, and days, on the day of the "
-            "image: 19w6d or 19+6."
+            "image: 19w6d or 19+6.",
         )
     weeks, days = re.findall(r"\d+", text)
     return f"{int(weeks)}w{days}d"

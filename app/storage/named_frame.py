@@ -13,9 +13,9 @@ from reports.model import ImageInfo
 def accept_frame(store: Store, analysis_id: str, index: int, queue_limit: int) -> Accepted:
     """Start an analysis of that frame, counted from 0, of an analysis that keeps its frames.
 
-    It has the exam and the details of the earlier one, but no question, whose words are not kept, so
-    that the whole protocol is reported. The frames are added after it is accepted: a crash in between costs nothing but the
-    way from it to them.
+    It has the exam and the details of the earlier one, but no question, whose words are not kept,
+    so that the whole protocol is reported. The frames are added after it is accepted: a crash in
+    between costs nothing but the way from it to them.
 
     Raises:
         NotFound: there is no analysis of that id, or it keeps no such frame.

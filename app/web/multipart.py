@@ -14,12 +14,14 @@ from starlette.requests import Request
 from app.errors import RequestRejected
 
 FILES_MAX = 8
+"""Files of a request that takes one: enough to say that there are several."""
+
 FIELDS_MAX = 32
 _FORM = b"multipart/form-data"
 _QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
 _EXTENDED = re.compile(rb";\s*filename\*[\d*]*\s*=", re.IGNORECASE)
 _NAMED = b'; filename="image"'
-"""What the parser knows a file by; the name itself is never read."""
+"""What the parser knows a file by that has no plain name."""
 
 
 class _Parser(MultiPartParser):
@@ -31,11 +33,11 @@ class _Parser(MultiPartParser):
 
     spool_max_size = 0
 
-    def __init__(self, request: Request, image: str, part_limit: int) -> None:
+    def __init__(self, request: Request, image: str, part_limit: int, files_max: int) -> None:
         super().__init__(
             request.headers,
             request.stream(),
-            max_files=FILES_MAX,
+            max_files=files_max,
             max_fields=FIELDS_MAX,
             max_part_size=part_limit,
         )
@@ -54,13 +56,16 @@ class _Parser(MultiPartParser):
         super().on_headers_finished()
 
 
-async def parse_multipart(request: Request, image: str, part_limit: int) -> FormData:
+async def parse_multipart(
+    request: Request, image: str, part_limit: int, files_max: int = FILES_MAX
+) -> FormData:
     """Parse the body into its parts; a body of no stated type has none.
 
     Args:
         request: whose body has not been read.
         image: name of the part that holds a file.
         part_limit: most bytes of a text field.
+        files_max: most files.
 
     Raises:
         RequestRejected: the form cannot be read, or its charset does not exist or does not fit.
@@ -71,7 +76,7 @@ async def parse_multipart(request: Request, image: str, part_limit: int) -> Form
     charset = options.get(b"charset", b"utf-8").decode("latin-1")
     _check_charset(charset)
     try:
-        form = await _Parser(request, image, part_limit).parse()
+        form = await _Parser(request, image, part_limit, files_max).parse()
     except MultiPartException as error:
         raise RequestRejected(f"The multipart form cannot be read: {error.message}") from error
     except UnicodeError as error:

@@ -32,6 +32,13 @@ _FRAME = {
     "description": "Of a DICOM file of several, counted from 0; without it /analyze lets the "
     "router choose.",
 }
+_IMAGES = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": "string", "format": "binary"},
+    "description": "PNG or JPEG pictures, DICOM ultrasound images, and ZIP archives of them. All "
+    "fields beside hold for each.",
+}
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "default": {
         "model": Problem,
@@ -41,15 +48,24 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _multipart(properties: dict[str, Any]) -> dict[str, Any]:
+def _multipart(properties: dict[str, Any], image: dict[str, Any] | None = _IMAGE) -> dict[str, Any]:
+    """Return a multipart body; without `image`, it may be left out."""
     schema = {
         "type": "object",
-        "required": ["image"],
-        "properties": {"image": _IMAGE, **properties},
+        "required": [] if image is None else ["image"],
+        "properties": properties if image is None else {"image": image, **properties},
         "additionalProperties": False,
     }
+    content = {"multipart/form-data": {"schema": schema}}
+    return {"requestBody": {"required": image is not None, "content": content}}
+
+
+def _key(description: str) -> dict[str, Any]:
     return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": description,
     }
 
 
@@ -87,52 +103,50 @@ _DETAILS = {
     },
     "operator": _words("operator", "Who took it, by initials or a number.", "JD"),
 }
-ANALYSIS_BODY = _multipart(
-    {
-        "exam": {
-            "type": "string",
-            "enum": [*ExamCode, ""],
-            "description": "The exam; else, or where it is empty, the image says. One that is not "
-            "served here is refused by its name.",
-        },
-        "question": {
-            "type": "string",
-            "maxLength": QUESTION_LIMIT,
-            "pattern": "^[^\\u0000]*$",
-            "description": "What you want to know; erased when the analysis ends. It orders the "
-            "report and is answered first.",
-            "examples": ["How big is the mass?"],
-        },
-        "scope": {
-            "type": "string",
-            "enum": [*Scope, ""],
-            "description": "With question, the report is limited to what the question asks; "
-            "otherwise all that the exam requires is reported.",
-            "examples": ["protocol"],
-        },
-        "frame": _FRAME,
-        **_DETAILS,
-        "external_id": {
-            "type": "string",
-            "pattern": rf"^\s*({EXTERNAL_ID.pattern})?\s*$",
-            "description": "Your own opaque id, shown in the report; never a patient's.",
-        },
-        "deadline_s": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": DEADLINE_MAX_S,
-            "description": "Give it up when it is not done within so many seconds.",
-        },
-    }
-)
-ANALYSIS_BODY["parameters"] = [
-    {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-        "description": "The same key and request again give the same analysis.",
-    }
-]
+_QUESTION = {
+    "type": "string",
+    "maxLength": QUESTION_LIMIT,
+    "pattern": "^[^\\u0000]*$",
+    "description": "What you want to know; erased when the analysis ends. It orders the "
+    "report and is answered first.",
+    "examples": ["How big is the mass?"],
+}
+_FIELDS: dict[str, Any] = {
+    "exam": {
+        "type": "string",
+        "enum": [*ExamCode, ""],
+        "description": "The exam; else, or where it is empty, the image says. One that is not "
+        "served here is refused by its name.",
+    },
+    "question": _QUESTION,
+    "scope": {
+        "type": "string",
+        "enum": [*Scope, ""],
+        "description": "With question, the report is limited to what the question asks; "
+        "otherwise all that the exam requires is reported.",
+        "examples": ["protocol"],
+    },
+    "frame": _FRAME,
+    **_DETAILS,
+    "external_id": {
+        "type": "string",
+        "pattern": rf"^\s*({EXTERNAL_ID.pattern})?\s*$",
+        "description": "Your own opaque id, shown in the report; never a patient's.",
+    },
+    "deadline_s": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": DEADLINE_MAX_S,
+        "description": "Give it up when it is not done within so many seconds.",
+    },
+}
+ANALYSIS_BODY = _multipart(_FIELDS) | {
+    "parameters": [_key("The same key and request again give the same analysis.")]
+}
+BATCH_BODY = _multipart(_FIELDS, _IMAGES) | {
+    "parameters": [_key("The same key and request again start only what is not started yet.")]
+}
+RETRY_BODY = _multipart({"question": _QUESTION}, image=None)
 SPECIALIST_BODY = _multipart(
     {
         name: {"type": "number", "description": "The region of interest, in image pixels."}
@@ -140,7 +154,7 @@ SPECIALIST_BODY = _multipart(
     }
     | {"frame": _FRAME}
 )
-_OF_ANALYSIS = ("show", "show_report", "follow", "stop", "calibrate", "push", "pushed")
+_OF_ANALYSIS = ("show", "show_report", "follow", "stop", "retry", "calibrate", "push", "pushed")
 """Operations that take the id of an analysis alone; an operation is named as its function."""
 
 

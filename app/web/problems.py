@@ -5,11 +5,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Annotated
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
@@ -34,6 +35,7 @@ OK = HTTPStatus.OK
 CREATED = HTTPStatus.CREATED
 ACCEPTED = HTTPStatus.ACCEPTED
 NO_CONTENT = HTTPStatus.NO_CONTENT
+MULTI_STATUS = HTTPStatus.MULTI_STATUS
 SEE_OTHER = HTTPStatus.SEE_OTHER
 
 _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
@@ -41,10 +43,12 @@ _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (
     (errors.ImageTooLarge, HTTPStatus(413), "Image too large"),
     (errors.ImageUnsupported, HTTPStatus(415), "Not an image that is read"),
     (errors.ImageUnreadable, HTTPStatus(422), "Image not readable"),
+    (errors.ArchiveRejected, HTTPStatus(422), "Not opened"),
     (errors.RequestRejected, HTTPStatus(422), "Request not valid"),
     (errors.NotAcceptable, HTTPStatus(406), "No such form"),
     (errors.NotFound, HTTPStatus(404), "Not found"),
     (errors.Conflict, HTTPStatus(409), "Idempotency key in use"),
+    (errors.AnalysisDone, HTTPStatus(409), "Analysis done"),
     (errors.NotRevised, HTTPStatus(409), "Report not revised"),
     (errors.QueueFull, HTTPStatus(429), "Queue full"),
     (errors.StoreUnavailable, HTTPStatus(503), "Store not available"),
@@ -94,7 +98,10 @@ HEADERS: Mapping[str, str] = {
 
 
 class Problem(BaseModel):
-    """An error in the form of RFC 9457; `detail` is a sentence that says what to do."""
+    """An error in the form of RFC 9457; `detail` is a sentence that says what to do.
+
+    `field` names the field of the form whose value is not accepted; absent where it is none's.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,6 +109,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    field: Annotated[str | None, Field(exclude_if=lambda name: name is None)] = None
 
 
 def problem_of(error: Exception) -> Problem:
@@ -109,7 +117,9 @@ def problem_of(error: Exception) -> Problem:
     error = _of_service(error)
     for kind, status, title in _KNOWN:
         if isinstance(error, kind):
-            return _problem(kind.__name__, title, status, str(error))
+            problem = _problem(kind.__name__, title, status, str(error))
+            at = error.field if isinstance(error, errors.FieldRejected) else None
+            return problem.model_copy(update={"field": at})
     if isinstance(error, HTTPException):
         status = HTTPStatus(error.status_code)
         detail = _WORDS.get(status, error.detail or status.description)

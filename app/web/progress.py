@@ -123,6 +123,8 @@ EVENT_ID = rf"^([0-9]+\.([0-9]+|{END}))?$"
 def after(analysis: Analysis, last_event_id: str) -> int | None:
     """Return the index of the last step that the client saw; -1 for none, None if it saw the end.
 
+    After the end of a run that is run again, all steps are told anew.
+
     Raises:
         RequestRejected: the id is not one that this stream sends.
     """
@@ -133,7 +135,9 @@ def after(analysis: Analysis, last_event_id: str) -> int | None:
         raise RequestRejected("Last-Event-ID is not an id that this stream sent.")
     if int(version) != analysis.version:
         return -1
-    return None if index == END else int(index)
+    if index == END:
+        return None if analysis.ended else -1  # It may run again.
+    return int(index)
 
 
 async def events(

@@ -25,6 +25,9 @@ SESSION_S = 43_200
 
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/login"})
 _METRICS = "/metrics"
+_MANY_IMAGES = frozenset({"/", "/analyses"})
+"""Paths of routes that take several images or an archive of them."""
+
 _OPEN_FOLDER = "/static/"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -39,6 +42,7 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._limit_bytes = settings.limit_bytes
+        self._limit_batch_bytes = max(settings.limit_bytes, settings.limit_batch_bytes)
         self._key_digest = settings.key_digest
         self._hosts = {name.lower() for name in settings.allowed_hosts}
         self._own_host = settings.host
@@ -57,7 +61,7 @@ class Guard:
         try:
             early = self._early_response(inner)
             if early is None:
-                limited = _limited(receive, self._limit_bytes)
+                limited = _limited(receive, self._limit_of(inner))
                 await self._app(inner, limited, answer)
                 return
         except ClientDisconnect:
@@ -81,8 +85,9 @@ class Guard:
         if scope["method"] not in _SAFE_METHODS:
             _check_origin(headers)
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._limit_bytes:
-            raise _too_large(self._limit_bytes)
+        limit_bytes = self._limit_of(scope)
+        if length.isdigit() and int(length) > limit_bytes:
+            raise _too_large(limit_bytes)
         path = scope["path"]
         if self._key_digest is None or path in self._open_paths or path.startswith(_OPEN_FOLDER):
             return None
@@ -95,6 +100,11 @@ class Guard:
         raise KeyRequired(
             "Send the API key as `Authorization: Bearer …`; in a browser, sign in at /login."
         )
+
+    def _limit_of(self, scope: Scope) -> int:
+        """Return the most bytes that the body of a request to this route may have."""
+        many = scope["method"] == "POST" and scope["path"] in _MANY_IMAGES
+        return self._limit_batch_bytes if many else self._limit_bytes
 
     def _check_host(self, headers: Headers) -> None:
         """Refuse foreign host names: a page could make its own name resolve to this address."""
@@ -201,4 +211,4 @@ def _limited(receive: Receive, limit_bytes: int) -> Callable[[], Awaitable[Messa
 
 
 def _too_large(limit_bytes: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request has more than {limit_bytes} bytes; send a smaller image.")
+    return BodyTooLarge(f"The request has more than {limit_bytes} bytes; send less at once.")

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from app.errors import ImageUnsupported, RequestRejected
+from app.errors import FieldRejected, ImageUnsupported, RequestRejected
 from app.images.burned_in.finder import text_finder
 from app.images.dicom.reader import is_dicom
 from app.images.dicom.sealing import KeyMaker
@@ -23,7 +23,7 @@ from app.storage.analysis import Accepted, NewAnalysis
 from app.storage.details import DETAILS, SCOPE, read_details, read_scope
 from app.storage.uid_key import uid_map
 from app.web.dependencies import Services, services
-from app.web.multipart import parse_multipart
+from app.web.multipart import FILES_MAX, parse_multipart
 from app.web.openapi import DEADLINE_MAX_S, EXTERNAL_ID, QUESTION_LIMIT
 from reports.model import Box, ExamCode
 from specialists.manifest import Roi, SpecialistEntry
@@ -39,9 +39,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """The image of a request and its text fields; an empty field counts as absent."""
+    """One image of a request and its text fields; an empty field counts as absent."""
 
     image: bytes
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The files of a request in their order, and its text fields; an empty field is absent."""
+
+    files: tuple[UploadFile, ...]
     fields: dict[str, str]
 
 
@@ -54,9 +62,18 @@ async def accept(request: Request) -> Accepted:
         Conflict: the idempotency key belongs to another request.
         QueueFull: too many analyses are waiting.
     """
-    served = services(request)
     form = await read_form(request, ANALYSIS_FIELDS)
-    new = new_analysis(form, request.headers.get("idempotency-key"))
+    return await accept_form(request, form, request.headers.get("idempotency-key"))
+
+
+async def accept_form(request: Request, form: Form, idempotency_key: str | None) -> Accepted:
+    """Start the analysis of one image, or return the one that the key started.
+
+    Raises:
+        ImageRejected, RequestRejected, Conflict, QueueFull: as for `accept`.
+    """
+    served = services(request)
+    new = new_analysis(form, idempotency_key)
     link = None if served.link_keys is None else served.link_keys.new_link()
     ingested = await read_image(request, form, cine=True, keys=link)
     if link is not None and ingested.sealed is not None:
@@ -81,7 +98,7 @@ def _study_id(served: Services, new: NewAnalysis, ingested: Ingested) -> str | N
 
 
 async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
-    """Read the image and the text fields of a multipart request.
+    """Read the one image and the text fields of a multipart request.
 
     Raises:
         ImageUnsupported: the body is not multipart/form-data.
@@ -89,19 +106,38 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
             given twice or holds a zero byte or half a character.
         BodyTooLarge: the body exceeds the byte limit.
     """
+    async with read_parts(request, allowed) as parts:
+        if len(parts.files) != 1:
+            count = "no image" if not parts.files else f"{len(parts.files)} images"
+            raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
+        return Form(image=await parts.files[0].read(), fields=parts.fields)
+
+
+@asynccontextmanager
+async def read_parts(
+    request: Request, allowed: tuple[str, ...], files_max: int = FILES_MAX
+) -> AsyncIterator[Parts]:
+    """Read the files and the text fields of a multipart request; the files close at the end.
+
+    Raises:
+        ImageUnsupported: the body is not multipart/form-data.
+        RequestRejected: there are more files than `files_max`, an image is not a file, or a field
+            is unknown, given twice or holds a zero byte or half a character.
+        BodyTooLarge: the body exceeds the byte limit.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind and kind != "multipart/form-data":
         raise ImageUnsupported(
             f"Send multipart/form-data with the file in a part named image, not {kind[:80]}."
         )
-    images: list[bytes] = []
+    files: list[UploadFile] = []
     fields: dict[str, str] = {}
-    async with _multipart(request) as form:
+    async with _multipart(request, files_max) as form:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
                 if name != "image":
                     raise RequestRejected(f"The field {name[:40]!r} is not a file.")
-                images.append(await value.read())
+                files.append(value)
                 continue
             if name == "image":
                 raise RequestRejected("The field image is text; send it as a file.")
@@ -112,31 +148,29 @@ async def read_form(request: Request, allowed: tuple[str, ...]) -> Form:
             if name in fields:
                 raise RequestRejected(f"The field {name} is given twice.")
             fields[name] = _checked_text(name, value).strip()
-    if len(images) != 1:
-        count = "no image" if not images else f"{len(images)} images"
-        raise RequestRejected(f"The request holds {count}; send one, in a part named image.")
-    return Form(image=images[0], fields={name: text for name, text in fields.items() if text})
+        given = {name: text for name, text in fields.items() if text}
+        yield Parts(files=tuple(files), fields=given)
 
 
 def _checked_text(name: str, value: str) -> str:
     """Return the text of a field, which a database can store.
 
     Raises:
-        RequestRejected: it holds a zero byte or half a character.
+        FieldRejected: it holds a zero byte or half a character.
     """
     if "\0" in value:
-        raise RequestRejected(f"The field {name} holds a zero byte.")
+        raise FieldRejected(name, f"The field {name} holds a zero byte.")
     if _SURROGATE.search(value):
-        raise RequestRejected(
-            f"The field {name} holds half a character (a lone surrogate); send whole ones."
+        raise FieldRejected(
+            name, f"The field {name} holds half a character (a lone surrogate); send whole ones."
         )
     return value
 
 
 @asynccontextmanager
-async def _multipart(request: Request) -> AsyncIterator[FormData]:
+async def _multipart(request: Request, files_max: int) -> AsyncIterator[FormData]:
     """Parse the body into its parts, and close its files at the end."""
-    form = await parse_multipart(request, "image", _part_limit(request))
+    form = await parse_multipart(request, "image", _part_limit(request), files_max)
     try:
         yield form
     finally:
@@ -177,10 +211,12 @@ def new_analysis(form: Form, idempotency_key: str | None) -> NewAnalysis:
     fields = form.fields
     question = fields.get("question")
     if question is not None and len(question) > QUESTION_LIMIT:
-        raise RequestRejected(f"The question has more than {QUESTION_LIMIT} characters.")
+        raise FieldRejected("question", f"The question has more than {QUESTION_LIMIT} characters.")
     external_id = fields.get("external_id")
     if external_id is not None and not EXTERNAL_ID.fullmatch(external_id):
-        raise RequestRejected("external_id takes up to 64 letters, digits and . _ : - only.")
+        raise FieldRejected(
+            "external_id", "external_id takes up to 64 letters, digits and . _ : - only."
+        )
     if idempotency_key is not None and not 0 < len(idempotency_key) <= 255:
         raise RequestRejected("Idempotency-Key takes 1 to 255 characters.")
     return NewAnalysis(
@@ -228,7 +264,7 @@ def _exam(text: str | None) -> ExamCode | None:
         return ExamCode(text)
     except ValueError:
         known = ", ".join(ExamCode)
-        raise RequestRejected(f"There is no exam {text[:40]!r}; there are {known}.") from None
+        raise FieldRejected("exam", f"There is no exam {text[:40]!r}; there are {known}.") from None
 
 
 def _deadline(text: str | None) -> float | None:
@@ -239,7 +275,9 @@ def _deadline(text: str | None) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 < value <= DEADLINE_MAX_S:
-        raise RequestRejected(f"deadline_s takes a number of seconds, up to {DEADLINE_MAX_S}.")
+        raise FieldRejected(
+            "deadline_s", f"deadline_s takes a number of seconds, up to {DEADLINE_MAX_S}."
+        )
     return value
 
 
@@ -247,7 +285,7 @@ def _frame(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"\d{1,9}", text):
-        raise RequestRejected("frame takes a whole number, counted from 0.")
+        raise FieldRejected("frame", "frame takes a whole number, counted from 0.")
     return int(text)
 
 
@@ -257,7 +295,7 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise RequestRejected(f"{name} takes a number of pixels.")
+        raise FieldRejected(name, f"{name} takes a number of pixels.")
     return value
 
 

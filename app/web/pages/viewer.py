@@ -1,4 +1,4 @@
-"""The viewer: a worklist with upload, and the report page with its evidence drawn on the image."""
+"""The viewer: a worklist, and the report page with its evidence drawn on the image."""
 
 import io
 from dataclasses import dataclass
@@ -7,22 +7,21 @@ from pathlib import Path
 from typing import Annotated
 
 import PIL.Image
-from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi import APIRouter, FastAPI, Query
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment
 from markupsafe import Markup
-from starlette.concurrency import run_in_threadpool
 
 from app.errors import ServiceError
-from app.observability.metrics import count_refused
+from app.jobs.queue import CANCELLED
 from app.storage.analysis import Analysis
-from app.storage.details import AGE, LONGEST
 from app.storage.tables import JobState
 from app.storage.worklist import Entry
 from app.web.dependencies import Served, Services
 from app.web.pages import frame_strip
 from app.web.pages.templating import templates
+from app.web.pages.upload import upload_form
 from app.web.pages.workbench import (
     calibration_of,
     drawn_structures,
@@ -30,16 +29,12 @@ from app.web.pages.workbench import (
     layers_of,
     windows_of,
 )
-from app.web.problems import OK, SEE_OTHER, Problem, problem_of
-from app.web.uploads import accept
-from planner.exam import unserved
+from app.web.problems import OK, problem_of
 from planner.protocols import read_protocols
 from reports.forms.biometry import has_biometry
 from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
 from reports.forms.study.html import STUDY_STYLE
-from reports.layout import SIDES
 from reports.model import ExamCode, Outcome, Report
-from specialists.manifest import Manifest
 
 HERE = Path(__file__).parent
 ROWS = 25
@@ -99,17 +94,6 @@ def worklist(served: Served, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -
     return _worklist_page(served, page)
 
 
-@router.post("/")
-async def upload(request: Request, served: Served) -> Response:
-    """Redirect to the new analysis, or show the worklist with the reason if it is not accepted."""
-    try:
-        accepted = await accept(request)
-    except ServiceError as error:
-        count_refused(error)
-        return await run_in_threadpool(_worklist_page, served, 1, problem_of(error))
-    return RedirectResponse(f"/analyses/{accepted.analysis_id}/view", SEE_OTHER)
-
-
 @router.get("/analyses/{analysis_id}/view")
 def view(analysis_id: str, served: Served) -> HTMLResponse:
     """Show the report page or, until there is a report, the steps so far."""
@@ -157,21 +141,15 @@ def icon() -> FileResponse:
     return FileResponse(HERE / "static" / "icon.svg", headers=frame_strip.KEEP)
 
 
-def _worklist_page(served: Services, page: int, problem: Problem | None = None) -> HTMLResponse:
+def _worklist_page(served: Services, page: int) -> HTMLResponse:
     before = (page - 1) * ROWS
     found = served.store.worklist.page(ROWS, before)
     last = before + len(found.entries)
     return _page(
         "worklist.html",
-        OK if problem is None else problem.status,
-        problem=problem,
+        OK,
         rows=[_row(entry) for entry in found.entries],
-        exams=exam_choices(served.manifest).items(),
-        longest=LONGEST,
-        age=AGE,
-        sides=[(side.value, words) for side, words in SIDES.items()],
-        limit_bytes=served.settings.limit_bytes,
-        blacken_text=served.settings.blacken_text,
+        form=upload_form(served),
         newer=f"/?page={page - 1}" if page > 1 else None,
         older=f"/?page={page + 1}" if last < found.total else None,
         range_text=f"{before + 1} to {last} of {found.total}",
@@ -208,12 +186,15 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
 
 def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
     failed = analysis.state is JobState.FAILED
+    cancelled = failed and analysis.problem == CANCELLED
     records = served.store.records(analysis.id, analysis.version)
     return _page(
         "progress.html",
         OK,
         analysis_id=analysis.id,
-        heading="Analysis failed" if failed else "Analysing",
+        heading=_heading(failed, cancelled),
+        cancelled=cancelled,
+        question_given=analysis.question_given,
         running=not analysis.ended,
         problem=(analysis.problem or "No reason was recorded.") if failed else None,
         received=analysis.created_at,
@@ -222,6 +203,12 @@ def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
         screening=served.store.cine.screening(analysis.id),
         steps=[record.step for record in records],
     )
+
+
+def _heading(failed: bool, cancelled: bool) -> str:
+    if cancelled:
+        return "Analysis cancelled"
+    return "Analysis failed" if failed else "Analysing"
 
 
 def _row(entry: Entry) -> Row:
@@ -264,18 +251,6 @@ def _reported_row(entry: Entry, outcome: Outcome, here: str) -> Row:
 def exam_titles() -> dict[ExamCode, str]:
     """Return the exams that a protocol covers with their titles, in protocol order."""
     return {code: protocol.title for code, protocol in read_protocols().exams.items()}
-
-
-def exam_choices(manifest: Manifest) -> dict[ExamCode, str]:
-    """Return the exams to choose from with their titles, in protocol order.
-
-    A title says so if its exam is not served here.
-    """
-    protocols = read_protocols()
-    return {
-        code: f"{title} (not served here)" if unserved(code, protocols, manifest) else title
-        for code, title in exam_titles().items()
-    }
 
 
 def utc_text(stamp: str) -> str:

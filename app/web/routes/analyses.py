@@ -1,4 +1,4 @@
-"""Routes of analyses: submit an image, follow or cancel it, get the report in any form."""
+"""Routes of analyses: submit images, follow, cancel, retry, get the report in any form."""
 
 from typing import Annotated, Any
 
@@ -9,16 +9,25 @@ from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.errors import AnalysisFailed, AnalysisStopped, NotFound
-from app.jobs.queue import CANCELLED, EXPIRED, cancel
+from app.jobs.queue import CANCELLED, EXPIRED
 from app.storage.analysis import Analysis
 from app.storage.tables import JobState
 from app.web import progress
+from app.web.batch import Batch, accept_all, counts_of
+from app.web.control import retry_analysis, stop_analysis
 from app.web.dependencies import Served, Services
 from app.web.negotiation import negotiated, report_response
-from app.web.openapi import ANALYSIS_BODY, PROBLEMS, REPORT_LINKS, analysis_links
-from app.web.problems import ACCEPTED, NO_CONTENT, RETRY_AFTER_S
+from app.web.openapi import (
+    ANALYSIS_BODY,
+    BATCH_BODY,
+    PROBLEMS,
+    REPORT_LINKS,
+    RETRY_BODY,
+    analysis_links,
+)
+from app.web.problems import ACCEPTED, MULTI_STATUS, NO_CONTENT, RETRY_AFTER_S
 from app.web.progress import Standing, path_of, standing
-from app.web.uploads import accept
+from app.web.uploads import ANALYSIS_FIELDS, accept, read_parts
 from reports.forms.evidence_png import draw
 from reports.forms.render import MEDIA, ReportForm
 from reports.model import Report
@@ -73,6 +82,25 @@ async def analyze(
     return JSONResponse(here.model_dump(mode="json"), ACCEPTED, headers)
 
 
+@router.post(
+    "/analyses",
+    status_code=MULTI_STATUS,
+    responses={207: {"description": "What became of each file"}},
+    openapi_extra=BATCH_BODY,
+)
+async def analyze_each(request: Request, served: Served) -> Batch:
+    """Start an analysis of each image in the request, without waiting for reports.
+
+    A file may be a ZIP archive, whose files are taken one by one. Every file has its result in the
+    response, and one that is refused stops none. Folders and what systems add to archives are
+    skipped. Not opened are archives in archives and encrypted entries; entries that are links or
+    have absolute paths, `..` or backslashes in their names; and what unpacks to suspiciously much.
+    """
+    async with read_parts(request, ANALYSIS_FIELDS, served.settings.limit_batch_files) as parts:
+        entries = await accept_all(request, parts, request.headers.get("idempotency-key"))
+    return Batch(counts=counts_of(entries), entries=entries)
+
+
 @router.get("/analyses/{analysis_id}")
 def show(analysis_id: str, served: Served) -> Standing:
     """Return the state of the analysis."""
@@ -82,9 +110,19 @@ def show(analysis_id: str, served: Served) -> Standing:
 @router.post("/analyses/{analysis_id}/cancel")
 def stop(analysis_id: str, served: Served) -> Standing:
     """Cancel the analysis: no further step of it is begun, and it gets no report."""
-    cancel(served.store, analysis_id)
-    served.publisher.publish(analysis_id, ended=True)
+    stop_analysis(served, analysis_id)
     return standing(served.store, analysis_id)
+
+
+@router.post("/analyses/{analysis_id}/retry", openapi_extra=RETRY_BODY)
+async def retry(analysis_id: str, request: Request, served: Served) -> Standing:
+    """Queue an analysis that failed or was cancelled again: the same image and request.
+
+    Recorded steps are not run again, and a deadline counts anew. A question was erased when the
+    analysis ended, so it is sent again. An analysis that waits or runs is left as it is.
+    """
+    await retry_analysis(request, served, analysis_id)
+    return await run_in_threadpool(standing, served.store, analysis_id)
 
 
 @router.get(

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import update
 
-from app.errors import Conflict, LeaseLost, QueueFull, StoreUnavailable
+from app.errors import AnalysisDone, FieldRejected, LeaseLost, QueueFull, StoreUnavailable
 from app.images.ingest import ingest
 from app.jobs.owner import new_owner, owner_process
-from app.jobs.queue import CANCELLED, EXPIRED, Jobs, Waiting, cancel
+from app.jobs.queue import CANCELLED, EXPIRED, Jobs, Waiting, cancel, retry
 from app.settings import Settings
 from app.storage.analysis import NewAnalysis
 from app.storage.database import Turns
@@ -223,8 +223,55 @@ def test_what_is_done_cannot_be_cancelled(store: Store) -> None:
     lease = worker.claim()
     assert lease is not None
     worker.finish(lease, a_report(analysis_id=analysis_id, report_id="a" * 32))
-    with pytest.raises(Conflict):
+    with pytest.raises(AnalysisDone):
         cancel(store, analysis_id)
+    with pytest.raises(AnalysisDone):
+        retry(store, analysis_id, None, 9)
+
+
+def test_what_is_tried_again_keeps_its_steps_and_no_earlier_worker_can_write(store: Store) -> None:
+    analysis_id, first, second = an_analysis(store), a_worker(store), a_worker(store)
+    before = first.claim()
+    assert before is not None
+    first.append(before, a_record(0))
+    cancel(store, analysis_id)
+    assert retry(store, analysis_id, None, 1)
+    assert not retry(store, analysis_id, None, 1)  # It waits already.
+    standing = store.analysis(analysis_id)
+    assert (standing.state, standing.problem) == (JobState.QUEUED, None)
+    after = second.claim()
+    assert after is not None
+    assert (after.analysis_id, after.version, after.first) == (analysis_id, 1, False)
+    assert [record.step.index for record in store.records(analysis_id)] == [0]
+    with pytest.raises(LeaseLost):
+        first.append(before, a_record(1))
+    with pytest.raises(LeaseLost):
+        first.finish(before, a_report(analysis_id=analysis_id, report_id="a" * 32))
+    second.append(after, a_record(1))
+    second.finish(after, a_report(analysis_id=analysis_id, report_id="b" * 32))
+    assert store.analysis(analysis_id).report_id == "b" * 32
+
+
+def test_a_question_is_asked_again_and_a_deadline_counts_anew(store: Store) -> None:
+    ingested = ingest(a_png(), 10**6)
+    new = NewAnalysis(question="How large?", deadline_s=60.0)
+    analysis_id = store.accept(ingested, new, 9).analysis_id
+    cancel(store, analysis_id)
+    with pytest.raises(FieldRejected, match="erased"):
+        retry(store, analysis_id, None, 9)
+    began = time.time()
+    assert retry(store, analysis_id, "How large is it?", 9)
+    lease = a_worker(store).claim()
+    assert lease is not None
+    assert lease.question == "How large is it?"
+    assert lease.deadline_at is not None
+    assert 60.0 <= lease.deadline_at - began < 65.0
+    asked_nothing = an_analysis(store)
+    cancel(store, asked_nothing)
+    with pytest.raises(FieldRejected, match="no question"):
+        retry(store, asked_nothing, "How large?", 9)
+    with pytest.raises(QueueFull):
+        retry(store, asked_nothing, None, 1)
 
 
 def test_a_job_that_an_attempt_did_not_end_is_told_from_a_fresh_one(store: Store) -> None:

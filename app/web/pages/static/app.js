@@ -42,25 +42,6 @@ function followAnalysis(root) {
   });
 }
 
-function guardUpload(form) {
-  const input = form.querySelector("input[type=file]");
-  for (const name of ["dragenter", "dragover"]) {
-    input.addEventListener(name, () => input.classList.add("over"));
-  }
-  for (const name of ["dragleave", "drop"]) {
-    input.addEventListener(name, () => input.classList.remove("over"));
-  }
-  input.addEventListener("change", () => {
-    const limit = Number(form.dataset.limitBytes);
-    const tooLarge = input.files.length > 0 && input.files[0].size > limit;
-    input.setCustomValidity(tooLarge ? `The file is larger than ${Math.floor(limit / 1048576)} MB.` : "");
-    input.reportValidity();
-  });
-  const button = form.querySelector("button");
-  form.addEventListener("submit", () => { button.disabled = true; button.textContent = "Sending…"; });
-  addEventListener("pageshow", () => { button.disabled = false; button.textContent = "Analyse"; });
-}
-
 function localTimes() {
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   for (const time of document.querySelectorAll("time[datetime]")) {
@@ -74,6 +55,4 @@ function localTimes() {
 
 const running = document.querySelector("[data-events]");
 if (running) followAnalysis(running);
-const upload = document.querySelector("form[data-upload]");
-if (upload) guardUpload(upload);
 localTimes();
