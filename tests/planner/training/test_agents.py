@@ -19,7 +19,6 @@ from planner.training.evaluation.agents import (
     in_another_order,
     play_all,
 )
-from planner.training.evaluation.evaluation import best_margin
 from planner.training.evaluation.scenarios import (
     BARE,
     DISAGREE,
@@ -99,23 +98,6 @@ def test_agreement_is_whole_with_itself_and_small_with_chance(stage: Stage) -> N
     assert agreement(rules, rules.choose, stage, scenes) == 1.0
     assert agreement(rules, RandomLegal(3).choose, stage, scenes) < 0.8
     assert agreement(rules, in_another_order(RandomLegal(3)), stage, scenes) < 0.8
-
-
-def test_the_margin_leaves_to_the_rules_what_they_do_better() -> None:
-    unsure = [(0.05, False, True)] * 10
-    sure = [(0.9, True, False)] * 90
-    margin = best_margin([*unsure, *sure], "val")
-    assert 0.05 < margin.value < 0.9
-    assert "100.0%" in margin.source
-
-
-def test_the_margin_is_none_where_the_planner_is_never_worse() -> None:
-    assert best_margin([(0.01, True, False)] * 5 + [(0.5, True, True)] * 5, "val").value == 0.0
-
-
-def test_the_margin_leaves_the_planner_its_share() -> None:
-    margin = best_margin([(0.2, False, True)] * 50 + [(0.8, True, True)] * 50, "val")
-    assert margin.value <= 0.2
 
 
 class Confident(RandomLegal):

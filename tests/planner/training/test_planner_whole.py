@@ -5,16 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.training.commands import (
-    Judged,
-    PlannerConfig,
-    evaluate_planner,
-    left_out,
-    train_planner,
-)
+from planner.training.commands import left_out, train_planner
+from planner.training.config import PlannerConfig
 from planner.training.data.survey import Extent
 from planner.training.evaluation.agents import PLANNER, RULES, TAUGHT
 from planner.training.evaluation.scenarios import BARE, REQUESTED
+from planner.training.judging import Judged, calibrate_planner, evaluate_planner
 from planner.training.learning.decisions import LearnConfig
 from planner.training.learning.pretraining import FOLDER, ReadConfig
 from planner.vlm.card import read_card
@@ -80,6 +76,11 @@ def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
         m for m in again.decisions if m.name == "agreement over another seed of the training"
     )
     assert seeds.value == 1.0
+    assert again.calibration == evaluation.calibration
+    weights = (out / "model.safetensors").read_bytes()
+    anew, _ = calibrate_planner(data, Judged(folder=out, kept=out / "survey"), CONFIG, user_dir)
+    assert anew.margin == card.margin
+    assert (out / "model.safetensors").read_bytes() == weights
 
 
 def test_a_training_says_which_exam_is_refused_by_name() -> None:
