@@ -133,9 +133,9 @@ def _check_accepted(settings: Settings, folder: Path) -> None:
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaPolicy":
     # Imported here so that torch is loaded only where a planner needs it.
     from planner.vlm.card import check_exams, check_steps, read_card
+    from planner.vlm.deadline import Budget
     from planner.vlm.features import Backbones
     from planner.vlm.load import Placement, load_planner
-    from planner.vlm.policy import Budget
 
     placement = Placement(
         device=settings.device, precision=settings.planner_precision, threads=settings.threads

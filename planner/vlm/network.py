@@ -62,6 +62,11 @@ class Network:
         self._template = template
         self._labels = torch.tensor(_label_tokens(tokenizer), device=self.device)
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that share the work of a pass on the CPU; 1 on another device."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
+
     def tokens_before(self, prefix: str, image_tokens: int) -> list[int]:
         """Return the tokens before the state.
 
