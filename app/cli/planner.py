@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these import torch, which other commands need not wait for
 
 EXAMPLE = (
     "[bold]Examples[/]\n\nustri evaluate planner --data data\n\n"
-    "ustri evaluate planner --data data --planner runs/planner --json figures.json"
+    "ustri evaluate planner --data data --planner runs/new --planner runs/old --json figures.json"
 )
 
 Share = Annotated[
@@ -117,7 +117,7 @@ def evaluate_planner(
         typer.Option(
             "--planner",
             help="Folder of a planner, else the shipped one; "
-            "a second one, of another seed, is compared with it.",
+            "a second one, older or of another seed, stands beside it.",
         ),
     ] = None,
     survey: Survey = None,
@@ -144,7 +144,7 @@ def evaluate_planner(
         )
         if to is not None:
             to.write_text(evaluation.as_json(), encoding="utf-8")
-    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    _show(evaluation.groups | evaluation.by_exam, [*evaluation.decisions, *evaluation.looks])
     if evaluation.calibration is not None:
         _show_curve(evaluation.calibration)
     verdict = "looks" if evaluation.looks_at_images else "does not look"
@@ -158,7 +158,7 @@ def _own_survey(folder: Path) -> Path | None:
 
 
 def _show_settled(folder: Path, card: "PlannerCard", evaluation: "Evaluation") -> None:
-    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    _show(evaluation.groups | evaluation.by_exam, [*evaluation.decisions, *evaluation.looks])
     if evaluation.calibration is not None:
         _show_curve(evaluation.calibration)
     verdict = "not worse" if card.not_worse_than_rules else "worse"
@@ -173,6 +173,13 @@ def _show_curve(calibration: "Calibration") -> None:
         shares = (risk.coverage, risk.error, risk.bound, risk.right)
         table.add_row(str(risk.margin), *(f"{share:.2%}" for share in shares), str(risk.images))
     out.print(table)
+    if (orders := calibration.orders) is not None:
+        said = ", ".join(f"{count}: {share:.2%}" for count, share in orders.agreement.items())
+        out.print(
+            f"Orders of the letters: {orders.chosen or 'all'} (the same decision as over all of "
+            f"them, of {orders.decisions}: {said}).",
+            highlight=False,
+        )
 
 
 def _left_out(exam: str, refused: str | None) -> str:

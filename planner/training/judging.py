@@ -134,7 +134,8 @@ def settle(
     calibration = calibrate_margin(
         unseen.stage(unseen.aside), unseen.planner(folder), Rules(unseen.ground.protocols), share
     )
-    card = card.model_copy(update={"margin": calibration.margin})
+    orders = None if calibration.orders is None else calibration.orders.chosen
+    card = card.model_copy(update={"margin": calibration.margin, "orders": orders})
     write_card(folder, card)
     panel = _panel(unseen, Judged(folder=folder, kept=folder))
     evaluation = replace(evaluate(panel, Sizes.scaled(share)), calibration=calibration)

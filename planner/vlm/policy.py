@@ -53,7 +53,8 @@ class Scores:
 class LlavaPolicy:
     """Chooses by the scores of the letters, averaged over rotations of their order.
 
-    Where there is no reliable score, the rules decide.
+    Of the rotations there are `orders` at most, None for all. Where there is no reliable score, the
+    rules decide.
     """
 
     sees = True
@@ -69,6 +70,7 @@ class LlavaPolicy:
     ) -> None:
         self.ref = ref
         self.least_margin = least_margin
+        self.orders: int | None = None
         self.budget = Budget()
         self.kept_cases = KEPT_CASES
         self.network = network
@@ -117,8 +119,8 @@ class LlavaPolicy:
             PlannerFailed: a score is not finite.
             Declined: the image has no features.
         """
-        orders = rotations(len(turn.legal))
-        looked = self._look(image, render_prefix(turn))
+        orders = rotations(len(turn.legal), self.orders)
+        looked = self.look(image, render_prefix(turn))
         rows = self.network.score(
             looked, [render_state(turn, order) for order in orders], len(turn.legal)
         )
@@ -128,7 +130,12 @@ class LlavaPolicy:
                 mean[index] += value / len(orders)
         return _scores(turn.legal, mean)
 
-    def _look(self, image: Image, prefix: str) -> Looked:
+    def look(self, image: Image, prefix: str) -> Looked:
+        """Return what is kept of an image and a request, which are read once.
+
+        Raises:
+            Declined: the image has no features.
+        """
         key = (image.key, prefix)
         with self._table:
             looked = self._looked.get(key)

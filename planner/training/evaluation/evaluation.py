@@ -1,6 +1,7 @@
 """A planner's whole evaluation: every group of scenes by every agent, image use, margin, time."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from planner.rules import Rules
 from planner.training.evaluation.agents import (
     PLANNER,
     RULES,
+    Played,
     Sizes,
     agents,
     agreement,
@@ -19,11 +21,13 @@ from planner.training.evaluation.agents import (
     play_all,
 )
 from planner.training.evaluation.risk import Calibration
-from planner.training.evaluation.scenarios import BARE, REQUESTED, Stage
+from planner.training.evaluation.scenarios import BARE, OTHER_HAND, REQUESTED, Stage
 from planner.training.evaluation.vision import FOREIGN, OTHER_EXAM, SAME_RESULTS, looks
 from planner.vlm.policy import LlavaPolicy
 from specialists.manifest import Metric, Threshold
 
+JUDGED = (REQUESTED, OTHER_HAND, BARE)
+"""The groups of which figures are given by exam: requests for what the image shows, or none."""
 LOOKS_FROM = 0.95
 """Share of plans that another image must change before the planner is said to use the image."""
 
@@ -48,6 +52,8 @@ class Evaluation:
     """Figures by group of scenes and agent, of single decisions, and of the test of image use."""
 
     groups: dict[str, dict[str, list[Metric]]]
+    by_exam: dict[str, dict[str, list[Metric]]]
+    """By exam and agent, over the scenes of `JUDGED`."""
     decisions: list[Metric]
     looks: list[Metric]
     margin: Threshold
@@ -100,6 +106,10 @@ class Evaluation:
                 group: {agent: [m.model_dump() for m in found] for agent, found in by.items()}
                 for group, by in self.groups.items()
             },
+            "by_exam": {
+                exam: {agent: [m.model_dump() for m in found] for agent, found in by.items()}
+                for exam, by in self.by_exam.items()
+            },
             "decisions": [metric.model_dump() for metric in self.decisions],
             "looks": [metric.model_dump() for metric in self.looks],
             "margin": self.margin.model_dump(),
@@ -115,19 +125,19 @@ def evaluate(panel: Panel, sizes: Sizes, seed: int = 11) -> Evaluation:
     stage = panel.stage
     rng = np.random.default_rng(seed)
     scenes = {group: stage.draw(group, count, rng) for group, count in sizes.counts.items()}
-    entrants = agents(panel.planner, panel.blind, panel.rules)
+    entrants = agents(panel.planner, panel.blind, panel.rules, panel.other)
     progress = tqdm(total=len(scenes) * len(entrants), desc="judging", disable=None)
     groups: dict[str, dict[str, list[Metric]]] = {}
-    own = []
+    by_agent: dict[str, list[Played]] = {name: [] for name in entrants}
     owing = {group: [(s, stage.owed(s)) for s in drawn] for group, drawn in scenes.items()}
     for group in scenes:
         groups[group] = {}
         for name, factory in entrants.items():
             played = play_all(stage, owing[group], factory)
             groups[group][name] = figures(played, stage.split)
-            own += played if name == PLANNER else []
+            by_agent[name] += played
             progress.update()
-    decisions = decision_figures(own, stage.split)
+    decisions = decision_figures(by_agent[PLANNER], stage.split)
     some = scenes[REQUESTED][: sizes.looks]
     again = {"orders of the actions": in_another_order(panel.planner)}
     if panel.other is not None:
@@ -146,10 +156,26 @@ def evaluate(panel: Panel, sizes: Sizes, seed: int = 11) -> Evaluation:
     ]
     return Evaluation(
         groups=groups,
+        by_exam=_by_exam(by_agent, stage.split),
         decisions=decisions,
         looks=looks(stage, panel.planner, stage.draw(REQUESTED, sizes.looks, rng), seed),
         margin=Threshold(value=panel.planner.least_margin, source="the planner's card"),
     )
+
+
+def _by_exam(
+    by_agent: Mapping[str, Sequence[Played]], split: str
+) -> dict[str, dict[str, list[Metric]]]:
+    """Return the figures of every agent for each exam that the images show."""
+    found: dict[str, dict[str, list[Metric]]] = {}
+    for agent, played in by_agent.items():
+        exams: dict[str, list[Played]] = {}
+        for one in played:
+            if one.scene.shown is not None and one.scene.group in JUDGED:
+                exams.setdefault(one.scene.shown.value, []).append(one)
+        for exam, own in sorted(exams.items()):
+            found.setdefault(exam, {})[agent] = figures(own, split)
+    return found
 
 
 def _plain(name: str, value: float, n: int, split: str) -> Metric:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from planner.training.evaluation.orders import Orders
 from specialists.manifest import Threshold
 
 Array = npt.NDArray[np.float64]
@@ -76,7 +77,8 @@ class Risk(BaseModel):
 class Calibration(BaseModel):
     """The margin that was chosen, and risk against coverage over all margins.
 
-    `holds` says whether the margin's bound is at most `target`.
+    `holds` says whether the margin's bound is at most `target`, `orders` over how many orders of
+    the letters the decisions were taken.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +89,7 @@ class Calibration(BaseModel):
     holds: bool
     decisions: int
     curve: tuple[Risk, ...]
+    orders: Orders | None = None
 
 
 def calibrated(decisions: Sequence[Decided], target: float = TARGET) -> Calibration:

@@ -54,6 +54,14 @@ class Scene:
     group: str
 
 
+class Unusable(Exception):
+    """A planner's answer names no action, or one that is not legal; the run ends there."""
+
+    def __init__(self, why: str, *, illegal: bool) -> None:
+        super().__init__(why)
+        self.illegal = illegal
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """One step that was not forced: who took it, its margin, and whether it is right.
@@ -73,12 +81,18 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The outcome of a run: the slots that ran, the decisions, and the planner's expected exam."""
+    """The outcome of a run: the slots that ran, the decisions, and the planner's expected exam.
+
+    `missing` are required slots that could still have run. `unusable` is why the run ended early,
+    where the planner's answer could not be used.
+    """
 
     slots: frozenset[str]
     decisions: tuple[Decision, ...]
     steps: int
     expected: str | None
+    missing: frozenset[str]
+    unusable: Unusable | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +156,13 @@ class _Sure(Replayed):
         )
 
 
-class _Forgetful:
+class _Kept:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
     def append(self, record: Record) -> None:
-        """Discard the record."""
+        """Keep the record."""
+        self.records.append(record)
 
 
 @dataclass(kw_only=True)
@@ -264,17 +282,33 @@ class Stage:
     ) -> Done:
         """Run the scene with that planner; `picture` replaces the scene's own image."""
         image = picture or self.image(scene.row)
-        case = self._run(scene, policy, tools or Replayed(self.manifest, scene.row), image)
-        first = case.records[0]
+        kept, unusable = _Kept(), None
+        given = tools or Replayed(self.manifest, scene.row)
+        try:
+            run(image, scene.request, given, policy, kept)
+        except Unusable as error:
+            unusable = error
+        case = Case(
+            image=image.info,
+            request=scene.request,
+            manifest=given.manifest,
+            protocols=self.protocols,
+            planner=policy.ref,
+            records=tuple(kept.records),
+            sees=policy.sees,
+        )
+        first = case.records[0].step.parameters if case.records else {}
         return Done(
             slots=self._slots(case),
             decisions=tuple(self._decisions(scene, case)),
             steps=len(case.records),
-            expected=first.step.parameters.get("expect"),
+            expected=first.get("expect"),
+            missing=_missing(case),
+            unusable=unusable,
         )
 
     def _run(self, scene: Scene, policy: Policy, tools: Replayed, image: Image) -> Case:
-        return run(image, scene.request, tools, policy, _Forgetful())
+        return run(image, scene.request, tools, policy, _Kept())
 
     def _slots(self, case: Case) -> frozenset[str]:
         return frozenset(case.state.slots) - {self.protocols.router.slot}
@@ -309,3 +343,11 @@ class Stage:
 
     def _same(self, record: Record, parameters: dict[str, str], name: str) -> bool:
         return record.step.action == name and (name == STOP or record.step.parameters == parameters)
+
+
+def _missing(case: Case) -> frozenset[str]:
+    """Return the required slots that could still run when the run ended."""
+    before_stop = [record for record in case.records if record.step.action != STOP]
+    plan = plan_for(replace(case, records=tuple(before_stop)))
+    left = {action.slot for action in plan.legal_actions() if action.slot is not None}
+    return frozenset(left & plan.required)
