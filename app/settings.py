@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     planner_step_s: float = Field(
         default=60.0,
         gt=0.0,
-        description="Time that the planner has for a step; then the rules decide.",
+        description="Processor time in s that a planner's step may use; then the rules decide.",
     )
     planner_blind: bool = Field(
         default=False,

@@ -1,8 +1,8 @@
-"""The command line of the planner: `ustri train planner` and `ustri evaluate planner`."""
+"""The command line of the planner: `ustri train planner` and `planner-margin`, `ustri evaluate`."""
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,13 +11,25 @@ from app.cli.terminal import DataDir, errors_as_exits, out, settings_with
 from app.cli.training import Arithmetic, DataRoot, train
 from specialists.manifest import Metric
 
+if TYPE_CHECKING:  # these import torch, which other commands need not wait for
+    from planner.training.evaluation.evaluation import Evaluation
+    from planner.training.evaluation.risk import Calibration
+    from planner.vlm.card import PlannerCard
+
 EXAMPLE = (
     "[bold]Examples[/]\n\nustri evaluate planner --data data\n\n"
-    "ustri evaluate planner --data data --planner runs/planner --json figures.json"
+    "ustri evaluate planner --data data --planner runs/new --planner runs/old --json figures.json"
 )
 
 Share = Annotated[
     float, typer.Option(min=0.01, max=1.0, help="Share of the usual number of judged scenes.")
+]
+
+Survey = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder where the specialists' answers are kept; else that of the planner's training."
+    ),
 ]
 
 
@@ -49,12 +61,13 @@ def planner(
     """Train the small planner on what the specialists answer, and judge it on unseen images."""
     with errors_as_exits():
         from planner.training import commands
+        from planner.training.config import PlannerConfig
         from planner.training.learning.decisions import LearnConfig
         from planner.training.learning.pretraining import ReadConfig
         from specialists.training.precision import ComputeOptions, Precision
 
         compute = ComputeOptions(precision=Precision(precision), device=settings_with().device)
-        config = commands.PlannerConfig(
+        config = PlannerConfig(
             read=ReadConfig(steps=read_steps, seed=seed, compute=compute),
             learn=LearnConfig(steps=steps, seed=seed, compute=compute),
             episodes=episodes,
@@ -68,10 +81,38 @@ def planner(
         card, evaluation = commands.train_planner(
             data, folder, config, resume=resume, user_dir=user_dir
         )
-    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
-    verdict = "not worse" if card.not_worse_than_rules else "worse"
-    out.print(f"Margin {card.margin.value} ({card.margin.source}).", highlight=False)
-    out.print(f"It is {verdict} than the rules. Wrote {folder}.", highlight=False, soft_wrap=True)
+    _show_settled(folder, card, evaluation)
+
+
+@train.command(
+    "planner-margin",
+    epilog="[bold]Example[/]  ustri train planner-margin --data data --planner runs/planner",
+)
+def planner_margin(
+    data: DataRoot,
+    folder: Annotated[Path, typer.Option("--planner", help="Folder of a trained planner.")],
+    survey: Survey = None,
+    judged: Share = 1.0,
+    data_dir: DataDir = None,
+) -> None:
+    """Calibrate the margin of a trained planner anew, and judge the planner with it.
+
+    The margin is chosen on val images and on wordings that nothing else uses, so that of what the
+    planner decides at most one step in a hundred is wrong. Its card and its figures are written.
+    """
+    with errors_as_exits():
+        from planner.training import judging
+        from planner.training.config import PlannerConfig
+
+        settings = settings_with(data_dir)
+        kept = survey or _own_survey(folder) or settings.data_dir / "planner-survey"
+        card, evaluation = judging.calibrate_planner(
+            data,
+            judging.Judged(folder=folder, kept=kept),
+            PlannerConfig(judged=judged, jobs=_jobs()),
+            settings.specialists_dir,
+        )
+    _show_settled(folder, card, evaluation)
 
 
 def evaluate_planner(
@@ -81,37 +122,69 @@ def evaluate_planner(
         typer.Option(
             "--planner",
             help="Folder of a planner, else the shipped one; "
-            "a second one, of another seed, is compared with it.",
+            "a second one, older or of another seed, stands beside it.",
         ),
     ] = None,
-    survey: Annotated[
-        Path | None, typer.Option(help="Folder where the specialists' answers are kept.")
-    ] = None,
+    survey: Survey = None,
     to: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
     judged: Share = 1.0,
     data_dir: DataDir = None,
 ) -> None:
     """Judge the planner on the val images of a data root, beside the rules and other agents."""
     with errors_as_exits():
-        from planner.training import commands
+        from planner.training import commands, judging
+        from planner.training.config import PlannerConfig
 
         settings = settings_with(data_dir)
         first, *others = folders or [commands.SHIPPED]
-        evaluation = commands.evaluate_planner(
+        evaluation = judging.evaluate_planner(
             data,
-            commands.Judged(
+            judging.Judged(
                 folder=first,
-                kept=survey or settings.data_dir / "planner-survey",
+                kept=survey or _own_survey(first) or settings.data_dir / "planner-survey",
                 other=others[0] if others else None,
             ),
-            commands.PlannerConfig(judged=judged, jobs=_jobs()),
+            PlannerConfig(judged=judged, jobs=_jobs()),
             settings.specialists_dir,
         )
         if to is not None:
             to.write_text(evaluation.as_json(), encoding="utf-8")
-    _show(evaluation.groups, [*evaluation.decisions, *evaluation.looks])
+    _show(evaluation.groups | evaluation.by_exam, [*evaluation.decisions, *evaluation.looks])
+    if evaluation.calibration is not None:
+        _show_curve(evaluation.calibration)
     verdict = "looks" if evaluation.looks_at_images else "does not look"
     out.print(f"The planner {verdict} at the image.", highlight=False)
+
+
+def _own_survey(folder: Path) -> Path | None:
+    """Return the survey that the planner's training kept; None if there is none."""
+    found = folder / "survey"
+    return found if found.is_dir() else None
+
+
+def _show_settled(folder: Path, card: "PlannerCard", evaluation: "Evaluation") -> None:
+    _show(evaluation.groups | evaluation.by_exam, [*evaluation.decisions, *evaluation.looks])
+    if evaluation.calibration is not None:
+        _show_curve(evaluation.calibration)
+    verdict = "not worse" if card.not_worse_than_rules else "worse"
+    out.print(f"Margin {card.margin.value} ({card.margin.source}).", highlight=False)
+    out.print(f"It is {verdict} than the rules. Wrote {folder}.", highlight=False, soft_wrap=True)
+
+
+def _show_curve(calibration: "Calibration") -> None:
+    columns = ("margin", "decided", "wrong", "upper bound", "right with rules below", "images")
+    table = Table(*columns, title="risk against coverage", box=None, pad_edge=False)
+    for risk in calibration.curve:
+        shares = (risk.coverage, risk.error, risk.bound, risk.right)
+        table.add_row(str(risk.margin), *(f"{share:.2%}" for share in shares), str(risk.images))
+    out.print(table)
+    if (orders := calibration.orders) is not None:
+        said = ", ".join(f"{count}: {share:.2%}" for count, share in orders.agreement.items())
+        out.print(
+            f"Orders of the letters: {orders.chosen or 'all'} (the same decision as over all of "
+            f"them, of {orders.decisions}: {said}).",
+            highlight=False,
+        )
 
 
 def _left_out(exam: str, refused: str | None) -> str:

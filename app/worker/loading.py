@@ -133,12 +133,15 @@ def _check_accepted(settings: Settings, folder: Path) -> None:
 def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaPolicy":
     # Imported here so that torch is loaded only where a planner needs it.
     from planner.vlm.card import check_exams, check_steps, read_card
+    from planner.vlm.deadline import Budget
     from planner.vlm.features import Backbones
     from planner.vlm.load import Placement, load_planner
-    from planner.vlm.policy import Budget
 
     placement = Placement(
-        device=settings.device, precision=settings.planner_precision, threads=settings.threads
+        device=settings.device,
+        precision=settings.planner_precision,
+        threads=settings.threads,
+        runtime=settings.runtime,
     )
     backbones = tools if isinstance(tools, Backbones) else None
     protocols = read_protocols()
@@ -156,8 +159,8 @@ def _load(settings: Settings, tools: Tools, folder: Path) -> "LlavaPolicy":
 def _verdict(settings: Settings, policy: "LlavaPolicy", tools: Tools) -> "Verdict":
     """Return whether the planner looks at the image.
 
-    The verdict of an earlier start is used if test edition, weights, margin, precision and exams
-    are the same; otherwise the planner is tested now.
+    The verdict of an earlier start is used if test edition, weights, margin, orders, precision and
+    exams are the same; otherwise the planner is tested now.
     """
     from planner.vlm.vision_check import EDITION, Verdict, looks
 
@@ -167,6 +170,7 @@ def _verdict(settings: Settings, policy: "LlavaPolicy", tools: Tools) -> "Verdic
         EDITION,
         policy.ref.sha256,
         policy.least_margin,
+        policy.orders,
         settings.planner_precision,
         list(exams),
     ]

@@ -45,7 +45,8 @@ class PlannerCard(BaseModel):
     `sha256` is that of `model.safetensors`. `not_worse_than_rules` says whether the evaluation
     allows the planner to be the default. `exams` are those that it was trained on. `steps_sha256`
     is that of the protocols' steps and rules (`Protocols.steps_sha256`) that it learnt; None in the
-    cards of planners that were trained before cards stated it.
+    cards of planners that were trained before cards stated it. `orders` is how many rotations of
+    the actions' order a step is scored over, where fewer than all were measured to decide the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -55,6 +56,7 @@ class PlannerCard(BaseModel):
     licence: str
     research_only: bool = False
     margin: Threshold
+    orders: Annotated[int, Field(ge=1)] | None = None
     not_worse_than_rules: bool = False
     exams: tuple[ExamCode, ...] = ()
     steps_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None

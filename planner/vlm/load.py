@@ -6,6 +6,7 @@ conversion of it.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,16 @@ from planner.vlm import llava_med
 from planner.vlm.card import LLAVA_MED_LICENCE, UNCALIBRATED, PlannerCard, TemplateText, read_card
 from planner.vlm.features import Backbones
 from planner.vlm.network import INSTRUCT, Network, Template, Tokenizer
+from planner.vlm.one_pass import OnePassNetwork, fits
 from planner.vlm.policy import ImageInputs, LlavaPolicy
 from planner.vlm.vision_tower import UsgenTowerConfig, cells
 from reports.provenance import PlannerRef
 from specialists.checkpoints import load_module, read_tensors
-from specialists.errors import WeightsError
+from specialists.errors import Unavailable, WeightsError
 from specialists.image import Image
 from specialists.runtime.runner import threads_here
+
+log = logging.getLogger(__name__)
 
 LARGE = 500_000_000
 """The number of parameters from which a step on the CPU takes seconds.
@@ -59,7 +63,9 @@ class Placement:
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
-    """Cores that a step of a large planner takes on the CPU; None for all."""
+    """Cores that a step takes on the CPU; None for all."""
+    runtime: str = "auto"
+    """`torch`, or `auto` and `openvino` for OpenVINO where the planner is small and on the CPU."""
 
     @property
     def on(self) -> torch.device:
@@ -108,8 +114,8 @@ def load_planner(
     if placement.on.type == "cpu" and large:
         torch.set_num_threads(placement.threads or threads_here())
     template = Template(before=parts.card.template.before, after=parts.card.template.after)
-    return LlavaPolicy(
-        Network(model, parts.tokenizer, template),
+    policy = LlavaPolicy(
+        _network(model, parts.tokenizer, template, placement),
         PlannerRef(
             id=parts.card.id,
             sha256=parts.card.sha256,
@@ -121,6 +127,26 @@ def load_planner(
         Rules(read_protocols()),
         at_once=1 if large else AT_ONCE,
     )
+    policy.orders = parts.card.orders
+    return policy
+
+
+def _network(
+    model: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    template: Template,
+    placement: Placement,
+) -> Network:
+    """Return the network in OpenVINO where that computes the model, else in torch."""
+    small = model.num_parameters() <= LARGE and fits(model)
+    cpu = placement.on.type == "cpu" and placement.dtype == torch.float32
+    if placement.runtime != "torch" and small and cpu:
+        try:
+            return OnePassNetwork(model, tokenizer, template, placement.threads)
+        except (RuntimeError, Unavailable) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            log.warning("OpenVINO does not run the planner here, torch does. %s", reason)
+    return Network(model, tokenizer, template)
 
 
 def image_inputs_of(config: LlavaConfig, backbones: Backbones | None) -> ImageInputs:

@@ -51,6 +51,8 @@ class Looked:
 class Network:
     """Scores labels after an image, a request and a state; deterministic, without gradients."""
 
+    runtime = "torch"
+
     def __init__(
         self, model: LlavaForConditionalGeneration, tokenizer: Tokenizer, template: Template
     ) -> None:
@@ -61,6 +63,11 @@ class Network:
         self._tokenizer = tokenizer
         self._template = template
         self._labels = torch.tensor(_label_tokens(tokenizer), device=self.device)
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that share the work of a pass on the CPU; 1 on another device."""
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
 
     def tokens_before(self, prefix: str, image_tokens: int) -> list[int]:
         """Return the tokens before the state.
@@ -84,28 +91,30 @@ class Network:
             prefix: the text after the image.
         """
         seen = self.model.get_image_features(pixel_values=pixels.to(self.device, self.dtype))
-        count = int(seen.pooler_output[0].shape[0])
-        ids = torch.tensor([self.tokens_before(prefix, count)], device=self.device)
-        cache = DynamicCache()
-        self.model.model(
-            input_ids=ids, mm_encoder_outputs={"image": seen}, past_key_values=cache, use_cache=True
-        )
-        layers = cast(list[DynamicLayer], cache.layers)
-        return Looked(
-            kept=tuple((cast(Tensor, layer.keys), cast(Tensor, layer.values)) for layer in layers)
-        )
+        image = cast(Tensor, seen.pooler_output[0])
+        ids = torch.tensor(self.tokens_before(prefix, len(image)), device=self.device)
+        words = self.model.get_input_embeddings()(ids)
+        words[ids == int(cast(Any, self.model.config).image_token_id)] = image.to(words.dtype)
+        return self._read(words)
 
     @torch.inference_mode()
     def score(self, looked: Looked, states: Sequence[str], labels: int) -> Tensor:
         """Return the log-probabilities of the first `labels` letters after each state.
 
-        The result is float32, (states, labels). All states are run in one batch, on the same kept
+        The result is float32, (states, labels). All states are run in one pass, on the same kept
         image and request.
 
         Raises:
             PlannerFailed: a score is not finite.
         """
         rows = [self.tokens_after(state) for state in states]
+        logits = self.logits(looked, rows)[:, :labels].float()
+        if not torch.isfinite(logits).all():
+            raise PlannerFailed("The planner's scores are not finite.")
+        return logits.log_softmax(dim=-1).cpu()
+
+    def logits(self, looked: Looked, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Return the logits of all letters after each row of tokens, (rows, letters)."""
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         ids = torch.zeros((len(rows), int(lengths.max())), dtype=torch.long, device=self.device)
         for place, row in enumerate(rows):
@@ -114,12 +123,37 @@ class Network:
             [tuple(part.expand(len(rows), -1, -1, -1) for part in layer) for layer in looked.kept]
         )
         # Padding is on the right, where no earlier token attends to it (causal attention).
-        out = self.model.model(input_ids=ids, past_key_values=cache, use_cache=True)
+        out = self.model.model.language_model(input_ids=ids, past_key_values=cache, use_cache=True)
         last = out.last_hidden_state[torch.arange(len(rows), device=self.device), lengths - 1]
-        logits = self.model.lm_head(last)[:, self._labels[:labels]].float()
-        if not torch.isfinite(logits).all():
-            raise PlannerFailed("The planner's scores are not finite.")
-        return cast(Tensor, logits.log_softmax(dim=-1).cpu())
+        return cast(Tensor, self.model.lm_head(last)[:, self._labels])
+
+    @torch.inference_mode()
+    def write(self, looked: Looked, state: str, most: int) -> str:
+        """Return the text of the likeliest tokens after a state, `most` at most, of any token.
+
+        No plan is made of it: it is what agents do that are asked for text.
+        """
+        cache = DynamicCache([tuple(part.clone() for part in layer) for layer in looked.kept])
+        ids, written = self.tokens_after(state), list[int]()
+        for _ in range(most):
+            row = torch.tensor([ids], device=self.device)
+            out = self.model.model.language_model(
+                input_ids=row, past_key_values=cache, use_cache=True
+            )
+            ids = [int(self.model.lm_head(out.last_hidden_state[0, -1]).argmax())]
+            written += ids
+        return str(cast(Any, self._tokenizer).decode(written))
+
+    def _read(self, words: Tensor) -> Looked:
+        """Return the keys and values of (P, D) embeddings."""
+        cache = DynamicCache()
+        self.model.model.language_model(
+            inputs_embeds=words[None], past_key_values=cache, use_cache=True
+        )
+        layers = cast(list[DynamicLayer], cache.layers)
+        return Looked(
+            kept=tuple((cast(Tensor, layer.keys), cast(Tensor, layer.values)) for layer in layers)
+        )
 
     def _text(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False)) if text else []

@@ -8,7 +8,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import exp
 
@@ -16,10 +15,12 @@ from torch import Tensor
 
 from planner.case import Case
 from planner.policy import Action, Choice, Policy
+from planner.vlm.deadline import Budget, Meter, Steps, ends_in_time
 from planner.vlm.network import Looked, Network
 from planner.vlm.prompt import LABELS, Turn, render_prefix, render_state, rotations, turn_of
 from reports.model import ChosenBy
 from reports.provenance import PlannerRef
+from reports.wording.phrases import LATE_PLANNER
 from specialists.image import Image
 
 log = logging.getLogger(__name__)
@@ -33,15 +34,7 @@ KEPT_CASES = 2
 This default applies where nothing states how many cases are planned at once.
 """
 
-BUSY = "The planner was still busy with a step that took too long"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """The time limit of one planner step, and the number of planner steps per case."""
-
-    step_s: float = 60.0
-    steps: int = 32
+BUSY = f"{LATE_PLANNER}: it was still busy with a step that took too long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,52 +50,11 @@ class Scores:
         return max(self.by_label, key=lambda label: self.by_label[label])
 
 
-class Steps:
-    """Runs planner steps of several threads, at most `at_once` of them together.
-
-    A step that was given up goes on in its thread, since nothing can end it, and keeps its place.
-    """
-
-    def __init__(self, at_once: int) -> None:
-        self._at_once = at_once
-        self._pool = ThreadPoolExecutor(max_workers=at_once, thread_name_prefix="planner")
-        self._changed = threading.Condition()
-        self._running: set[Future[Scores]] = set()
-        self._given_up: set[Future[Scores]] = set()
-
-    def begun(self, work: Callable[[], Scores]) -> Future[Scores] | None:
-        """Begin a step once there is a place; return None if steps given up have all places."""
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._running) < self._at_once or self._stuck)
-            if self._stuck:
-                return None
-            step = self._pool.submit(work)
-            self._running.add(step)
-        step.add_done_callback(self._end)
-        return step
-
-    def give_up(self, step: Future[Scores]) -> None:
-        """Note that nobody waits for that step any more."""
-        with self._changed:
-            self._given_up.add(step)
-            self._given_up &= self._running
-            self._changed.notify_all()
-
-    @property
-    def _stuck(self) -> bool:
-        return len(self._given_up) >= self._at_once
-
-    def _end(self, step: Future[Scores]) -> None:
-        with self._changed:
-            self._running.discard(step)
-            self._given_up.discard(step)
-            self._changed.notify_all()
-
-
 class LlavaPolicy:
     """Chooses by the scores of the letters, averaged over rotations of their order.
 
-    Where there is no reliable score, the rules decide.
+    Of the rotations there are `orders` at most, None for all. Where there is no reliable score, the
+    rules decide.
     """
 
     sees = True
@@ -118,6 +70,7 @@ class LlavaPolicy:
     ) -> None:
         self.ref = ref
         self.least_margin = least_margin
+        self.orders: int | None = None
         self.budget = Budget()
         self.kept_cases = KEPT_CASES
         self.network = network
@@ -125,7 +78,7 @@ class LlavaPolicy:
         self._rules = rules
         self._looked: OrderedDict[tuple[str, str], Looked] = OrderedDict()
         self._table = threading.Lock()
-        self._steps = Steps(at_once)
+        self._steps = Steps[Scores](at_once)
 
     def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
         """Choose the action with the best score, or the rules' choice if no score is reliable.
@@ -166,8 +119,8 @@ class LlavaPolicy:
             PlannerFailed: a score is not finite.
             Declined: the image has no features.
         """
-        orders = rotations(len(turn.legal))
-        looked = self._look(image, render_prefix(turn))
+        orders = rotations(len(turn.legal), self.orders)
+        looked = self.look(image, render_prefix(turn))
         rows = self.network.score(
             looked, [render_state(turn, order) for order in orders], len(turn.legal)
         )
@@ -177,7 +130,12 @@ class LlavaPolicy:
                 mean[index] += value / len(orders)
         return _scores(turn.legal, mean)
 
-    def _look(self, image: Image, prefix: str) -> Looked:
+    def look(self, image: Image, prefix: str) -> Looked:
+        """Return what is kept of an image and a request, which are read once.
+
+        Raises:
+            Declined: the image has no features.
+        """
         key = (image.key, prefix)
         with self._table:
             looked = self._looked.get(key)
@@ -192,15 +150,19 @@ class LlavaPolicy:
 
     def _in_time(self, image: Image, turn: Turn) -> Scores | str:
         """Return the scores, or the reason why there are none within the time limit."""
-        step = self._steps.begun(lambda: self.scores(image, turn))
+        meter, limit_s = Meter(self.network.threads), self.budget.step_s
+
+        def scored() -> Scores:
+            meter.begin()
+            return self.scores(image, turn)
+
+        step = self._steps.begun(scored)
         if step is None:
             return BUSY
-        try:
-            failed = step.exception(timeout=self.budget.step_s)
-        except TimeoutError:
+        if not ends_in_time(step, meter, limit_s):
             self._steps.give_up(step)
-            return f"The planner took longer than {self.budget.step_s:g} s"
-        if failed is not None:
+            return f"{LATE_PLANNER}: a step used more than {limit_s:g} s of processor time"
+        if (failed := step.exception()) is not None:
             # The error's text may hold the request, so that only its type is reported.
             log.warning("The planner failed: %s.", type(failed).__name__)
             return f"The planner failed ({type(failed).__name__})"

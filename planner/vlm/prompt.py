@@ -77,9 +77,14 @@ def render_state(turn: Turn, order: Sequence[int]) -> str:
     return "\n".join([f"state: {turn.state}", "actions:", *lines, "answer:"])
 
 
-def rotations(count: int) -> tuple[tuple[int, ...], ...]:
-    """Return every rotation of `count` indices, so that each action gets each letter once."""
-    return tuple(tuple((place + shift) % count for place in range(count)) for shift in range(count))
+def rotations(count: int, most: int | None = None) -> tuple[tuple[int, ...], ...]:
+    """Return rotations of `count` indices: each of them, so that each action gets each letter once.
+
+    With `most`, they are as many at most, evenly spaced.
+    """
+    wanted = count if most is None else min(count, most)
+    shifts = [number * count // wanted for number in range(wanted)]
+    return tuple(tuple((place + shift) % count for place in range(count)) for shift in shifts)
 
 
 def plain(question: str | None) -> str:

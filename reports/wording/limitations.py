@@ -5,7 +5,12 @@ from collections.abc import Iterable
 from reports.measure.intervals import LEVEL, NOT_CALIBRATED, why_no_interval
 from reports.model import FindingState, MeasurementState, Outcome, PixelAspect, Report
 from reports.wording.facts import Facts
-from reports.wording.phrases import NOT_FOR_CLINICAL_USE, NOVELTY_CHECK, QUALITY_CHECK
+from reports.wording.phrases import (
+    LATE_PLANNER,
+    NOT_FOR_CLINICAL_USE,
+    NOVELTY_CHECK,
+    QUALITY_CHECK,
+)
 from reports.wording.templates import lines
 
 
@@ -27,6 +32,7 @@ def limitations(facts: Facts) -> tuple[str, ...]:
         with_set=any(finding.label_set is not None for finding in report.findings),
         sets_elsewhere=_least(finding.held_elsewhere for finding in report.findings),
         intervals_elsewhere=_least(item.held_elsewhere for item in measured),
+        late_steps=sum(step.reason.startswith(LATE_PLANNER) for step in report.steps),
         square_assumed=report.outcome is not Outcome.REFUSED
         and report.image.pixel_aspect is PixelAspect.ASSUMED_SQUARE,
     )

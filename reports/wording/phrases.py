@@ -11,6 +11,9 @@ NOT_FOR_CLINICAL_USE = "Research software — not for clinical use without revie
 RULES = "rules"
 """The id, in the provenance, of the planner that follows the protocols' rules."""
 
+LATE_PLANNER = "The planner was late"
+"""How the reason of a step begins that the rules chose because the planner was too slow."""
+
 NOVELTY_CHECK = "image against training images"
 """The check that states how far the image is from the training images."""
 

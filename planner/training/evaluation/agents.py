@@ -11,6 +11,7 @@ from planner.case import Case, Request
 from planner.policy import Action, Choice, Policy
 from planner.rules import Rules
 from planner.training.data.teacher import Teacher
+from planner.training.evaluation.published import FreeText
 from planner.training.evaluation.scenarios import (
     BARE,
     DISAGREE,
@@ -22,6 +23,7 @@ from planner.training.evaluation.scenarios import (
     Scene,
     Stage,
 )
+from planner.vlm.policy import LlavaPolicy
 from reports.model import ChosenBy
 from reports.provenance import PlannerRef
 from specialists.image import Image
@@ -31,6 +33,7 @@ from specialists.training.evaluation.metrics import bootstrap
 
 PLANNER, RULES, TAUGHT = "planner", "rules, router and keywords", "rules with the exam given"
 TEXT_ONLY, IMAGE_ONLY, RANDOM = "request text only", "image only", "random legal"
+OTHER, FREE_TEXT = "the other planner", "published pattern, free text"
 
 Factory = Callable[[Scene], Policy]
 """Returns the policy for a scene; most agents use the same one for all scenes."""
@@ -100,19 +103,30 @@ class Unasked:
         return self.inner.choose(image, replace(case, request=Request()), legal)
 
 
-def agents(planner: Policy, blind: Policy, rules: Rules) -> dict[str, Factory]:
+def agents(
+    planner: LlavaPolicy, blind: Policy, rules: Rules, other: Policy | None = None
+) -> dict[str, Factory]:
     """Return the planner and what it is compared with.
 
-    `blind` is the planner that sees the mean of all images.
+    `blind` is the planner that sees the mean of all images, `other` another planner, if there is
+    one.
     """
-    return {
+    free_text = FreeText(planner)
+    entrants: dict[str, Factory] = {
         PLANNER: lambda scene: planner,
         RULES: lambda scene: rules,
         TAUGHT: lambda scene: Teacher(scene.wish, scene.shown),
         TEXT_ONLY: lambda scene: blind,
         IMAGE_ONLY: lambda scene: Unasked(planner),
         RANDOM: lambda scene: RandomLegal(scene.row.wanted.seed),
+        FREE_TEXT: lambda scene: free_text,
     }
+    return (
+        entrants
+        if other is None
+        else {PLANNER: entrants[PLANNER], OTHER: lambda _: other}
+        | {name: factory for name, factory in entrants.items() if name != PLANNER}
+    )
 
 
 def play_all(stage: Stage, scenes: Sequence[tuple[Scene, Owed]], factory: Factory) -> list[Played]:
@@ -124,7 +138,10 @@ def play_all(stage: Stage, scenes: Sequence[tuple[Scene, Owed]], factory: Factor
 
 
 def figures(played: Sequence[Played], split: str) -> list[Metric]:
-    """Return plan accuracy, precision and recall of tools, stops and exams over those scenes."""
+    """Return plan accuracy, precision and recall of tools, stops and exams over those scenes.
+
+    Also the shares of runs that left out what is required, and whose answer could not be used.
+    """
     needed = _numbers(len(p.owed.needed) for p in played)
     ran = _numbers(len(p.done.slots) for p in played)
     useful = _numbers(len(p.done.slots & (p.owed.needed | p.owed.allowed)) for p in played)
@@ -133,6 +150,13 @@ def figures(played: Sequence[Played], split: str) -> list[Metric]:
         "plan accuracy": _numbers(p.right for p in played),
         "premature stops": _numbers(bool(p.owed.needed - p.done.slots) for p in played),
         "late stops": _numbers(bool(p.done.slots - p.owed.allowed) for p in played),
+        "required findings missing": _numbers(bool(p.done.missing) for p in played),
+        "illegal actions": _numbers(
+            p.done.unusable is not None and p.done.unusable.illegal for p in played
+        ),
+        "unreadable answers": _numbers(
+            p.done.unusable is not None and not p.done.unusable.illegal for p in played
+        ),
     }
     groups = [p.picture for p in played]
     metrics = [_metric(name, groups, mean_of(values), split) for name, values in shares.items()]

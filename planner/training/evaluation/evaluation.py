@@ -1,20 +1,17 @@
 """A planner's whole evaluation: every group of scenes by every agent, image use, margin, time."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
-from planner.case import Case
-from planner.policy import Action, Choice
 from planner.rules import Rules
-from planner.training.data.teacher import teach
 from planner.training.evaluation.agents import (
     PLANNER,
     RULES,
+    Played,
     Sizes,
     agents,
     agreement,
@@ -23,18 +20,16 @@ from planner.training.evaluation.agents import (
     in_another_order,
     play_all,
 )
-from planner.training.evaluation.scenarios import BARE, REQUESTED, Scene, Stage
+from planner.training.evaluation.risk import Calibration
+from planner.training.evaluation.scenarios import BARE, OTHER_HAND, REQUESTED, Stage
 from planner.training.evaluation.vision import FOREIGN, OTHER_EXAM, SAME_RESULTS, looks
 from planner.vlm.policy import LlavaPolicy
-from specialists.image import Image
 from specialists.manifest import Metric, Threshold
-from specialists.result import ClassifyResult
 
-LEAST_SHARE = 0.85
-"""Share of unforced steps that the planner has to decide itself when its margin is chosen."""
+JUDGED = (REQUESTED, OTHER_HAND, BARE)
+"""The groups of which figures are given by exam: requests for what the image shows, or none."""
 LOOKS_FROM = 0.95
 """Share of plans that another image must change before the planner is said to use the image."""
-MARGINS = np.linspace(0.0, 0.95, 96)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,9 +52,13 @@ class Evaluation:
     """Figures by group of scenes and agent, of single decisions, and of the test of image use."""
 
     groups: dict[str, dict[str, list[Metric]]]
+    by_exam: dict[str, dict[str, list[Metric]]]
+    """By exam and agent, over the scenes of `JUDGED`."""
     decisions: list[Metric]
     looks: list[Metric]
     margin: Threshold
+    calibration: Calibration | None = None
+    """How the margin was chosen, where this is known."""
 
     def value(self, group: str, agent: str, name: str) -> float:
         """Return one figure of a group."""
@@ -107,9 +106,14 @@ class Evaluation:
                 group: {agent: [m.model_dump() for m in found] for agent, found in by.items()}
                 for group, by in self.groups.items()
             },
+            "by_exam": {
+                exam: {agent: [m.model_dump() for m in found] for agent, found in by.items()}
+                for exam, by in self.by_exam.items()
+            },
             "decisions": [metric.model_dump() for metric in self.decisions],
             "looks": [metric.model_dump() for metric in self.looks],
             "margin": self.margin.model_dump(),
+            "calibration": self.calibration and self.calibration.model_dump(),
             "looks_at_images": self.looks_at_images,
             "not_worse_than_rules": self.not_worse_than_rules,
         }
@@ -121,19 +125,19 @@ def evaluate(panel: Panel, sizes: Sizes, seed: int = 11) -> Evaluation:
     stage = panel.stage
     rng = np.random.default_rng(seed)
     scenes = {group: stage.draw(group, count, rng) for group, count in sizes.counts.items()}
-    entrants = agents(panel.planner, panel.blind, panel.rules)
+    entrants = agents(panel.planner, panel.blind, panel.rules, panel.other)
     progress = tqdm(total=len(scenes) * len(entrants), desc="judging", disable=None)
     groups: dict[str, dict[str, list[Metric]]] = {}
-    own = []
+    by_agent: dict[str, list[Played]] = {name: [] for name in entrants}
     owing = {group: [(s, stage.owed(s)) for s in drawn] for group, drawn in scenes.items()}
     for group in scenes:
         groups[group] = {}
         for name, factory in entrants.items():
             played = play_all(stage, owing[group], factory)
             groups[group][name] = figures(played, stage.split)
-            own += played if name == PLANNER else []
+            by_agent[name] += played
             progress.update()
-    decisions = decision_figures(own, stage.split)
+    decisions = decision_figures(by_agent[PLANNER], stage.split)
     some = scenes[REQUESTED][: sizes.looks]
     again = {"orders of the actions": in_another_order(panel.planner)}
     if panel.other is not None:
@@ -152,90 +156,26 @@ def evaluate(panel: Panel, sizes: Sizes, seed: int = 11) -> Evaluation:
     ]
     return Evaluation(
         groups=groups,
+        by_exam=_by_exam(by_agent, stage.split),
         decisions=decisions,
         looks=looks(stage, panel.planner, stage.draw(REQUESTED, sizes.looks, rng), seed),
         margin=Threshold(value=panel.planner.least_margin, source="the planner's card"),
     )
 
 
-@dataclass(kw_only=True)
-class Weighed:
-    """A policy that compares a planner's choices with the rules' at every decision of a scene."""
-
-    planner: LlavaPolicy
-    rules: Rules
-    scene: Scene
-    found: list[tuple[float, bool, bool]]
-    """Margin, whether the planner is right, and whether the rules would be, for each decision."""
-    sees: bool = True
-
-    def __post_init__(self) -> None:
-        self.ref = self.planner.ref
-
-    def choose(self, image: Image, case: Case, legal: tuple[Action, ...]) -> Choice:
-        """Return the planner's choice, and record whether it and the rules are right."""
-        choice = self.planner.choose(image, case, legal)
-        right = teach(case, legal, self.scene.wish, self.scene.shown).acceptable
-        ruled = legal.index(self.rules.choose(image, case, legal).action) in right
-        if legal[0].slot == case.protocols.router.slot:
-            ruled = _router_is_right(case, self.scene)
-        self.found.append((choice.margin or 0.0, legal.index(choice.action) in right, ruled))
-        return choice
-
-
-def calibrate_margin(panel: Panel, sizes: Sizes, seed: int = 29) -> Threshold:
-    """Return the margin below which the rules should decide.
-
-    Of all margins, it gives the most right decisions on val. The planner's own margin is set to 0,
-    so that it decides everything here. The scenes are others than those of the evaluation, from the
-    same images.
-    """
-    rng = np.random.default_rng(seed)
-    scenes = [
-        scene
-        for group in (REQUESTED, BARE)
-        for scene in panel.stage.draw(group, sizes.counts[group], rng)
-    ]
-    found: list[tuple[float, bool, bool]] = []
-    panel.planner.least_margin = 0.0
-    for scene in tqdm(scenes, desc="margin", disable=None):
-        policy = Weighed(planner=panel.planner, rules=panel.rules, scene=scene, found=found)
-        panel.stage.play(scene, policy)
-    return best_margin(found, panel.stage.split)
-
-
-def best_margin(found: Sequence[tuple[float, bool, bool]], split: str) -> Threshold:
-    """Return the least margin that gives the most right decisions.
-
-    Only margins that leave the planner its share of the decisions are considered.
-    """
-    margins, planned, ruled = (np.array(values, dtype=float) for values in zip(*found, strict=True))
-    right, share = _by_margin(margins, planned, ruled)
-    allowed = share >= LEAST_SHARE
-    best = int(np.flatnonzero(allowed & (right >= right[allowed].max() - 1e-9))[0])
-    source = (
-        f"of {len(margins)} unforced decisions on {split}, {right[best]:.1%} are right with it "
-        f"and {right[0]:.1%} without; the planner decides {share[best]:.0%} of them itself"
-    )
-    return Threshold(value=round(float(MARGINS[best]), 4), source=source)
-
-
-def _by_margin(
-    margins: npt.NDArray[np.float64],
-    planned: npt.NDArray[np.float64],
-    ruled: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the share of right decisions, and that of the planner's own, at each of `MARGINS`."""
-    own = margins[None, :] >= MARGINS[:, None]
-    right = np.where(own, planned[None, :], ruled[None, :]).mean(1)
-    return right, own.mean(1)
-
-
-def _router_is_right(case: Case, scene: Scene) -> bool:
-    result = scene.row.results.get(case.protocols.router.specialist)
-    if not isinstance(result, ClassifyResult) or scene.shown is None:
-        return scene.shown is None
-    return max(result.scores, key=lambda label: result.scores[label]) == scene.shown.value
+def _by_exam(
+    by_agent: Mapping[str, Sequence[Played]], split: str
+) -> dict[str, dict[str, list[Metric]]]:
+    """Return the figures of every agent for each exam that the images show."""
+    found: dict[str, dict[str, list[Metric]]] = {}
+    for agent, played in by_agent.items():
+        exams: dict[str, list[Played]] = {}
+        for one in played:
+            if one.scene.shown is not None and one.scene.group in JUDGED:
+                exams.setdefault(one.scene.shown.value, []).append(one)
+        for exam, own in sorted(exams.items()):
+            found.setdefault(exam, {})[agent] = figures(own, split)
+    return found
 
 
 def _plain(name: str, value: float, n: int, split: str) -> Metric:

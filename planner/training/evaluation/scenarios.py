@@ -16,7 +16,7 @@ from planner.training.data.images import Kind
 from planner.training.data.survey import Survey, Surveyed, pixels_of
 from planner.training.data.teacher import Lesson, Teacher, owing, teach
 from planner.training.requests.grammar import Phrasing, RequestSampler, Want, Wish, pick_want
-from planner.training.requests.handwritten import Written, read_written
+from planner.training.requests.handwritten import PACKAGE_KEPT_ASIDE, Written, read_written
 from reports.model import Box, ChosenBy, ExamCode
 from specialists.deadline import Deadline
 from specialists.errors import Declined
@@ -29,6 +29,9 @@ BARE = "without a request"
 NEW_INTENT = "unseen intents"
 DISAGREE = "request and image disagree"
 OTHER_HAND = "with a request by another hand"
+KEPT_ASIDE = "with a request kept aside"
+KEPT_OTHER = "with a request kept aside, for another exam"
+"""Groups with the wordings that calibrate the margin; no planner is judged on them."""
 
 WANTS = {
     Want.WHOLE: 0.2,
@@ -51,6 +54,14 @@ class Scene:
     group: str
 
 
+class Unusable(Exception):
+    """A planner's answer names no action, or one that is not legal; the run ends there."""
+
+    def __init__(self, why: str, *, illegal: bool) -> None:
+        super().__init__(why)
+        self.illegal = illegal
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """One step that was not forced: who took it, its margin, and whether it is right.
@@ -70,12 +81,18 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The outcome of a run: the slots that ran, the decisions, and the planner's expected exam."""
+    """The outcome of a run: the slots that ran, the decisions, and the planner's expected exam.
+
+    `missing` are required slots that could still have run. `unusable` is why the run ended early,
+    where the planner's answer could not be used.
+    """
 
     slots: frozenset[str]
     decisions: tuple[Decision, ...]
     steps: int
     expected: str | None
+    missing: frozenset[str]
+    unusable: Unusable | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +156,13 @@ class _Sure(Replayed):
         )
 
 
-class _Forgetful:
+class _Kept:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
     def append(self, record: Record) -> None:
-        """Discard the record."""
+        """Keep the record."""
+        self.records.append(record)
 
 
 @dataclass(kw_only=True)
@@ -180,15 +201,16 @@ class Stage:
             written = {text.about for text in read_written()}
             served = [i for i in served if self.survey.rows[i].wanted.exam in written]
         order = [served[i] for i in rng.permutation(len(served))]
-        return [self._scene(group, order[n % len(order)], rng) for n in range(count)]
+        return [self.scene(group, order[n % len(order)], rng) for n in range(count)]
 
-    def _scene(self, group: str, index: int, rng: np.random.Generator) -> Scene:
+    def scene(self, group: str, index: int, rng: np.random.Generator) -> Scene:
+        """Draw a scene of that group with the image in that row of the survey."""
         row = self.survey.rows[index]
         shown = row.wanted.exam
         if shown is None:
             raise ValueError("a real picture shows an exam")
-        if group == OTHER_HAND:
-            return self._written_scene(row, shown, rng)
+        if group in (OTHER_HAND, KEPT_ASIDE, KEPT_OTHER):
+            return self._written_scene(group, row, shown, rng)
         others = [exam for exam in self.sampler.grammar.exams if exam is not shown]
         phrasing = Phrasing.HELD_INTENT if group == NEW_INTENT else Phrasing.HELD
         want, about, named = Want.NONE, shown, None
@@ -207,19 +229,33 @@ class Stage:
         request = a_request(rng, named, self.sampler.word(rng, wish))
         return Scene(row=row, shown=shown, request=request, wish=wish, group=group)
 
-    def _written_scene(self, row: Surveyed, shown: ExamCode, rng: np.random.Generator) -> Scene:
-        """Draw a handwritten request about what the image shows or about nothing that is served."""
-        want = pick_want(rng, WANTS)
-        fitting = [
-            text for text in read_written() if text.want is want and text.about in {None, shown}
-        ]
+    def _written_scene(
+        self, group: str, row: Surveyed, shown: ExamCode, rng: np.random.Generator
+    ) -> Scene:
+        """Draw a written request.
+
+        It is about what the image shows or about nothing that is served, or with `KEPT_OTHER` about
+        another exam.
+        """
+        written = read_written() if group == OTHER_HAND else read_written(PACKAGE_KEPT_ASIDE)
+        about = (
+            {exam for exam in self.sampler.grammar.exams if exam is not shown}
+            if group == KEPT_OTHER
+            else {None, shown}
+        )
+        fitting = [text for text in written if text.about in about]
+        held = {text.want for text in fitting}
+        shares = {want: share for want, share in WANTS.items() if want in held}
+        whole = sum(shares.values())
+        want = pick_want(rng, {want: share / whole for want, share in shares.items()})
+        fitting = [text for text in fitting if text.want is want]
         text: Written = fitting[int(rng.integers(len(fitting)))]
         return Scene(
             row=row,
             shown=shown,
             request=a_request(rng, None, text.text),
             wish=text.wish(shown),
-            group=OTHER_HAND,
+            group=group,
         )
 
     def image(self, row: Surveyed) -> Image:
@@ -246,17 +282,33 @@ class Stage:
     ) -> Done:
         """Run the scene with that planner; `picture` replaces the scene's own image."""
         image = picture or self.image(scene.row)
-        case = self._run(scene, policy, tools or Replayed(self.manifest, scene.row), image)
-        first = case.records[0]
+        kept, unusable = _Kept(), None
+        given = tools or Replayed(self.manifest, scene.row)
+        try:
+            run(image, scene.request, given, policy, kept)
+        except Unusable as error:
+            unusable = error
+        case = Case(
+            image=image.info,
+            request=scene.request,
+            manifest=given.manifest,
+            protocols=self.protocols,
+            planner=policy.ref,
+            records=tuple(kept.records),
+            sees=policy.sees,
+        )
+        first = case.records[0].step.parameters if case.records else {}
         return Done(
             slots=self._slots(case),
             decisions=tuple(self._decisions(scene, case)),
             steps=len(case.records),
-            expected=first.step.parameters.get("expect"),
+            expected=first.get("expect"),
+            missing=_missing(case),
+            unusable=unusable,
         )
 
     def _run(self, scene: Scene, policy: Policy, tools: Replayed, image: Image) -> Case:
-        return run(image, scene.request, tools, policy, _Forgetful())
+        return run(image, scene.request, tools, policy, _Kept())
 
     def _slots(self, case: Case) -> frozenset[str]:
         return frozenset(case.state.slots) - {self.protocols.router.slot}
@@ -291,3 +343,11 @@ class Stage:
 
     def _same(self, record: Record, parameters: dict[str, str], name: str) -> bool:
         return record.step.action == name and (name == STOP or record.step.parameters == parameters)
+
+
+def _missing(case: Case) -> frozenset[str]:
+    """Return the required slots that could still run when the run ended."""
+    before_stop = [record for record in case.records if record.step.action != STOP]
+    plan = plan_for(replace(case, records=tuple(before_stop)))
+    left = {action.slot for action in plan.legal_actions() if action.slot is not None}
+    return frozenset(left & plan.required)

@@ -1,4 +1,4 @@
-"""Whole requests by a writer who had not seen the grammar; for evaluation only."""
+"""Whole requests by writers who had not seen the grammar; for evaluation and the margin only."""
 
 import re
 import tomllib
@@ -15,6 +15,8 @@ from planner.training.requests.topics import coded_topics
 from reports.model import ExamCode
 
 PACKAGE_WRITTEN = Path(__file__).with_name("handwritten.toml")
+PACKAGE_KEPT_ASIDE = Path(__file__).with_name("kept_aside.toml")
+"""Requests by further hands that calibrate the margin, and on which no planner is judged."""
 
 
 class _Table(BaseModel):

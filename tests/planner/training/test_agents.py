@@ -19,7 +19,7 @@ from planner.training.evaluation.agents import (
     in_another_order,
     play_all,
 )
-from planner.training.evaluation.evaluation import best_margin
+from planner.training.evaluation.published import FreeText, named
 from planner.training.evaluation.scenarios import (
     BARE,
     DISAGREE,
@@ -27,14 +27,17 @@ from planner.training.evaluation.scenarios import (
     OTHER_HAND,
     REQUESTED,
     Stage,
+    Unusable,
 )
 from planner.training.evaluation.vision import looks
+from planner.vlm.load import load_planner
 from reports.model import ExamCode
 from specialists.image import Image
 from specialists.manifest import Metric
 from specialists.training.calibration.error import calibration_error
 from tests.planner.schooling import ALL_TOOLS, a_generator, a_sampler, a_stage, a_survey
 from tests.planner.stand_ins import a_manifest
+from tests.planner.tiny_llava import Backbone, write_ours
 
 GROUPS = (REQUESTED, OTHER_HAND, BARE, NEW_INTENT, DISAGREE)
 
@@ -101,23 +104,6 @@ def test_agreement_is_whole_with_itself_and_small_with_chance(stage: Stage) -> N
     assert agreement(rules, in_another_order(RandomLegal(3)), stage, scenes) < 0.8
 
 
-def test_the_margin_leaves_to_the_rules_what_they_do_better() -> None:
-    unsure = [(0.05, False, True)] * 10
-    sure = [(0.9, True, False)] * 90
-    margin = best_margin([*unsure, *sure], "val")
-    assert 0.05 < margin.value < 0.9
-    assert "100.0%" in margin.source
-
-
-def test_the_margin_is_none_where_the_planner_is_never_worse() -> None:
-    assert best_margin([(0.01, True, False)] * 5 + [(0.5, True, True)] * 5, "val").value == 0.0
-
-
-def test_the_margin_leaves_the_planner_its_share() -> None:
-    margin = best_margin([(0.2, False, True)] * 50 + [(0.8, True, True)] * 50, "val")
-    assert margin.value <= 0.2
-
-
 class Confident(RandomLegal):
     """Chance that gives 0.9 to whatever it chooses."""
 
@@ -136,3 +122,35 @@ def test_the_calibration_error_is_that_of_the_steps_which_the_planner_scored(sta
     )
     unscored = decision_figures(play_all(stage, scenes, lambda s: RandomLegal(3)), "val")
     assert not any("calibration" in metric.name for metric in unscored)
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("B", 1), (" A because", 0), ("breast_2cls", 1), (": stop.", 2)],
+)
+def test_the_action_in_a_written_answer_is_read(written: str, place: int) -> None:
+    assert named(written, ("breast_lesion_det", "breast_2cls", "stop")) == place
+
+
+@pytest.mark.parametrize(
+    ("written", "illegal"),
+    [("D", True), ("thyroid_nodule", True), ("42 !", False), ("maybe", False), ("", False)],
+)
+def test_a_written_answer_may_be_illegal_or_unreadable(written: str, illegal: bool) -> None:
+    with pytest.raises(Unusable) as caught:
+        named(written, ("breast_lesion_det", "stop"))
+    assert caught.value.illegal is illegal
+
+
+def test_the_published_pattern_ends_where_its_answer_cannot_be_used(
+    stage: Stage, tmp_path: Path
+) -> None:
+    policy = FreeText(load_planner(write_ours(tmp_path), backbones=Backbone()))
+    scenes = [(s, stage.owed(s)) for s in stage.draw(REQUESTED, 6, a_generator())]
+    played = play_all(stage, scenes, lambda _: policy)
+    ended = [p for p in played if p.done.unusable is not None]
+    assert ended
+    found = figures(played, "val")
+    unusable = value(found, "illegal actions") + value(found, "unreadable answers")
+    assert unusable == pytest.approx(len(ended) / len(played), abs=1e-3)
+    assert value(found, "plan accuracy") < 1

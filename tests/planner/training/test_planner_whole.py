@@ -5,22 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from planner.training.commands import (
-    Judged,
-    PlannerConfig,
-    evaluate_planner,
-    left_out,
-    train_planner,
-)
+from planner.training.commands import left_out, train_planner
+from planner.training.config import PlannerConfig
 from planner.training.data.survey import Extent
-from planner.training.evaluation.agents import PLANNER, RULES, TAUGHT
+from planner.training.evaluation.agents import FREE_TEXT, OTHER, PLANNER, RULES, TAUGHT
 from planner.training.evaluation.scenarios import BARE, REQUESTED
+from planner.training.judging import Judged, calibrate_planner, evaluate_planner
 from planner.training.learning.decisions import LearnConfig
 from planner.training.learning.pretraining import FOLDER, ReadConfig
 from planner.vlm.card import read_card
 from reports.model import ExamCode
 from specialists.checkpoints import read_tensors
-from specialists.manifest import Threshold
+from specialists.manifest import Metric, Threshold
 from specialists.training.registry import write_entries
 from tests.planner.schooling import word_vectors
 from tests.specialists.dataset import read_csv, write_csv, write_dataset
@@ -60,6 +56,10 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
+def value(metrics: list[Metric], name: str) -> float:
+    return next(metric.value for metric in metrics if metric.name == name)
+
+
 def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
     data: Path, user_dir: Path, tmp_path: Path
 ) -> None:
@@ -74,12 +74,25 @@ def test_a_trained_planner_is_written_loaded_and_judged_the_same_again(
         data, Judged(folder=out, kept=out / "survey", other=out), CONFIG, user_dir
     )
     assert sorted(path.name for path in (out / "survey").iterdir()) == before
-    assert again.groups == evaluation.groups
+    for group, by_agent in again.groups.items():
+        assert by_agent[OTHER] == by_agent[PLANNER]
+        assert {n: f for n, f in by_agent.items() if n != OTHER} == evaluation.groups[group]
+        assert all(value(by_agent[n], "illegal actions") == 0 for n in by_agent if n != FREE_TEXT)
+        assert all(
+            value(by_agent[n], "required findings missing") == 0 for n in by_agent if n != FREE_TEXT
+        )
+    assert set(again.by_exam) <= {"breast", "intrapartum"}
+    assert again.by_exam
     assert again.looks == evaluation.looks
     (seeds,) = (
         m for m in again.decisions if m.name == "agreement over another seed of the training"
     )
     assert seeds.value == 1.0
+    assert again.calibration == evaluation.calibration
+    weights = (out / "model.safetensors").read_bytes()
+    anew, _ = calibrate_planner(data, Judged(folder=out, kept=out / "survey"), CONFIG, user_dir)
+    assert anew.margin == card.margin
+    assert (out / "model.safetensors").read_bytes() == weights
 
 
 def test_a_training_says_which_exam_is_refused_by_name() -> None:
