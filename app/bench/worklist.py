@@ -55,6 +55,7 @@ def _add(session: Session, report: Report, at: str) -> None:
         )
     )
     session.flush()
+    session.add(worklist_row(copy.analysis_id, at, None, label))
     session.add(
         JobRow(analysis_id=copy.analysis_id, version=1, state=JobState.DONE, finished_at=at)
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.storage.tables import ReportRow, SummaryRow
-from app.storage.worklist import summary_row
+from app.storage.worklist import summary_row, worklist_update
 from reports.canonical import to_json
 from reports.model import Report
 
@@ -32,7 +32,8 @@ class ReportRows:
         return cls(report=body, summary=summary_row(report))
 
     def add(self, session: Session) -> None:
-        """Add the rows; the summary refers to the report."""
+        """Add the rows, and let the worklist find the analysis by them."""
         session.add(self.report)
-        session.flush()
+        session.flush()  # The summary refers to it.
         session.add(self.summary)
+        session.execute(worklist_update(self.report.analysis_id, self.report.outcome, self.summary))

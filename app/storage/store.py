@@ -45,7 +45,7 @@ from app.storage.tables import (
     ReportRow,
     WorkerRow,
 )
-from app.storage.worklist import Worklist
+from app.storage.worklist import Worklist, worklist_row
 from planner.case import Details, Record
 from reports.model import ExamCode, ImageInfo, Laterality, Outcome, Report, Scope
 from reports.upgrade import read_report
@@ -155,6 +155,7 @@ class Store:
                 )
             )
             session.flush()
+            session.add(worklist_row(analysis_id, now, new.exam, new.details.label))
             session.add(_job(analysis_id, new))
             session.flush()
             _add_link(session, analysis_id, new.link, now)

@@ -115,7 +115,6 @@ class AnalysisRow(Base):
     """
 
     __tablename__ = "analyses"
-    __table_args__ = (Index("ix_analyses_created_at_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     image_key: Mapped[str] = mapped_column(ForeignKey("images.key"), index=True)
@@ -225,6 +224,30 @@ class SummaryRow(Base):
     number_unit: Mapped[str | None] = mapped_column(String(16))
     flagged: Mapped[bool]
     findings: Mapped[str] = mapped_column(Text)
+    value: Mapped[str | None] = mapped_column(Text)
+
+
+class WorklistRow(Base):
+    """What the worklist filters and sorts an analysis by, narrow so that all can be searched.
+
+    Texts are folded (`app.storage.worklist_search`). `exam` is that of the newest report, before it
+    the requested one; `outcome` and `status` are null before there is a report.
+    """
+
+    __tablename__ = "worklist"
+    __table_args__ = (Index("ix_worklist_created_at_analysis_id", "created_at", "analysis_id"),)
+
+    analysis_id: Mapped[str] = mapped_column(
+        ForeignKey("analyses.id", ondelete="CASCADE"), primary_key=True
+    )
+    created_at: Mapped[str] = mapped_column(String(32))
+    exam: Mapped[str | None] = mapped_column(String(32))
+    label: Mapped[str | None] = mapped_column(Text)
+    words: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    status: Mapped[str | None] = mapped_column(String(16))
+    flagged: Mapped[bool] = mapped_column(default=False)
+    report_words: Mapped[str] = mapped_column(Text, default="")
 
 
 class WorkerRow(Base):

@@ -1,16 +1,26 @@
 """The worklist: analyses a page at a time, with what their reports say, and no report parsed.
 
-What a row shows of a report, and what a search may filter by, is written with the report. It holds
-words of this service only: no value that the sender stated, and no identifier.
+What a row shows of a report is written with the report. It holds words of this service only: no
+value that the sender stated, and no identifier. What a search filters by is kept apart, in a narrow
+row for each analysis.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, Update, func, select, update
+from sqlalchemy.orm import aliased
 
 from app.storage.database import Sessions
-from app.storage.tables import AnalysisRow, JobRow, JobState, ReportRow, SummaryRow
+from app.storage.tables import AnalysisRow, JobRow, JobState, ReportRow, SummaryRow, WorklistRow
+from app.storage.worklist_search import (
+    Search,
+    conditions,
+    folded,
+    order_of,
+    words_of_report,
+    words_of_request,
+)
 from reports.model import (
     ExamCode,
     FindingState,
@@ -22,6 +32,7 @@ from reports.model import (
 )
 from reports.wording.facts import Facts
 from reports.wording.flags import flags_of
+from reports.wording.numbers import figure
 
 BETWEEN = "; "
 """What stands between two words of `Summary.findings`."""
@@ -31,9 +42,9 @@ BETWEEN = "; "
 class Summary:
     """What the worklist shows and searches of one report.
 
-    `number` is the first one that was measured, what the exam is for; `findings` are the names of
-    what was found, with qualities and classes. `flagged` says whether a reader must review
-    something.
+    `number` is the first one that was measured, what the exam is for, and `value` is it in words;
+    `findings` are the names of what was found, with qualities and classes. `flagged` says whether a
+    reader must review something.
     """
 
     exam: ExamCode | None
@@ -45,6 +56,7 @@ class Summary:
     number_unit: str | None
     flagged: bool
     findings: str
+    value: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +69,10 @@ class Entry:
 
     analysis_id: str
     created_at: str
+    label: str | None
     requested_exam: ExamCode | None
     synthetic: bool
+    version: int
     state: JobState
     problem: str | None
     outcome: Outcome | None
@@ -67,10 +81,14 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Some entries, newest first, and how many there are in all."""
+    """Some entries in the order that was asked for.
+
+    `total` is how many the search found, `kept` how many analyses there are in all.
+    """
 
     entries: tuple[Entry, ...]
     total: int
+    kept: int
 
 
 class Worklist:
@@ -79,16 +97,13 @@ class Worklist:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    def page(self, rows: int, skipped: int = 0) -> Page:
-        """Return up to `rows` entries after the newest `skipped` ones."""
-        # The page is cut from the index before anything is joined to it.
-        some = (
-            select(AnalysisRow.id)
-            .order_by(AnalysisRow.created_at.desc(), AnalysisRow.id.desc())
-            .limit(rows)
-            .offset(skipped)
-            .subquery()
-        )
+    def page(self, rows: int, skipped: int = 0, search: Search | None = None) -> Page:
+        """Return up to `rows` entries of a search after its first `skipped` ones."""
+        search = search or Search()
+        wanted = tuple(conditions(search))
+        # The page is cut from the narrow rows before anything is joined to it.
+        cut = select(WorklistRow).where(*wanted).order_by(*order_of(search.order, WorklistRow))
+        some = aliased(WorklistRow, cut.limit(rows).offset(skipped).subquery())
         version = (
             select(func.max(JobRow.version))
             .where(JobRow.analysis_id == AnalysisRow.id)
@@ -96,19 +111,25 @@ class Worklist:
             .scalar_subquery()
         )
         found = (
-            select(AnalysisRow, JobRow.state, JobRow.problem, ReportRow.outcome, SummaryRow)
-            .join(some, some.c.id == AnalysisRow.id)
+            select(AnalysisRow, JobRow, ReportRow.outcome, SummaryRow)
+            .join(some, some.analysis_id == AnalysisRow.id)
             .join(JobRow, (JobRow.analysis_id == AnalysisRow.id) & (JobRow.version == version))
             .outerjoin(
                 ReportRow,
                 (ReportRow.analysis_id == AnalysisRow.id) & (ReportRow.version == JobRow.version),
             )
             .outerjoin(SummaryRow, SummaryRow.report_id == ReportRow.id)
-            .order_by(AnalysisRow.created_at.desc(), AnalysisRow.id.desc())
+            .order_by(*order_of(search.order, some))
         )
+        count = select(func.count()).select_from(WorklistRow)
         with self._sessions.read() as session:
-            total = session.scalar(select(func.count()).select_from(AnalysisRow)) or 0
-            return Page(entries=tuple(map(_entry, session.execute(found))), total=total)
+            kept = session.scalar(count) or 0
+            total = session.scalar(count.where(*wanted)) or 0 if search.narrows else kept
+            return Page(
+                entries=tuple(map(_entry, session.execute(found))) if skipped < total else (),
+                total=total,
+                kept=kept,
+            )
 
 
 def summary_of(report: Report) -> Summary:
@@ -126,12 +147,42 @@ def summary_of(report: Report) -> Summary:
         number_unit=None if number is None else number.unit,
         flagged=not refused and bool(flags_of(Facts(report=report))),
         findings=BETWEEN.join(dict.fromkeys(_finding_words(report))),
+        value=None if number is None else figure(number).short,
     )
 
 
 def summary_row(report: Report) -> SummaryRow:
     """Return the row to store with a report."""
     return SummaryRow(report_id=report.report_id, **vars(summary_of(report)))
+
+
+def worklist_row(
+    analysis_id: str, created_at: str, exam: ExamCode | None, label: str | None
+) -> WorklistRow:
+    """Return the row to store with a new analysis."""
+    return WorklistRow(
+        analysis_id=analysis_id,
+        created_at=created_at,
+        exam=exam,
+        label=None if label is None else folded(label),
+        words=words_of_request(exam, created_at),
+    )
+
+
+def worklist_update(analysis_id: str, outcome: str, said: SummaryRow) -> Update:
+    """Return the statement that makes an analysis be found by its newest report."""
+    exam = ExamCode(said.exam) if said.exam else None
+    return (
+        update(WorklistRow)
+        .where(WorklistRow.analysis_id == analysis_id)
+        .values(
+            exam=exam or WorklistRow.exam,
+            outcome=outcome,
+            status=said.status,
+            flagged=said.flagged,
+            report_words=words_of_report(exam, said.title, said.findings),
+        )
+    )
 
 
 def _finding_words(report: Report) -> Iterator[str]:
@@ -144,16 +195,18 @@ def _finding_words(report: Report) -> Iterator[str]:
 
 
 def _entry(
-    row: Row[AnalysisRow, str, str | None, str | None, SummaryRow | None],
+    row: Row[AnalysisRow, JobRow, str | None, SummaryRow | None],
 ) -> Entry:
-    analysis, state, problem, outcome, summary = row
+    analysis, job, outcome, summary = row
     return Entry(
         analysis_id=analysis.id,
         created_at=analysis.created_at,
+        label=analysis.label,
         requested_exam=ExamCode(analysis.exam) if analysis.exam else None,
         synthetic=ImageInfo.model_validate_json(analysis.image_info).synthetic,
-        state=JobState(state),
-        problem=problem,
+        version=job.version,
+        state=JobState(job.state),
+        problem=job.problem,
         outcome=Outcome(outcome) if outcome else None,
         summary=None if summary is None else _summary(summary),
     )
@@ -170,4 +223,5 @@ def _summary(row: SummaryRow) -> Summary:
         number_unit=row.number_unit,
         flagged=row.flagged,
         findings=row.findings,
+        value=row.value,
     )

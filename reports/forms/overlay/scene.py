@@ -105,13 +105,7 @@ def scene_of(report: Report) -> Scene:
     width, height = float(image.width_px), float(image.height_px)
     line = max(width / LINES_ACROSS, height / LINES_DOWN)
     board = Board(width=width, height=height, line=line)
-    names = naming.structures(report)
-    colours = inks(names.values())
-    shapes = [
-        _shape(item, names[item.id], colours[names[item.id]], report)
-        for item in naming.drawn(report)
-    ]
-    shapes = _once(shapes, line)
+    shapes = _once(shapes_of(report), line)
     for shape in shapes:
         _take(shape, board)
     bars = scale_bars(image, board, text_width("200 mm", 1.0))
@@ -125,6 +119,16 @@ def scene_of(report: Report) -> Scene:
         shapes=tuple(_tagged(shape, tags) for shape in shapes),
         bars=bars,
     )
+
+
+def shapes_of(report: Report) -> list[Shape]:
+    """Return the shapes of a report's evidence, without labels, in the order of the evidence."""
+    names = naming.structures(report)
+    colours = inks(names.values())
+    return [
+        _shape(item, names[item.id], colours[names[item.id]], report)
+        for item in naming.drawn(report)
+    ]
 
 
 def _shape(item: Evidence, structure: str, ink: str, report: Report) -> Shape:

@@ -134,12 +134,12 @@ def test_an_analysis_from_before_the_details_is_read_as_one_without(either: Sett
 
 OLD_ROWS = (
     (
-        "INSERT INTO images (key, size_bytes, created_at) VALUES (:key, 1, 'then')",
+        "INSERT INTO images (key, size_bytes, created_at) VALUES (:key, 1, '2026-11-01T12:00:00Z')",
         {"key": "b" * 64},
     ),
     (
         "INSERT INTO analyses (id, image_key, image_info, question_given, external_id, "
-        "request_sha256, created_at) VALUES (:id, :key, :info, :given, 'old', :sha, 'then')",
+        "request_sha256, created_at) VALUES (:id, :key, :info, :given, 'old', :sha, '2026-11-01T12:00:00Z')",
         {
             "id": "a" * 32,
             "key": "b" * 64,

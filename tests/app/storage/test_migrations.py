@@ -10,14 +10,14 @@ from app.settings import Settings
 from app.storage.database import MIGRATIONS, migrate, open_engine, writer
 
 ROWS = (
-    "INSERT INTO images (key, size_bytes, created_at) VALUES ('k', 1, 'now')",
+    "INSERT INTO images (key, size_bytes, created_at) VALUES ('k', 1, '2026-11-01T12:00:00Z')",
     "INSERT INTO analyses (id, image_key, image_info, question_given, request_sha256, created_at) "
-    "VALUES ('a', 'k', '{}', false, 's', 'now')",
+    "VALUES ('a', 'k', '{}', false, 's', '2026-11-01T12:00:00Z')",
     "INSERT INTO jobs (analysis_id, version, state, heartbeat_at, fencing_token, attempts) "
     "VALUES ('a', 1, 'running', 1.0, 3, 2)",
     "INSERT INTO outbox (analysis_id, version, form, sop_instance_uid, destination, linked, state, "
     "attempts, due_at, created_at) "
-    "VALUES ('a', 1, 'image', '2.25.1', 'https://pacs.example', false, 'sending', 4, 0, 'now')",
+    "VALUES ('a', 1, 'image', '2.25.1', 'https://pacs.example', false, 'sending', 4, 0, '2026-11-01T12:00:00Z')",
     "INSERT INTO asks (id, specialist, image_info, png, attempts, deadline_at, created_at) "
     "VALUES ('r', 'exam_cls', '{}', '', 1, 9, 9)",
 )
