@@ -174,7 +174,7 @@ def test_a_study_is_named_by_a_keyed_hash_of_its_label_or_of_its_uid() -> None:
 )
 def test_a_patient_is_known_by_an_id_that_names_one(changes: dict[str, str], known: bool) -> None:
     uids = UidMap(b"k" * 32)
-    keys = {ingest(a_dicom(**changes), LIMIT_PIXELS, uids=uids).patient_key for _ in range(2)}
+    keys = {ingest(a_dicom(None, **changes), LIMIT_PIXELS, uids=uids).patient_key for _ in range(2)}
     (key,) = keys
     assert (key is not None) == known
     if changes.get("IssuerOfPatientID"):

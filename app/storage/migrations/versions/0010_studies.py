@@ -8,7 +8,7 @@ from alembic import op
 from app.images.dicom.uids import study_id_of
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
