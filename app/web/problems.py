@@ -33,6 +33,7 @@ OK = HTTPStatus.OK
 CREATED = HTTPStatus.CREATED
 ACCEPTED = HTTPStatus.ACCEPTED
 NO_CONTENT = HTTPStatus.NO_CONTENT
+NOT_MODIFIED = HTTPStatus.NOT_MODIFIED
 SEE_OTHER = HTTPStatus.SEE_OTHER
 
 _KNOWN: tuple[tuple[type[Exception], HTTPStatus, str], ...] = (

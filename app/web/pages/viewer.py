@@ -1,13 +1,8 @@
-"""The viewer: a worklist with upload, and the report page with its evidence drawn on the image."""
+"""The viewer: the report page with its evidence drawn on the image, its pictures, and uploads."""
 
-import io
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
-import PIL.Image
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment
@@ -17,12 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from app.errors import NotFound, ServiceError
 from app.observability.metrics import count_refused
 from app.storage.analysis import Analysis
-from app.storage.details import AGE, LONGEST
 from app.storage.tables import JobState
-from app.storage.worklist import Entry
 from app.web.dependencies import Served, Services
+from app.web.pages import worklist
 from app.web.pages.frame_strip import strip_of
-from app.web.pages.templating import templates
+from app.web.pages.templating import html_page, templates
+from app.web.pages.times import utc_text
 from app.web.pages.workbench import (
     calibration_of,
     drawn_structures,
@@ -30,27 +25,18 @@ from app.web.pages.workbench import (
     layers_of,
     windows_of,
 )
-from app.web.problems import OK, SEE_OTHER, Problem, problem_of
+from app.web.pages.worklist import worklist_page
+from app.web.problems import OK, SEE_OTHER, problem_of
 from app.web.uploads import accept
-from planner.exam import unserved
-from planner.protocols import read_protocols
 from reports.forms.biometry import has_biometry
 from reports.forms.html import ARTICLE_STYLE, Around, to_fragment
-from reports.layout import SIDES
-from reports.model import ExamCode, Outcome, Report
-from specialists.manifest import Manifest
+from reports.forms.thumbnail import to_thumbnail
+from reports.model import Report
 
 HERE = Path(__file__).parent
-ROWS = 25
-"""Rows on one page of the worklist."""
-
-UNREADABLE = "The report was written in a form that cannot be read here; its JSON is kept."
-
 THUMBNAIL_PX = (160, 120)
 _KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
 """An image never changes: its address names its analysis."""
-
-_TONES = {Outcome.REPORTED: "good", Outcome.PARTIAL: "warn", Outcome.REFUSED: "bad"}
 
 router = APIRouter(include_in_schema=False)
 
@@ -64,34 +50,8 @@ def report_style() -> Response:
 def install(app: FastAPI) -> None:
     """Add the pages, their script and their style sheet to the application."""
     app.include_router(router)
+    app.include_router(worklist.router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the worklist, as displayed."""
-
-    href: str
-    thumbnail: str
-    exam: str
-    synthetic: bool
-    summary: str
-    outcome: str
-    tone: str
-    status: str
-    received: str
-    link: str
-
-    @property
-    def received_text(self) -> str:
-        """The time of arrival for a reader without JavaScript."""
-        return utc_text(self.received)
-
-
-@router.get("/")
-def worklist(served: Served, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
-    """Show the newest analyses, with the form that adds one."""
-    return _worklist_page(served, page)
 
 
 @router.post("/")
@@ -101,7 +61,7 @@ async def upload(request: Request, served: Served) -> Response:
         accepted = await accept(request)
     except ServiceError as error:
         count_refused(error)
-        return await run_in_threadpool(_worklist_page, served, 1, problem_of(error))
+        return await run_in_threadpool(worklist_page, served, None, problem_of(error))
     return RedirectResponse(f"/analyses/{accepted.analysis_id}/view", SEE_OTHER)
 
 
@@ -115,7 +75,7 @@ def view(analysis_id: str, served: Served) -> HTMLResponse:
             return _progress_page(analysis, served)
     except ServiceError as error:
         problem = problem_of(error)
-        return _page("problem.html", problem.status, problem=problem)
+        return html_page("problem.html", problem.status, problem=problem)
     return _report_page(report, served)
 
 
@@ -155,51 +115,32 @@ def frame_page(analysis_id: str, index: int, served: Served) -> HTMLResponse:
             raise NotFound(f"The analysis keeps no frame {index}.")
     except ServiceError as error:
         problem = problem_of(error)
-        return _page("problem.html", problem.status, problem=problem)
+        return html_page("problem.html", problem.status, problem=problem)
     here = f"/analyses/{analysis_id}"
-    return _page("cine.html", OK, here=here, strip=strip, analysed=analysis.image.frame)
+    return html_page("cine.html", OK, here=here, strip=strip, analysed=analysis.image.frame)
 
 
 @router.get("/analyses/{analysis_id}/thumbnail.png")
-def thumbnail(analysis_id: str, served: Served) -> Response:
-    """Return a small version of the analysed frame as a PNG.
+def thumbnail(analysis_id: str, served: Served, version: int = 0) -> Response:
+    """Return a small version of the analysed frame as a PNG, with what that report found.
+
+    Version 0 is the frame alone. The newest report is drawn, whichever is named; a browser keeps it
+    only where it is the one that it named.
 
     Raises:
         NotFound: there is no analysis of that id.
     """
     analysis = served.store.analysis(analysis_id)
-    with PIL.Image.open(io.BytesIO(served.store.png(analysis.image_key)), formats=("PNG",)) as full:
-        full.thumbnail(THUMBNAIL_PX)
-        small = io.BytesIO()
-        full.save(small, format="PNG")
-    return Response(small.getvalue(), media_type="image/png", headers=_KEEP)
+    report = served.store.report(analysis_id) if version else None
+    current = report is None or report.version == version
+    png = to_thumbnail(report, served.store.png(analysis.image_key), THUMBNAIL_PX)
+    return Response(png, media_type="image/png", headers=_KEEP if current else None)
 
 
 @router.get("/favicon.ico")
 def icon() -> FileResponse:
     """Return the icon, for pages that name none."""
     return FileResponse(HERE / "static" / "icon.svg", headers=_KEEP)
-
-
-def _worklist_page(served: Services, page: int, problem: Problem | None = None) -> HTMLResponse:
-    before = (page - 1) * ROWS
-    found = served.store.worklist.page(ROWS, before)
-    last = before + len(found.entries)
-    return _page(
-        "worklist.html",
-        OK if problem is None else problem.status,
-        problem=problem,
-        rows=[_row(entry) for entry in found.entries],
-        exams=exam_choices(served.manifest).items(),
-        longest=LONGEST,
-        age=AGE,
-        sides=[(side.value, words) for side, words in SIDES.items()],
-        limit_bytes=served.settings.limit_bytes,
-        blacken_text=served.settings.blacken_text,
-        newer=f"/?page={page - 1}" if page > 1 else None,
-        older=f"/?page={page + 1}" if last < found.total else None,
-        range_text=f"{before + 1} to {last} of {found.total}",
-    )
 
 
 def _report_page(report: Report, served: Services) -> HTMLResponse:
@@ -215,7 +156,7 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
         below_image=Markup(below),  # the template escapes what it holds
         cards=frozenset(served.manifest.specialists),
     )
-    return _page(
+    return html_page(
         "report.html",
         OK,
         report=report,
@@ -228,7 +169,7 @@ def _report_page(report: Report, served: Services) -> HTMLResponse:
 def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
     failed = analysis.state is JobState.FAILED
     records = served.store.records(analysis.id, analysis.version)
-    return _page(
+    return html_page(
         "progress.html",
         OK,
         analysis_id=analysis.id,
@@ -243,68 +184,4 @@ def _progress_page(analysis: Analysis, served: Services) -> HTMLResponse:
     )
 
 
-def _row(entry: Entry) -> Row:
-    here = f"/analyses/{entry.analysis_id}"
-    if entry.outcome is not None:
-        return _reported_row(entry, entry.outcome, here)
-    failed = entry.state is JobState.FAILED
-    exam = entry.requested_exam
-    return Row(
-        href=f"{here}/view",
-        thumbnail=f"{here}/thumbnail.png",
-        exam=exam_titles()[exam] if exam else "Not recognised yet",
-        synthetic=entry.synthetic,
-        summary=entry.problem or "",
-        outcome="failed" if failed else "in progress",
-        tone="bad" if failed else "busy",
-        status=str(entry.state),
-        received=entry.created_at,
-        link="See why" if failed else "Follow",
-    )
-
-
-def _reported_row(entry: Entry, outcome: Outcome, here: str) -> Row:
-    """Return the row of an analysis with a report, by its id where that could not be read."""
-    said = entry.summary
-    return Row(
-        href=f"{here}/view" if said else f"{here}/report.json",
-        thumbnail=f"{here}/thumbnail.png",
-        exam=said.title if said else f"Analysis {entry.analysis_id}",
-        synthetic=entry.synthetic,
-        summary=said.headline if said else UNREADABLE,
-        outcome=str(outcome),
-        tone=_TONES[outcome],
-        status=str(said.status if said else entry.state),
-        received=entry.created_at,
-        link="Open report" if said else "Open JSON",
-    )
-
-
-def exam_titles() -> dict[ExamCode, str]:
-    """Return the exams that a protocol covers with their titles, in protocol order."""
-    return {code: protocol.title for code, protocol in read_protocols().exams.items()}
-
-
-def exam_choices(manifest: Manifest) -> dict[ExamCode, str]:
-    """Return the exams to choose from with their titles, in protocol order.
-
-    A title says so if its exam is not served here.
-    """
-    protocols = read_protocols()
-    return {
-        code: f"{title} (not served here)" if unserved(code, protocols, manifest) else title
-        for code, title in exam_titles().items()
-    }
-
-
-def utc_text(stamp: str) -> str:
-    """Return an ISO 8601 time as text in UTC, as a reader without JavaScript sees it."""
-    return f"{datetime.fromisoformat(stamp).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
 _TEMPLATES: Environment = templates()
-
-
-def _page(name: str, status: int, **values: object) -> HTMLResponse:
-    text = _TEMPLATES.get_template(name).render({"page": name.removesuffix(".html"), **values})
-    return HTMLResponse(text, status_code=status)
