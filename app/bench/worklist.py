@@ -1,7 +1,8 @@
-"""Time that one page of a long worklist takes.
+"""Time that a long worklist takes to be shown, searched, filtered, sorted and paged.
 
 `python -m app.bench.worklist STORE N REPORT.json …` fills a new store, a folder or the URL of an
-empty PostgreSQL database, with N analyses that have copies of these reports, and times the page.
+empty PostgreSQL database, with N analyses that have copies of these reports, and times what its
+route does for each of some addresses.
 """
 
 import statistics
@@ -21,9 +22,11 @@ from app.settings import Settings
 from app.storage.reports import ReportRows
 from app.storage.store import Store
 from app.storage.tables import AnalysisRow, ImageRow, JobRow, JobState
+from app.storage.worklist import worklist_row
+from app.storage.worklist_search import Order, Standing
 from app.web.dependencies import Services
-from app.web.pages.viewer import ROWS, worklist
-from reports.model import Report
+from app.web.pages.worklist import ROWS, Asked, worklist
+from reports.model import ExamCode, Report
 from reports.upgrade import read_report
 from specialists.manifest import read_manifest
 
@@ -38,10 +41,11 @@ def fill(store: Store, analyses: int, reports: list[Report]) -> None:
         session.add(ImageRow(key=_KEY, size_bytes=1, created_at=_FIRST.isoformat()))
         session.flush()
         for minute, report in enumerate(islice(cycle(reports), analyses)):
-            _add(session, report, (_FIRST + timedelta(minutes=minute)).isoformat())
+            at = (_FIRST + timedelta(minutes=minute)).isoformat()
+            _add(session, report, at, f"Case {minute}")
 
 
-def _add(session: Session, report: Report, at: str) -> None:
+def _add(session: Session, report: Report, at: str, label: str) -> None:
     ids = {"analysis_id": uuid.uuid4().hex, "report_id": uuid.uuid4().hex, "version": 1}
     copy = report.model_copy(update=ids)
     session.add(
@@ -50,6 +54,7 @@ def _add(session: Session, report: Report, at: str) -> None:
             image_key=_KEY,
             image_info=copy.image.model_dump_json(),
             question_given=False,
+            label=label,
             request_sha256=_KEY,
             created_at=at,
         )
@@ -62,20 +67,42 @@ def _add(session: Session, report: Report, at: str) -> None:
     ReportRows.of(copy).add(session)
 
 
-def page_ms(store: Store, settings: Settings, page: int) -> float:
-    """Return the median time of making that page, as its route does."""
-    manifest = read_manifest(settings.specialists_dir)
-    served = cast(Services, SimpleNamespace(store=store, settings=settings, manifest=manifest))
+def requests(analyses: int) -> dict[str, tuple[Asked, bool]]:
+    """Return what is timed: what is asked for, and whether the browser has that list already."""
+    last = -(-analyses // ROWS)
+    return {
+        "first page": (Asked(), False),
+        "last page": (Asked(page=last), False),
+        "first page, unchanged": (Asked(), True),
+        "search for one label": (Asked(q=f"case {analyses - 1}"), False),
+        "search for a finding": (Asked(q="lesion"), False),
+        "search for three words": (Asked(q="breast lesion 2026-01"), False),
+        "search that finds nothing": (Asked(q="nothing-is-called-so"), False),
+        "one exam": (Asked(exam=ExamCode.BREAST), False),
+        "in progress": (Asked(status=Standing.IN_PROGRESS), False),
+        "to review or refused": (Asked(flagged=True, refused=True), False),
+        "sorted by exam": (Asked(sort=Order.EXAM), False),
+        "sorted by label, last page": (Asked(sort=Order.LABEL, page=last), False),
+        "search, exam, sorted, second page": (
+            Asked(q="lesion", exam=ExamCode.BREAST, sort=Order.LABEL, page=2),
+            False,
+        ),
+    }
+
+
+def request_ms(served: Services, asked: Asked, *, known: bool) -> float:
+    """Return the median time of the response, as the route makes it."""
+    tag = worklist(served, asked, hx_request=True).headers["ETag"] if known else ""
     times = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
-        worklist(served, page)
+        worklist(served, asked, hx_request=known, if_none_match=tag)
         times.append(time.perf_counter() - began)
     return statistics.median(times) * 1000
 
 
 def main() -> None:
-    """Fill the store that the command line names, and write the time of its first and last page."""
+    """Fill the store that the command line names, and write the time of each request."""
     match sys.argv[1:]:
         case [where, analyses, *files] if files:
             reports = [read_report(Path(file).read_text(encoding="utf-8")) for file in files]
@@ -90,8 +117,10 @@ def main() -> None:
         )
         store = Store.open(settings)
         fill(store, int(analyses), reports)
-        for page in (1, -(-int(analyses) // ROWS)):
-            sys.stdout.write(f"page {page}: {page_ms(store, settings, page):.1f} ms\n")
+        manifest = read_manifest(settings.specialists_dir)
+        served = cast(Services, SimpleNamespace(store=store, settings=settings, manifest=manifest))
+        for name, (asked, known) in requests(int(analyses)).items():
+            sys.stdout.write(f"{name}: {request_ms(served, asked, known=known):.1f} ms\n")
         store.close()
 
 

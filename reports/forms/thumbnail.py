@@ -35,7 +35,7 @@ def to_thumbnail(report: Report | None, frame_png: bytes, most_px: tuple[int, in
                 pen.line(line, fill=shape.ink, width=LINE_PX, joint="curve")
         small = small.quantize(COLOURS, PIL.Image.Quantize.MEDIANCUT)
     file = io.BytesIO()
-    small.save(file, format="PNG", optimize=True)
+    small.save(file, format="PNG")
     return file.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -28,3 +29,12 @@ def coded(text: str) -> Markup:
         Markup("<code>{}</code>").format(part) if index % 2 else part
         for index, part in enumerate(parts)
     )
+
+
+def html_page(name: str, status: int, **values: object) -> HTMLResponse:
+    """Return a page of the viewer; its template knows itself as `page`."""
+    text = _PAGES.get_template(name).render({"page": name.removesuffix(".html"), **values})
+    return HTMLResponse(text, status_code=status)
+
+
+_PAGES = templates()

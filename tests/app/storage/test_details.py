@@ -139,7 +139,8 @@ OLD_ROWS = (
     ),
     (
         "INSERT INTO analyses (id, image_key, image_info, question_given, external_id, "
-        "request_sha256, created_at) VALUES (:id, :key, :info, :given, 'old', :sha, '2026-11-01T12:00:00Z')",
+        "request_sha256, created_at) "
+        "VALUES (:id, :key, :info, :given, 'old', :sha, '2026-11-01T12:00:00Z')",
         {
             "id": "a" * 32,
             "key": "b" * 64,

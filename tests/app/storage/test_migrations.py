@@ -17,7 +17,8 @@ ROWS = (
     "VALUES ('a', 1, 'running', 1.0, 3, 2)",
     "INSERT INTO outbox (analysis_id, version, form, sop_instance_uid, destination, linked, state, "
     "attempts, due_at, created_at) "
-    "VALUES ('a', 1, 'image', '2.25.1', 'https://pacs.example', false, 'sending', 4, 0, '2026-11-01T12:00:00Z')",
+    "VALUES ('a', 1, 'image', '2.25.1', 'https://pacs.example', false, 'sending', 4, 0, "
+    "'2026-11-01T12:00:00Z')",
     "INSERT INTO asks (id, specialist, image_info, png, attempts, deadline_at, created_at) "
     "VALUES ('r', 'exam_cls', '{}', '', 1, 9, 9)",
 )

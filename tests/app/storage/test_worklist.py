@@ -20,8 +20,10 @@ from app.storage.database import MIGRATIONS, open_engine, writer
 from app.storage.store import Store
 from app.storage.tables import ReportRow, SummaryRow
 from app.storage.worklist import summary_of
-from app.web.pages.viewer import UNREADABLE
+from app.storage.worklist_search import Search
+from app.web.pages.worklist import UNREADABLE
 from reports.canonical import to_json
+from reports.forms.text import to_text
 from reports.model import CheckOutcome, FindingState, Outcome, Report, Status
 from reports.upgrade import read_report
 from tests.app.conftest import Serve, a_png
@@ -80,6 +82,8 @@ def test_a_summary_says_what_the_report_says(path: Path) -> None:
     assert summary.flagged == any(check.outcome is CheckOutcome.FLAG for check in report.checks)
     measured = [(m.name, m.value, m.unit) for m in report.measurements if m.value is not None]
     first = (summary.number_name, summary.number, summary.number_unit)
+    assert (summary.value is None) == (not measured)
+    assert summary.value is None or summary.value.partition(",")[0] in to_text(report)
     assert first == (measured[0] if measured else (None, None, None))
     found = [item for item in report.findings if item.state is FindingState.FOUND]
     words = summary.findings.split("; ")
@@ -196,6 +200,14 @@ def test_stored_reports_are_summarised_and_a_damaged_one_is_kept_and_named(
     assert entries[ids["damaged"]].summary is None
     assert entries[ids["damaged"]].outcome is Outcome.REPORTED
     assert store.report_json(ids["damaged"]) == OLD["damaged"].encode()
+    found = {
+        text: {
+            entry.analysis_id for entry in store.worklist.page(9, search=Search(text=text)).entries
+        }
+        for text in ("1 nov", "lesion")
+    }
+    assert found["1 nov"] == set(ids.values())
+    assert found["lesion"] == {ids["first"], ids["present"]}
     store.close()
     [said] = [line for line in caplog.records if "cannot be read" in line.message]
     assert (said.levelno, ids["damaged"] in said.message) == (logging.WARNING, True)

@@ -44,7 +44,7 @@ function followAnalysis(root) {
 
 function localTimes() {
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  for (const time of document.querySelectorAll("time[datetime]")) {
+  for (const time of document.querySelectorAll("time[datetime]:not([data-age], [title])")) {
     const when = new Date(time.dateTime);
     if (!Number.isNaN(when.getTime())) {
       time.title = time.textContent.trim();
