@@ -288,6 +288,18 @@ def a_provenance(**changes: Any) -> Provenance:
     )
 
 
+def a_check(**changes: Any) -> Check:
+    """A box that agrees with its mask."""
+    return Check.model_validate(
+        {
+            "name": "box against mask",
+            "outcome": CheckOutcome.AGREE,
+            "detail": "IoU 0.97 of 0.50.",
+        }
+        | changes
+    )
+
+
 def a_report(**changes: Any) -> Report:
     """A breast report with one lesion, not worded yet (`reports.wording.report.word` does that)."""
     return Report.model_validate(
@@ -309,11 +321,7 @@ def a_report(**changes: Any) -> Report:
             "measurements": (a_measurement(),),
             "evidence": some_evidence(),
             "steps": some_steps(),
-            "checks": (
-                Check(
-                    name="box against mask", outcome=CheckOutcome.AGREE, detail="IoU 0.97 of 0.50."
-                ),
-            ),
+            "checks": (a_check(),),
             "provenance": a_provenance(),
         }
         | changes

@@ -14,7 +14,7 @@ from app.settings import code_version
 from app.storage.analysis import Analysis
 from app.storage.reports import ReportRows
 from app.storage.store import Store, utc_now
-from app.storage.tables import JobRow, JobState, RecordRow
+from app.storage.tables import AnalysisRow, JobRow, JobState, RecordRow
 from planner.case import Case
 from planner.conclusion.report import Identity
 from planner.conclusion.revision import revise
@@ -110,6 +110,10 @@ def _add(session: Session, earlier: Report, report: Report, rows: ReportRows) ->
         NotFound: the analysis was deleted meanwhile.
         NotRevised: another version was made meanwhile.
     """
+    # A query that waited for a row's lock misses rows that were added meanwhile; the next does not.
+    session.execute(
+        select(AnalysisRow.id).where(AnalysisRow.id == report.analysis_id).with_for_update()
+    )
     jobs = select(JobRow).where(JobRow.analysis_id == report.analysis_id)
     newest = session.scalars(jobs.order_by(JobRow.version.desc()).with_for_update()).first()
     if newest is None:
