@@ -80,7 +80,7 @@ def drop(page: Page, files: dict[str, bytes]) -> None:
 
 def test_twelve_dropped_files_and_a_broken_one_each_have_their_result(watched: Watched) -> None:
     page = watched.page
-    page.get_by_label("Exam").select_option("breast")
+    page.locator("#exam").select_option("breast")
     drop(page, TWELVE | BROKEN | {".DS_Store": b"x"})
     expect(page.locator("[data-chosen]")).to_have_text(
         "13 files are chosen. 1 system file is left out."
@@ -95,7 +95,7 @@ def test_twelve_dropped_files_and_a_broken_one_each_have_their_result(watched: W
     for name in TWELVE:
         own = page.locator(".files li").filter(has=page.get_by_text(name, exact=True))
         expect(own.locator(".state")).to_have_text("Reported")
-    expect(page.get_by_label("Exam")).to_have_value("breast")
+    expect(page.locator("#exam")).to_have_value("breast")
     expect(page.get_by_role("button", name="Cancel all")).to_be_hidden()
     page.get_by_role("link", name="Open: scan 7.png").click()
     expect(page.get_by_role("heading", name="Breast ultrasound", level=1)).to_be_visible()

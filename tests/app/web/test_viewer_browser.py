@@ -60,7 +60,7 @@ class Watched:
         self.page.goto(self.address)
         self.page.get_by_label("Image (PNG, JPEG or DICOM)").set_input_files(path)
         if "exam" in choices:
-            self.page.get_by_label("Exam").select_option(choices["exam"])
+            self.page.locator("#exam").select_option(choices["exam"])
         self.page.get_by_label("Question").fill(choices.get("question", ""))
         self.page.get_by_role("button", name="Analyse").click()
         self.page.wait_for_url("**/view")

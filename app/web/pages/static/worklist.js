@@ -32,7 +32,7 @@ function tellAges() {
 // The total is told outside the list, so that a screen reader hears it change.
 function tellTotal() {
   const total = document.getElementById("total");
-  const { total: text, narrowed } = list().dataset;
+  const { totalText: text, narrowed } = list().dataset;
   if (total.textContent !== text) total.textContent = text;
   document.querySelector(".clear").hidden = narrowed === undefined;
 }
