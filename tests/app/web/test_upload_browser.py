@@ -1,5 +1,6 @@
 """Uploads in a real browser: many files at once, errors at their fields, cancel, keyboard."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,8 @@ def drop(page: Page, files: dict[str, bytes]) -> None:
 def test_twelve_dropped_files_and_a_broken_one_each_have_their_result(watched: Watched) -> None:
     page = watched.page
     page.locator("#exam").select_option("breast")
+    page.get_by_text("More about this image").click()
+    page.get_by_label("Study", exact=True).fill("Visit of twelve")
     drop(page, TWELVE | BROKEN | {".DS_Store": b"x"})
     expect(page.locator("[data-chosen]")).to_have_text(
         "13 files are chosen. 1 system file is left out."
@@ -99,6 +102,12 @@ def test_twelve_dropped_files_and_a_broken_one_each_have_their_result(watched: W
     expect(page.get_by_role("button", name="Cancel all")).to_be_hidden()
     page.get_by_role("link", name="Open: scan 7.png").click()
     expect(page.get_by_role("heading", name="Breast ultrasound", level=1)).to_be_visible()
+    page.get_by_role("link", name="study Visit of twelve").click()
+    expect(page.get_by_role("heading", name="Study Visit of twelve", level=1)).to_be_visible()
+    film = page.get_by_role("list", name="Images of the study").get_by_role("listitem")
+    expect(film).to_have_count(12)
+    summed = json.loads(page.request.get(f"{page.url}/report.json").text())
+    assert len(summed["images"]) == 12
 
 
 def test_a_wrong_field_keeps_what_was_entered_and_the_files(watched: Watched) -> None:

@@ -159,6 +159,33 @@ def test_the_keyboard_alone_zooms_measures_and_deletes(opened: Page) -> None:
     expect(mine).to_have_count(0)
 
 
+def test_wheel_and_two_fingers_zoom_about_the_point_under_them(opened: Page) -> None:
+    told = opened.locator("[data-zoom]")
+    x, y = on_screen(opened, 60, 40)
+    opened.mouse.move(x, y)
+    opened.mouse.wheel(0, -100)
+    expect(told).to_have_text("125 %")
+    assert on_screen(opened, 60, 40) == pytest.approx((x, y), abs=1)
+    opened.get_by_role("button", name="Fit").click()
+    opened.locator("svg.frame").evaluate(
+        """(frame, [x, y]) => {
+          const touch = (kind, pointerId, clientX) => frame.dispatchEvent(new PointerEvent(
+            kind, { pointerId, clientX, clientY: y, pointerType: "touch", bubbles: true }));
+          touch("pointerdown", 1, x - 10);
+          touch("pointerdown", 2, x + 10);
+          for (const apart of [15, 20]) {
+            touch("pointermove", 1, x - apart);
+            touch("pointermove", 2, x + apart);
+          }
+          touch("pointerup", 1, x - 20);
+          touch("pointerup", 2, x + 20);
+        }""",
+        [x, y],
+    )
+    expect(told).to_have_text("200 %")
+    assert on_screen(opened, 60, 40) == pytest.approx((x, y), abs=20)
+
+
 def test_a_structure_is_one_tab_stop_with_a_name(opened: Page) -> None:
     stops = opened.locator('.overlay[tabindex="0"]')
     expect(stops).to_have_count(1)
