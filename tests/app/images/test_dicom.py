@@ -297,7 +297,7 @@ async def test_the_service_reports_a_dicom_frame_with_its_size(client: httpx.Asy
     assert report["image"]["spacing_source"] == "SequenceOfUltrasoundRegions"
     assert report["image"]["pixel_aspect"] == "known"
     page = (await client.get(f"/analyses/{report['analysis_id']}/view")).text
-    assert "Frame 2 of 0 to 4" in page
+    assert "Frame 3 of 5: named in the request" in page
     assert "Analysed region 1 of 1: 0.5 × 0.2 mm per pixel" in page
 
 
