@@ -51,6 +51,14 @@ def area(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> float:
     return (outer - sum(holes)) * scale[0] * scale[1]
 
 
+def size_px2(rings: Sequence[Ring]) -> float:
+    """Return the area in pixels by which outlines are ordered.
+
+    It is rounded, so that outlines of one size keep their order on every processor.
+    """
+    return round(area(rings), 6)
+
+
 def long_and_short_axis(rings: Sequence[Ring], scale: Scale = SQUARE_PX) -> Axes:
     """Find the outer ring's maximum Feret diameter and the longest chord of its hull across it.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reports.errors import OutlineDegenerate
 from reports.measure.ellipse import ellipse_of
-from reports.measure.geometry import area
+from reports.measure.geometry import area, size_px2
 from reports.measure.lines import length, nearest_points
 from reports.measure.numbers import (
     Number,
@@ -63,7 +63,7 @@ def nerve_numbers(seen: Seen) -> tuple[Number, ...]:
 
 def _parts(seen: Seen, label: str) -> tuple[MaskEvidence, ...]:
     """Return a structure's outlined parts, the largest first, without its crumbs."""
-    masks = sorted(seen.masks(MASK, label), key=lambda m: area(m.polygons), reverse=True)
+    masks = sorted(seen.masks(MASK, label), key=lambda m: size_px2(m.polygons), reverse=True)
     total = sum(area(mask.polygons) for mask in masks)
     return tuple(m for m in masks if area(m.polygons) >= LEAST_PART * total) or tuple(masks[:1])
 

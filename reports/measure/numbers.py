@@ -19,6 +19,7 @@ from reports.measure.geometry import (
     extent,
     inside,
     long_and_short_axis,
+    size_px2,
 )
 from reports.measure.intervals import (
     LARGEST_ONLY,
@@ -144,7 +145,7 @@ class Seen:
 
     def largest(self, slot: str, label: str | None = None) -> MaskEvidence | None:
         """Return the component with the greatest area in pixels; None: there is none."""
-        return max(self.masks(slot, label), key=lambda mask: area(mask.polygons), default=None)
+        return max(self.masks(slot, label), key=lambda mask: size_px2(mask.polygons), default=None)
 
     def points(self, slot: str) -> PointsEvidence | None:
         """Return the landmarks of a slot; None: there are none."""

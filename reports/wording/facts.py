@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reports.errors import EvidenceMissing
-from reports.measure.geometry import area
+from reports.measure.geometry import size_px2
 from reports.measure.numbers import LONG_AXIS, OF_A_COMPONENT, SHORT_AXIS
 from reports.model import (
     BoxEvidence,
@@ -58,7 +58,7 @@ class Basis:
     @property
     def largest(self) -> MaskEvidence | None:
         """The outlined part with the greatest area in pixels."""
-        return max(self.masks, key=lambda mask: area(mask.polygons), default=None)
+        return max(self.masks, key=lambda mask: size_px2(mask.polygons), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
