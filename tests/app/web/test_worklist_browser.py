@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -16,7 +16,14 @@ from tests.serving import CHROMIUM_FLAGS, a_phantom, require_chromium, service, 
 PHANTOM = a_phantom()
 AXE = Path(__file__).parents[2] / "vendor" / "axe-core" / "axe.min.js"
 LABELS = ("Alpha", "Beta", "<img src=x onerror=alert(1)>")
-SIZES = ((1280, 800), (390, 844))
+SIZES: dict[tuple[int, int], Literal["light", "dark"]] = {
+    (1280, 800): "light",
+    (390, 844): "dark",
+}
+PLACES = (
+    "/", "/?q=nobody", "/studies", "/specialists", "/specialists/breast_lesion/card", "/login",
+    "/none", "/docs",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,15 +152,14 @@ def test_axe_finds_nothing_serious_on_any_page(
     browser: Browser, address: str, size: tuple[int, int]
 ) -> None:
     with browser.new_context(
-        viewport={"width": size[0], "height": size[1]}, bypass_csp=True
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=SIZES[size],
+        bypass_csp=True,
     ) as context:
         page = context.new_page()
         page.goto(address)
         report = page.locator("#list a.open").first.get_attribute("href")
-        found = {
-            place: serious(page, f"{address}{place}")
-            for place in ("/", str(report), "/studies", "/specialists", "/login", "/none", "/docs")
-        }
+        found = {place: serious(page, f"{address}{place}") for place in (str(report), *PLACES)}
     assert found == dict.fromkeys(found, [])
 
 

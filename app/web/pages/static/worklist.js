@@ -86,8 +86,15 @@ document.body.addEventListener("htmx:afterSettle", () => {
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const { successful, xhr } = event.detail;
   if (successful || xhr.status === 304) tellStale("");
-  else if (xhr.status === 401) tellStale("You are signed out. Load this page again to sign in.");
-  else tellStale("The service does not answer; this list may be out of date.");
+});
+
+document.body.addEventListener("htmx:sendError", () => {
+  tellStale("The service does not answer; this list may be out of date.");
+});
+
+document.body.addEventListener("htmx:responseError", (event) => {
+  const signedOut = event.detail.xhr.status === 401;
+  tellStale(signedOut ? "You are signed out. Load this page again to sign in." : "The service could not make this list; it may be out of date.");
 });
 
 // Only where it is seen, and one question at a time.
